@@ -1,0 +1,38 @@
+"""Every error that xclip raises on purpose. One line each, ready to be shown.
+
+XClipError
+├── VideoError      a video cannot be read; the run goes on, the video becomes a failure record
+├── LabelsError     labels or templates are unusable
+├── ModelError      a checkpoint cannot be found or loaded
+└── ResultsError    results cannot be written or read
+"""
+
+from __future__ import annotations
+
+
+class XClipError(Exception):
+    """The base of all errors that xclip defines. ``str(error)`` is one line for the user."""
+
+
+class VideoError(XClipError):
+    """A video cannot be classified.
+
+    ``code`` is stable and goes into the failure record: missing, not_a_file, url, permission, empty_folder,
+    unsupported, no_video, no_frames, damaged, limit, window, crashed.
+    """
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class LabelsError(XClipError):
+    """A label file, a label set's name or a template is unusable."""
+
+
+class ModelError(XClipError):
+    """A checkpoint cannot be found, downloaded or loaded."""
+
+
+class ResultsError(XClipError):
+    """Results cannot be written where asked."""

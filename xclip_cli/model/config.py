@@ -1,0 +1,248 @@
+"""The sizes of an X-CLIP model, under the names and defaults of the Hugging Face documentation.
+
+Defaults are those of ``microsoft/xclip-base-patch32``. Values come from a checkpoint's ``config.json``; nothing is
+inferred from a name. Never imports torch.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from dataclasses import InitVar, dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar
+
+from ..errors import ModelError
+
+_Tower = TypeVar("_Tower", bound="PretrainedConfig")
+
+CONFIG_NAME = "config.json"
+ACTIVATIONS = ("quick_gelu", "gelu", "gelu_new", "relu", "selu")
+
+
+@dataclass(kw_only=True)
+class PretrainedConfig:
+    """What the three configs share. ``extra`` keeps keys of a ``config.json`` that xclip has no use for."""
+
+    model_type: ClassVar[str]
+
+    output_attentions: bool = False  # return attentions when a call does not say
+    output_hidden_states: bool = False  # return every layer's output when a call does not say
+    return_dict: bool = True  # False: tuples instead of output objects
+    extra: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build from the JSON form. Raises ValueError where a value makes no model."""
+        known = inspect.signature(cls).parameters.keys() - {"extra"}
+        accepted = {key: value for key, value in values.items() if key in known}
+        extra = {key: value for key, value in values.items() if key not in known | {"model_type"}}
+        return cls(**accepted, extra=extra)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, unknown keys included."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extra"}
+        return {**self.extra, **own, "model_type": self.model_type}
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, revision: str | None = None) -> Self:
+        """Read the config of a checkpoint: a folder, a hub id or ``bundled``. Raises ModelError."""
+        from .checkpoints import find_checkpoint
+
+        return cls.from_folder(find_checkpoint(str(name), revision=revision).folder)
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> Self:
+        """Read ``config.json`` of a checkpoint folder. Raises ModelError."""
+        path = folder / CONFIG_NAME
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"cannot read {path}: {error}") from error
+        if not isinstance(values, dict):
+            raise ModelError(f"{path} holds {type(values).__name__}, not a JSON object")
+        try:
+            return cls.from_dict(cls._own_part(values, path))
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"{path} does not describe an X-CLIP model: {error}") from error
+
+    @classmethod
+    def _own_part(cls, values: dict[str, Any], path: Path) -> dict[str, Any]:
+        """The part of a ``config.json`` that describes this class. A tower's config also reads a whole model's file."""
+        found = values.get("model_type")
+        if found == cls.model_type:
+            return values
+        if found == XCLIPConfig.model_type and cls is not XCLIPConfig:
+            whole = XCLIPConfig.from_dict(values)
+            return (whole.text_config if cls is XCLIPTextConfig else whole.vision_config).to_dict()
+        raise ModelError(
+            f"{path} is of model_type {found!r}, not {cls.model_type!r}: only X-CLIP checkpoints can be loaded"
+        )
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``config.json`` into ``folder``, which is made if it is missing."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG_NAME).write_text(json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n", "utf-8")
+
+
+@dataclass(kw_only=True)
+class XCLIPTextConfig(PretrainedConfig):
+    """The text encoder: CLIP's causal transformer over byte-pair tokens."""
+
+    model_type: ClassVar[str] = "xclip_text_model"
+
+    vocab_size: int = 49408
+    hidden_size: int = 512  # width of the residual stream
+    intermediate_size: int = 2048  # width inside the MLPs
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 8
+    max_position_embeddings: int = 77  # longest text in tokens, start and end included
+    hidden_act: str = "quick_gelu"
+    layer_norm_eps: float = 1e-5
+    dropout: float = 0.0  # of the embeddings and after each MLP, in training
+    attention_dropout: float = 0.0  # of the attention weights, in training
+    initializer_range: float = 0.02
+    initializer_factor: float = 1.0  # scales every initial standard deviation
+    pad_token_id: int | None = 1  # these three ids are the released configs' and wrong there;
+    bos_token_id: int | None = 0  # the tokenizer knows the true ones, and pooling finds
+    eos_token_id: int | None = 2  # the end token as the largest id of a text
+
+    def __post_init__(self) -> None:
+        _check_sizes(self, "vocab_size", "max_position_embeddings", "num_hidden_layers", "intermediate_size")
+        _check_heads(self, "hidden_size", "num_attention_heads")
+        _check_activation(self, "hidden_act")
+
+
+@dataclass(kw_only=True)
+class XCLIPVisionConfig(PretrainedConfig):
+    """The cross-frame vision encoder and the multi-frame integration transformer (MIT) after it."""
+
+    model_type: ClassVar[str] = "xclip_vision_model"
+
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    mit_hidden_size: int = 512  # equals the model's projection_dim
+    mit_intermediate_size: int = 2048
+    mit_num_hidden_layers: int = 1
+    mit_num_attention_heads: int = 8
+    num_channels: int = 3
+    image_size: int = 224  # pixels a side
+    patch_size: int = 32  # pixels a side
+    num_frames: int = 8  # frames of one clip
+    hidden_act: str = "quick_gelu"
+    layer_norm_eps: float = 1e-5
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    initializer_range: float = 0.02
+    initializer_factor: float = 1.0
+    drop_path_rate: float = 0.0  # stochastic depth of the message attention, in training
+
+    def __post_init__(self) -> None:
+        self.image_size = _one_side(self.image_size, "image_size")
+        self.patch_size = _one_side(self.patch_size, "patch_size")
+        _check_sizes(
+            self,
+            *("intermediate_size", "num_hidden_layers", "mit_intermediate_size", "mit_num_hidden_layers"),
+            *("num_channels", "image_size", "patch_size", "num_frames"),
+        )
+        _check_heads(self, "hidden_size", "num_attention_heads")
+        _check_heads(self, "mit_hidden_size", "mit_num_attention_heads")
+        _check_activation(self, "hidden_act")
+        if self.patch_size > self.image_size:
+            raise ValueError(f"patch_size {self.patch_size} is larger than image_size {self.image_size}")
+
+    @property
+    def num_patches(self) -> int:
+        """Patch tokens a frame."""
+        return (self.image_size // self.patch_size) ** 2
+
+
+@dataclass(kw_only=True)
+class XCLIPConfig(PretrainedConfig):
+    """The whole model: both encoders and the video-specific prompt generator.
+
+    ``text_config`` and ``vision_config`` may be given as dicts. The older keywords ``text_config_dict`` and
+    ``vision_config_dict`` win over them, defaults included, as they do in the Hugging Face library.
+    """
+
+    model_type: ClassVar[str] = "xclip"
+
+    text_config: XCLIPTextConfig = field(default_factory=XCLIPTextConfig)
+    vision_config: XCLIPVisionConfig = field(default_factory=XCLIPVisionConfig)
+    projection_dim: int = 512  # the space that texts and videos share
+    prompt_layers: int = 2
+    prompt_alpha: float = 0.1  # initial weight of the video-specific prompt
+    prompt_hidden_act: str = "quick_gelu"
+    prompt_num_attention_heads: int = 8
+    prompt_attention_dropout: float = 0.0
+    prompt_projection_dropout: float = 0.0
+    logit_scale_init_value: float = 2.6592  # ln(1 / 0.07)
+    initializer_factor: float = 1.0
+    text_config_dict: InitVar[dict[str, Any] | None] = None
+    vision_config_dict: InitVar[dict[str, Any] | None] = None
+
+    def __post_init__(
+        self, text_config_dict: dict[str, Any] | None, vision_config_dict: dict[str, Any] | None
+    ) -> None:
+        self.text_config = _tower(XCLIPTextConfig, self.text_config, text_config_dict)
+        self.vision_config = _tower(XCLIPVisionConfig, self.vision_config, vision_config_dict)
+        _check_sizes(self, "prompt_layers")
+        _check_heads(self, "projection_dim", "prompt_num_attention_heads")
+        _check_activation(self, "prompt_hidden_act")
+        if self.vision_config.mit_hidden_size != self.projection_dim:
+            raise ValueError(
+                f"vision_config.mit_hidden_size {self.vision_config.mit_hidden_size} must equal "
+                f"projection_dim {self.projection_dim}"
+            )
+
+    @classmethod
+    def from_text_vision_configs(
+        cls, text_config: XCLIPTextConfig, vision_config: XCLIPVisionConfig, **kwargs: Any
+    ) -> Self:
+        """Build from the configs of the two encoders."""
+        return cls(text_config=text_config, vision_config=vision_config, **kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            **super().to_dict(),
+            "text_config": self.text_config.to_dict(),
+            "vision_config": self.vision_config.to_dict(),
+        }
+
+
+def _tower(cls: type[_Tower], given: _Tower | dict[str, Any] | None, legacy: dict[str, Any] | None) -> _Tower:
+    """One encoder's config, from an object, a dict or nothing, and the older keyword that overrides it."""
+    values = given.to_dict() if isinstance(given, PretrainedConfig) else dict(given or {})
+    if legacy is not None:
+        values |= cls.from_dict(legacy).to_dict()
+    return cls.from_dict(values)
+
+
+def _one_side(value: Any, name: str) -> int:
+    """A square's side, from ``n`` or ``[n, n]``."""
+    if isinstance(value, list | tuple):
+        if len(value) != 2 or value[0] != value[1]:
+            raise ValueError(f"{name} {value} is not square")
+        value = value[0]
+    return int(value)
+
+
+def _check_sizes(config: PretrainedConfig, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} is {value!r}, it must be a whole number of at least 1")
+
+
+def _check_heads(config: PretrainedConfig, width: str, heads: str) -> None:
+    _check_sizes(config, width, heads)
+    if getattr(config, width) % getattr(config, heads):
+        raise ValueError(f"{width} {getattr(config, width)} does not divide into {heads} {getattr(config, heads)}")
+
+
+def _check_activation(config: PretrainedConfig, name: str) -> None:
+    if getattr(config, name) not in ACTIVATIONS:
+        raise ValueError(f"{name} {getattr(config, name)!r} is not one of {', '.join(ACTIVATIONS)}")

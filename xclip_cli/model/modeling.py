@@ -1,0 +1,716 @@
+"""X-CLIP (arXiv 2208.02816) in plain PyTorch, small parts first.
+
+Parameter names are those of the Hugging Face checkpoints. Where paper and released code differ, this is the code:
+the message token is made from the un-normalised class token and dropped before the MLP (3.2); the MIT's residual has
+no position embedding (3.2); the prompt generator sees patch tokens, not class tokens, and texts enter it un-normalised
+(3.3).
+
+Letters in shapes: B videos, T frames a clip, N = B * T frames, n patches a frame, S tokens, D width, A heads,
+K texts, L text tokens, V and W widths of the vision and text encoders, P projection_dim.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import PretrainedConfig, XCLIPConfig, XCLIPTextConfig, XCLIPVisionConfig
+from .outputs import (
+    BaseModelOutput,
+    BaseModelOutputWithPooling,
+    Similarity,
+    TextEncoding,
+    VideoEncoding,
+    XCLIPOutput,
+)
+from .weights import load_weights, save_weights
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """CLIP's approximation of GELU."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU by its tanh approximation, called gelu_new in configs."""
+    return F.gelu(x, approximate="tanh")
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "quick_gelu": quick_gelu,
+    "gelu": F.gelu,
+    "gelu_new": gelu_tanh,
+    "relu": F.relu,
+    "selu": F.selu,
+}
+
+
+class Activation(nn.Module):
+    """An activation by its name in the config."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ACTIVATIONS[self.name](x)
+
+    def extra_repr(self) -> str:
+        return self.name
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (arXiv 1603.09382): in training, drops the whole branch for a share of the samples."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0.0:
+            return x
+        keep = torch.rand(x.shape[0], *[1] * (x.ndim - 1), device=x.device) >= self.rate
+        return x * keep / (1.0 - self.rate)
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, heads: int, dropout: float, mask: Tensor | None, causal: bool, weights: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Scaled dot-product attention of q [N, Sq, D] over k and v [N, Sk, D] in ``heads`` heads → [N, Sq, D].
+
+    ``mask`` is added to the scores. The attention weights [N, A, Sq, Sk] come second, only if asked for: they take the
+    explicit path.
+    """
+    # [N, S, D] -> [N, A, S, D / A]
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+    if not weights:
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal)
+        return out.transpose(1, 2).flatten(2), None
+    if causal:
+        mask = causal_mask(q.shape[-2], q.dtype, q.device)
+    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+    if mask is not None:
+        scores = scores + mask
+    probabilities = F.dropout(scores.softmax(dim=-1, dtype=torch.float32).to(q.dtype), dropout)
+    return (probabilities @ v).transpose(1, 2).flatten(2), probabilities
+
+
+def causal_mask(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """[L, L]: 0 where a token may look, the lowest number where it may not."""
+    lowest = torch.full((length, length), torch.finfo(dtype).min, dtype=dtype, device=device)
+    return lowest.triu(1)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.k_proj = nn.Linear(width, width)
+        self.v_proj = nn.Linear(width, width)
+        self.q_proj = nn.Linear(width, width)
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, causal: bool = False, weights: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        dropout = self.dropout if self.training else 0.0
+        q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
+        out, attention = attend(q, k, v, self.heads, dropout, mask, causal, weights)
+        return self.out_proj(out), attention
+
+
+class MLP(nn.Module):
+    """Two linear layers with an activation between."""
+
+    def __init__(self, width: int, inner_width: int, activation: str, dropout: float) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.activation = Activation(activation)
+        self.fc1 = nn.Linear(width, inner_width)
+        self.fc2 = nn.Linear(inner_width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(self.fc2(self.activation(self.fc1(x))), self.dropout, self.training)
+
+
+class EncoderLayer(nn.Module):
+    """A pre-norm transformer layer, of the text encoder and of the MIT."""
+
+    def __init__(self, config: XCLIPTextConfig | XCLIPVisionConfig) -> None:
+        super().__init__()
+        width, eps = config.hidden_size, config.layer_norm_eps
+        self.self_attn = Attention(width, config.num_attention_heads, config.attention_dropout)
+        self.layer_norm1 = nn.LayerNorm(width, eps=eps)
+        self.mlp = MLP(width, config.intermediate_size, config.hidden_act, config.dropout)
+        self.layer_norm2 = nn.LayerNorm(width, eps=eps)
+
+    def forward(self, x: Tensor, mask: Tensor | None, causal: bool, weights: bool) -> tuple[Tensor, Tensor | None]:
+        attended, attention = self.self_attn(self.layer_norm1(x), mask, causal, weights)
+        x = x + attended
+        return x + self.mlp(self.layer_norm2(x)), attention
+
+
+class CrossFrameLayer(nn.Module):
+    """A vision layer with cross-frame attention (3.2, equations 4 to 6).
+
+    Each frame sends one message, made from its class token; the messages of a clip attend to each other, and each
+    frame's tokens then attend to themselves and to their frame's message.
+    """
+
+    def __init__(self, config: XCLIPVisionConfig) -> None:
+        super().__init__()
+        width, eps = config.hidden_size, config.layer_norm_eps
+        self.num_frames = config.num_frames
+        self.self_attn = Attention(width, config.num_attention_heads, config.attention_dropout)
+        self.layer_norm1 = nn.LayerNorm(width, eps=eps)
+        self.mlp = MLP(width, config.intermediate_size, config.hidden_act, config.dropout)
+        self.layer_norm2 = nn.LayerNorm(width, eps=eps)
+        self.message_fc = nn.Linear(width, width)
+        self.message_ln = nn.LayerNorm(width, eps=eps)
+        self.message_attn = Attention(width, config.num_attention_heads, config.attention_dropout)
+        self.drop_path = DropPath(config.drop_path_rate)
+
+    def forward(self, x: Tensor, mask: Tensor | None, causal: bool, weights: bool) -> tuple[Tensor, Tensor | None]:
+        tokens = x.shape[1]
+        message = self.message_fc(x[:, 0]).unflatten(0, (-1, self.num_frames))  # [N, V] -> [B, T, V]
+        message = message + self.drop_path(self.message_attn(self.message_ln(message))[0])
+        x = torch.cat([x, message.flatten(0, 1).unsqueeze(1)], dim=1)  # [N, S + 1, V], the message last
+        attended, attention = self.self_attn(self.layer_norm1(x), mask, causal, weights)
+        x = (x + attended)[:, :tokens]  # the message has been heard; each layer makes a new one
+        return x + self.mlp(self.layer_norm2(x)), attention
+
+
+class Encoder(nn.Module):
+    """A stack of layers that keeps what it is asked to keep."""
+
+    def __init__(self, config: XCLIPTextConfig | XCLIPVisionConfig, layer: Callable[[Any], nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([layer(config) for _ in range(config.num_hidden_layers)])
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        causal: bool = False,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
+    ) -> BaseModelOutput:
+        hidden_states, attentions = [x], []
+        for layer in self.layers:
+            x, attention = layer(x, mask, causal, output_attentions)
+            if output_hidden_states:
+                hidden_states.append(x)
+            attentions.append(attention)
+        return BaseModelOutput(
+            last_hidden_state=x,
+            hidden_states=tuple(hidden_states) if output_hidden_states else None,
+            attentions=tuple(attentions) if output_attentions else None,
+        )
+
+
+class TextEmbeddings(nn.Module):
+    """Token plus position embeddings."""
+
+    def __init__(self, config: XCLIPTextConfig) -> None:
+        super().__init__()
+        self.token_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.position_embedding = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.dropout = config.dropout
+
+    def forward(self, input_ids: Tensor, position_ids: Tensor | None) -> Tensor:
+        length, limit = input_ids.shape[1], self.position_embedding.num_embeddings
+        if length > limit:
+            raise ValueError(
+                f"input_ids holds texts of {length} tokens, the model takes at most {limit} "
+                "(max_position_embeddings): shorten the texts or let the tokenizer truncate them"
+            )
+        positions = self.position_embedding.weight[:length]
+        if position_ids is not None:
+            positions = self.position_embedding(position_ids)
+        return F.dropout(self.token_embedding(input_ids) + positions, self.dropout, self.training)
+
+
+class TextTransformer(nn.Module):
+    """CLIP's text encoder (3.3): causal, read at the end token."""
+
+    def __init__(self, config: XCLIPTextConfig) -> None:
+        super().__init__()
+        self.embeddings = TextEmbeddings(config)
+        self.encoder = Encoder(config, EncoderLayer)
+        self.final_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
+    ) -> BaseModelOutputWithPooling:
+        input_ids = input_ids.reshape(-1, input_ids.shape[-1])
+        x = self.embeddings(input_ids, position_ids)
+        mask = None
+        if attention_mask is not None:
+            padding = attention_mask.reshape(input_ids.shape)[:, None, None, :] == 0
+            lowest = torch.finfo(x.dtype).min
+            mask = causal_mask(x.shape[1], x.dtype, x.device).masked_fill(padding, lowest)  # [K, 1, L, L]
+        encoded = self.encoder(x, mask, mask is None, output_attentions, output_hidden_states)
+        last_hidden_state = self.final_layer_norm(encoded.last_hidden_state)
+        # The end token has the largest id of all, and padding (the same id, or 0) comes after it: argmax finds the
+        # first. Ids written in configs are wrong in the released ones and are not used.
+        end = input_ids.argmax(dim=-1)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=last_hidden_state,
+            pooler_output=last_hidden_state[torch.arange(len(end), device=end.device), end],
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
+        )
+
+
+class VisionEmbeddings(nn.Module):
+    """Patch embeddings behind a class token, plus position embeddings."""
+
+    def __init__(self, config: XCLIPVisionConfig) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.class_embedding = nn.Parameter(torch.empty(width))
+        self.patch_embedding = nn.Conv2d(
+            config.num_channels, width, kernel_size=config.patch_size, stride=config.patch_size, bias=False
+        )
+        self.position_embedding = nn.Embedding(config.num_patches + 1, width)
+        self.dropout = config.dropout
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        patches = self.patch_embedding(pixel_values.to(self.patch_embedding.weight.dtype))
+        patches = patches.flatten(2).transpose(1, 2)  # [N, V, rows, columns] -> [N, n, V]
+        first = self.class_embedding.expand(len(patches), 1, -1)
+        x = torch.cat([first, patches], dim=1) + self.position_embedding.weight
+        return F.dropout(x, self.dropout, self.training)
+
+
+class VisionTransformer(nn.Module):
+    """The cross-frame vision encoder (3.2)."""
+
+    def __init__(self, config: XCLIPVisionConfig) -> None:
+        super().__init__()
+        width, eps = config.hidden_size, config.layer_norm_eps
+        self.config = config
+        self.embeddings = VisionEmbeddings(config)
+        self.pre_layernorm = nn.LayerNorm(width, eps=eps)
+        self.encoder = Encoder(config, CrossFrameLayer)
+        self.post_layernorm = nn.LayerNorm(width, eps=eps)
+
+    def forward(
+        self, pixel_values: Tensor, output_attentions: bool = False, output_hidden_states: bool = False
+    ) -> BaseModelOutputWithPooling:
+        self._check(pixel_values)
+        x = self.pre_layernorm(self.embeddings(pixel_values))
+        encoded = self.encoder(x, None, False, output_attentions, output_hidden_states)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=encoded.last_hidden_state,
+            pooler_output=self.post_layernorm(encoded.last_hidden_state[:, 0]),
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
+        )
+
+    def _check(self, pixel_values: Tensor) -> None:
+        config = self.config
+        frame = (config.num_channels, config.image_size, config.image_size)
+        if pixel_values.ndim != 4 or tuple(pixel_values.shape[1:]) != frame:
+            raise ValueError(
+                f"the vision encoder takes frames of shape [frames, {', '.join(map(str, frame))}] "
+                f"(channels, height, width), got {list(pixel_values.shape)}"
+            )
+        if len(pixel_values) % config.num_frames:
+            raise ValueError(
+                f"got {len(pixel_values)} frames, which do not divide into clips of {config.num_frames} "
+                "(vision_config.num_frames)"
+            )
+
+
+class MultiframeIntegrationTransformer(nn.Module):
+    """MIT (3.2, equation 7): a clip's frames, in order, into one video."""
+
+    def __init__(self, config: XCLIPVisionConfig) -> None:
+        super().__init__()
+        mit_config = dataclasses.replace(
+            config,
+            hidden_size=config.mit_hidden_size,
+            intermediate_size=config.mit_intermediate_size,
+            num_hidden_layers=config.mit_num_hidden_layers,
+            num_attention_heads=config.mit_num_attention_heads,
+        )
+        self.position_embedding = nn.Parameter(torch.empty(1, config.num_frames, config.mit_hidden_size))
+        self.encoder = Encoder(mit_config, EncoderLayer)
+
+    def forward(
+        self, frames: Tensor, output_attentions: bool = False, output_hidden_states: bool = False
+    ) -> BaseModelOutputWithPooling:
+        x = frames + self.position_embedding  # [B, T, P]
+        encoded = self.encoder(x, None, False, output_attentions, output_hidden_states)
+        last_hidden_state = encoded.last_hidden_state + frames
+        return BaseModelOutputWithPooling(
+            last_hidden_state=last_hidden_state,
+            pooler_output=last_hidden_state.mean(dim=1),
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
+        )
+
+
+class CrossAttention(nn.Module):
+    """Texts look at the visual tokens of a video."""
+
+    def __init__(self, config: XCLIPConfig) -> None:
+        super().__init__()
+        width = config.projection_dim
+        self.heads = config.prompt_num_attention_heads
+        self.attention_dropout = config.prompt_attention_dropout
+        self.projection_dropout = config.prompt_projection_dropout
+        self.k_proj = nn.Linear(width, width, bias=False)
+        self.v_proj = nn.Linear(width, width, bias=False)
+        self.q_proj = nn.Linear(width, width, bias=False)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, texts: Tensor, visual: Tensor) -> Tensor:
+        dropout = self.attention_dropout if self.training else 0.0
+        q, k, v = self.q_proj(texts), self.k_proj(visual), self.v_proj(visual)
+        out, _ = attend(q, k, v, self.heads, dropout, None, False, False)
+        return F.dropout(self.proj(out), self.projection_dropout, self.training)
+
+
+class PromptGeneratorLayer(nn.Module):
+    """Cross-attention and MLP, pre-norm. The visual tokens come normalised."""
+
+    def __init__(self, config: XCLIPConfig) -> None:
+        super().__init__()
+        width, eps = config.projection_dim, config.text_config.layer_norm_eps
+        self.cross_attn = CrossAttention(config)
+        self.norm1 = nn.LayerNorm(width, eps=eps)
+        self.norm3 = nn.LayerNorm(width, eps=eps)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, width * 4),
+            Activation(config.prompt_hidden_act),
+            nn.Dropout(config.prompt_attention_dropout),
+            nn.Linear(width * 4, width),
+        )
+
+    def forward(self, texts: Tensor, visual: Tensor) -> Tensor:
+        texts = texts + self.cross_attn(self.norm1(texts), visual)
+        return texts + self.mlp(self.norm3(texts))
+
+
+class PromptGenerator(nn.Module):
+    """Video-specific prompts (3.3, equations 8 and 9): what a video adds to the text features."""
+
+    def __init__(self, config: XCLIPConfig) -> None:
+        super().__init__()
+        width = config.projection_dim
+        self.layernorm = nn.LayerNorm(width, eps=config.vision_config.layer_norm_eps)
+        self.decoder = nn.ModuleList([PromptGeneratorLayer(config) for _ in range(config.prompt_layers)])
+        self.alpha = nn.Parameter(torch.full((width,), config.prompt_alpha))
+
+    def forward(self, texts: Tensor, visual: Tensor) -> Tensor:
+        """Texts [B, K, P] and visual tokens [B, n, P] → [B, K, P]: alpha times the whole residual stream."""
+        visual = self.layernorm(visual)
+        for layer in self.decoder:
+            texts = layer(texts, visual)
+        return self.alpha * texts
+
+
+class PretrainedModel(nn.Module):
+    """Loading and saving, the same for the three public models."""
+
+    config_class: ClassVar[type[PretrainedConfig]]
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        super().__init__()
+        if not isinstance(config, self.config_class):
+            raise TypeError(
+                f"{type(self).__name__} takes an {self.config_class.__name__}, got {type(config).__name__}"
+            )
+        self.config: Any = config
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        revision: str | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+    ) -> Self:
+        """Load a checkpoint: a folder, a hub id (downloaded once) or ``bundled``. The model comes in eval mode.
+
+        Weights are memory-mapped, converted to ``dtype`` where they differ, and nothing is initialised first. Raises
+        ModelError where the checkpoint is not found or does not fit.
+        """
+        from .checkpoints import find_checkpoint
+
+        folder = find_checkpoint(str(name), revision=revision).folder
+        config = cls.config_class.from_folder(folder)
+        with torch.device("meta"):
+            model = cls(config)
+        load_weights(model, folder, dtype=dtype, device=torch.device(device))
+        return model.eval()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``config.json`` and ``model.safetensors``, which the Hugging Face library loads too."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        self.config.extra |= {"architectures": [type(self).__name__], "dtype": dtype}
+        self.config.save_pretrained(folder)
+        save_weights(self, Path(folder))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return next(self.parameters()).dtype
+
+    def _keep(self, attentions: bool | None, hidden_states: bool | None) -> dict[str, bool]:
+        """What to keep of the layers: as the call says, else as the config says."""
+        return {
+            "output_attentions": self.config.output_attentions if attentions is None else attentions,
+            "output_hidden_states": self.config.output_hidden_states if hidden_states is None else hidden_states,
+        }
+
+    def _packed(self, output: Any, return_dict: bool | None) -> Any:
+        """``output``, or its tuple where that is asked for."""
+        return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+
+
+class XCLIPTextModel(PretrainedModel):
+    """The text encoder alone."""
+
+    config_class = XCLIPTextConfig
+
+    def __init__(self, config: XCLIPTextConfig) -> None:
+        super().__init__(config)
+        self.text_model = TextTransformer(config)
+        initialise(self)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """Texts [K, L] → BaseModelOutputWithPooling; the pooled output [K, W] is the end token's."""
+        kept = self._keep(output_attentions, output_hidden_states)
+        return self._packed(self.text_model(input_ids, attention_mask, position_ids, **kept), return_dict)
+
+
+class XCLIPVisionModel(PretrainedModel):
+    """The cross-frame vision encoder alone."""
+
+    config_class = XCLIPVisionConfig
+
+    def __init__(self, config: XCLIPVisionConfig) -> None:
+        super().__init__(config)
+        self.vision_model = VisionTransformer(config)
+        initialise(self)
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """Frames [B * T, C, H, W], clip after clip → BaseModelOutputWithPooling; pooled is [B * T, V]."""
+        kept = self._keep(output_attentions, output_hidden_states)
+        return self._packed(self.vision_model(pixel_values, **kept), return_dict)
+
+
+class XCLIPModel(PretrainedModel):
+    """X-CLIP: videos and texts in, their similarity out."""
+
+    config_class = XCLIPConfig
+
+    def __init__(self, config: XCLIPConfig) -> None:
+        super().__init__(config)
+        text, vision, width = config.text_config, config.vision_config, config.projection_dim
+        self.text_model = TextTransformer(text)
+        self.vision_model = VisionTransformer(vision)
+        self.visual_projection = nn.Linear(vision.hidden_size, width, bias=False)
+        self.text_projection = nn.Linear(text.hidden_size, width, bias=False)
+        self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale_init_value))
+        self.prompts_visual_layernorm = nn.LayerNorm(vision.hidden_size, eps=vision.layer_norm_eps)
+        self.prompts_visual_projection = nn.Parameter(torch.empty(vision.hidden_size, width))
+        self.mit = MultiframeIntegrationTransformer(vision)
+        self.prompts_generator = PromptGenerator(config)
+        initialise(self)
+
+    def encode_text(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
+    ) -> TextEncoding:
+        """Texts [K, L] → features [K, P]: they depend on the texts alone, so are worth keeping."""
+        output = self.text_model(input_ids, attention_mask, position_ids, output_attentions, output_hidden_states)
+        return TextEncoding(features=self.text_projection(output.pooler_output), text_model_output=output)
+
+    def encode_video(
+        self, pixel_values: Tensor, output_attentions: bool = False, output_hidden_states: bool = False
+    ) -> VideoEncoding:
+        """Clips [B, T, C, H, W] → features [B, P] and visual tokens [B, n, P]."""
+        vision = self.config.vision_config
+        if pixel_values.ndim != 5 or pixel_values.shape[1] != vision.num_frames:
+            raise ValueError(
+                f"pixel_values must be of shape [videos, {vision.num_frames} frames, channels, height, width], got "
+                f"{list(pixel_values.shape)}: this model takes {vision.num_frames} frames a video "
+                "(vision_config.num_frames)"
+            )
+        frames = self.vision_model(pixel_values.flatten(0, 1), output_attentions, output_hidden_states)
+        clips = self.visual_projection(frames.pooler_output).unflatten(0, (-1, vision.num_frames))  # [B, T, P]
+        integrated = self.mit(clips, output_attentions, output_hidden_states)
+        patches = self.prompts_visual_layernorm(frames.last_hidden_state[:, 1:]) @ self.prompts_visual_projection
+        return VideoEncoding(
+            features=integrated.pooler_output,
+            visual_tokens=patches.unflatten(0, (-1, vision.num_frames)).mean(dim=1),  # [B, T, n, P] -> [B, n, P]
+            vision_model_output=frames,
+            mit_output=integrated,
+        )
+
+    def similarity(self, text_features: Tensor, video_features: Tensor, visual_tokens: Tensor) -> Similarity:
+        """Text features [K, P], video features [B, P] and visual tokens [B, n, P] → logits [B, K].
+
+        Each video changes the text features by its own prompts, so text embeds are [B, K, P]. Labels do not see each
+        other: K may be cut into chunks at will. The final similarity is computed in float32.
+        """
+        texts = text_features.expand(len(video_features), -1, -1)
+        texts = texts.float() + self.prompts_generator(texts, visual_tokens).float()
+        text_embeds = texts / texts.norm(dim=-1, keepdim=True)
+        videos = video_features.float()
+        video_embeds = videos / videos.norm(dim=-1, keepdim=True)
+        logits = torch.einsum("bp,bkp->bk", video_embeds, self.logit_scale.float().exp() * text_embeds)
+        return Similarity(logits_per_video=logits, text_embeds=text_embeds, video_embeds=video_embeds)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        pixel_values: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        return_loss: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """Texts [K, L] and clips [B, T, C, H, W] → XCLIPOutput.
+
+        ``return_loss`` adds the contrastive loss, for which text i belongs to video i: K must equal B. Raises
+        ValueError on input of the wrong shape.
+        """
+        kept = self._keep(output_attentions, output_hidden_states)
+        video = self.encode_video(pixel_values, **kept)
+        text = self.encode_text(input_ids, attention_mask, position_ids, **kept)
+        similarity = self.similarity(text.features, video.features, video.visual_tokens)
+        output = XCLIPOutput(
+            loss=contrastive_loss(similarity.logits_per_video) if return_loss else None,
+            logits_per_video=similarity.logits_per_video,
+            logits_per_text=similarity.logits_per_video.T,
+            text_embeds=similarity.text_embeds,
+            video_embeds=similarity.video_embeds,
+            text_model_output=text.text_model_output,
+            vision_model_output=video.vision_model_output,
+            mit_output=video.mit_output,
+        )
+        return self._packed(output, return_dict)
+
+    def get_text_features(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
+    ) -> Tensor:
+        """Texts [K, L] → [K, P], before any video's prompts. Their product with video features is not the score."""
+        return self.encode_text(input_ids, attention_mask, position_ids).features
+
+    def get_video_features(self, pixel_values: Tensor) -> Tensor:
+        """Clips [B, T, C, H, W] → [B, P], before normalisation."""
+        return self.encode_video(pixel_values).features
+
+
+def contrastive_loss(logits: Tensor) -> Tensor:
+    """CLIP's symmetric cross-entropy of logits [B, B]: the matches are on the diagonal."""
+    videos, texts = logits.shape
+    if videos != texts:
+        raise ValueError(
+            f"the contrastive loss pairs text i with video i, got {texts} texts and {videos} videos: give equal counts"
+        )
+    targets = torch.arange(videos, device=logits.device)
+    return (F.cross_entropy(logits.T, targets) + F.cross_entropy(logits, targets)) / 2
+
+
+@torch.no_grad()
+def initialise(model: PretrainedModel) -> None:
+    """The documented initial values; nothing on the meta device, where weights are about to be loaded instead."""
+    if model.device.type == "meta":
+        return
+    if isinstance(model, XCLIPTextModel):
+        _initialise_text(model.text_model, model.config)
+    elif isinstance(model, XCLIPVisionModel):
+        _initialise_vision(model.vision_model, model.config)
+    elif isinstance(model, XCLIPModel):
+        text, vision, factor = model.config.text_config, model.config.vision_config, model.config.initializer_factor
+        _initialise_text(model.text_model, text)
+        _initialise_vision(model.vision_model, vision)
+        _initialise_encoder(model.mit.encoder, vision.initializer_range, vision.initializer_factor)
+        nn.init.normal_(model.mit.position_embedding, std=vision.initializer_factor)
+        _initialise_linear(model.prompts_generator, text.initializer_range * factor)
+        nn.init.normal_(model.text_projection.weight, std=text.hidden_size**-0.5 * factor)
+        nn.init.normal_(model.visual_projection.weight, std=vision.hidden_size**-0.5 * factor)
+        nn.init.normal_(model.prompts_visual_projection, std=vision.hidden_size**-0.5 * factor)
+
+
+def _initialise_text(text: TextTransformer, config: XCLIPTextConfig) -> None:
+    nn.init.normal_(text.embeddings.token_embedding.weight, std=0.02 * config.initializer_factor)
+    nn.init.normal_(text.embeddings.position_embedding.weight, std=0.02 * config.initializer_factor)
+    _initialise_encoder(text.encoder, config.initializer_range, config.initializer_factor)
+
+
+def _initialise_vision(vision: VisionTransformer, config: XCLIPVisionConfig) -> None:
+    embeddings, spread = vision.embeddings, config.initializer_range * config.initializer_factor
+    nn.init.normal_(embeddings.class_embedding, std=config.hidden_size**-0.5 * config.initializer_factor)
+    nn.init.normal_(embeddings.patch_embedding.weight, std=spread)
+    nn.init.normal_(embeddings.position_embedding.weight, std=spread)
+    _initialise_encoder(vision.encoder, config.initializer_range, config.initializer_factor)
+
+
+def _initialise_encoder(encoder: Encoder, spread: float, factor: float) -> None:
+    _initialise_linear(encoder, spread * factor)
+    depth = len(encoder.layers)
+    for module in encoder.modules():
+        if isinstance(module, Attention):
+            width = module.out_proj.in_features
+            for projection in (module.q_proj, module.k_proj, module.v_proj):
+                nn.init.normal_(projection.weight, std=(2 * depth * width) ** -0.5 * factor)
+            nn.init.normal_(module.out_proj.weight, std=width**-0.5 * factor)
+        elif isinstance(module, MLP):
+            width = module.fc1.in_features
+            nn.init.normal_(module.fc1.weight, std=(2 * width) ** -0.5 * factor)
+            nn.init.normal_(module.fc2.weight, std=(2 * depth * width) ** -0.5 * factor)
+
+
+def _initialise_linear(module: nn.Module, std: float) -> None:
+    for linear in module.modules():
+        if isinstance(linear, nn.Linear):
+            nn.init.normal_(linear.weight, std=std)
+            if linear.bias is not None:
+                nn.init.zeros_(linear.bias)

@@ -1,0 +1,175 @@
+"""CLIP's byte-pair tokenizer over the ``tokenizers`` library, from the files of a Hugging Face checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers.models import BPE
+
+from ..errors import ModelError
+
+START = "<|startoftext|>"
+END = "<|endoftext|>"  # also the padding and the unknown token
+END_OF_WORD = "</w>"
+TOKENIZER_NAME = "tokenizer.json"
+CLIP_MAX_LENGTH = 77
+
+# Contractions, words, single digits, runs of anything else: the pattern of the original tokenizer.
+_PIECES = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+
+
+class CLIPTokenizer:
+    """Texts → ``input_ids`` between start and end token, and back.
+
+    X-CLIP reads a text at its largest id, so the end token must have the largest id of the vocabulary.
+    """
+
+    def __init__(self, backend: Tokenizer, model_max_length: int = CLIP_MAX_LENGTH, pad_token: str = END) -> None:
+        for token in (START, END, pad_token):
+            if backend.token_to_id(token) is None:
+                raise ModelError(f"the tokenizer lacks the token {token}: it is not CLIP's")
+        backend.no_truncation()
+        backend.no_padding()
+        self.backend = backend
+        self.model_max_length = model_max_length
+        self.pad_token = pad_token
+        self.bos_token_id: int = backend.token_to_id(START)
+        self.eos_token_id: int = backend.token_to_id(END)
+        self.pad_token_id: int = backend.token_to_id(pad_token)
+
+    @classmethod
+    def from_vocabulary(
+        cls, vocabulary: dict[str, int], merges: Sequence[tuple[str, str]], model_max_length: int = CLIP_MAX_LENGTH
+    ) -> Self:
+        """Build from a byte-pair vocabulary (token → id) and its merges, in order."""
+        backend = Tokenizer(
+            BPE(
+                vocab=vocabulary,
+                merges=list(merges),
+                continuing_subword_prefix="",
+                end_of_word_suffix=END_OF_WORD,
+                fuse_unk=False,
+                unk_token=END,
+            )
+        )
+        backend.normalizer = normalizers.Sequence(
+            [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+        )
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(_PIECES), behavior="removed", invert=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False),
+            ]
+        )
+        backend.decoder = decoders.ByteLevel()
+        backend.post_processor = processors.RobertaProcessing(
+            sep=(END, vocabulary[END]), cls=(START, vocabulary[START]), trim_offsets=False, add_prefix_space=False
+        )
+        backend.add_special_tokens([START, END])
+        return cls(backend, model_max_length)
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> Self:
+        """Read ``tokenizer.json``, else ``vocab.json`` and ``merges.txt``, of a checkpoint folder. Raises ModelError."""
+        settings = _read_json(folder / "tokenizer_config.json")
+        pad_token = settings.get("pad_token") or END
+        if isinstance(pad_token, dict):  # a serialised AddedToken
+            pad_token = pad_token.get("content", END)
+        limit = settings.get("model_max_length", CLIP_MAX_LENGTH)
+        model_max_length = int(limit) if isinstance(limit, int | float) and limit < 1e6 else CLIP_MAX_LENGTH
+        path = folder / TOKENIZER_NAME
+        if path.is_file():
+            try:
+                backend = Tokenizer.from_file(str(path))
+            except Exception as error:  # the library raises bare Exception
+                raise ModelError(f"cannot read {path}: {error}") from error
+            return cls(backend, model_max_length, str(pad_token))
+        vocabulary_path, merges_path = folder / "vocab.json", folder / "merges.txt"
+        if not (vocabulary_path.is_file() and merges_path.is_file()):
+            raise ModelError(f"no tokenizer in {folder}: it needs {TOKENIZER_NAME}, or vocab.json and merges.txt")
+        try:
+            lines = merges_path.read_text(encoding="utf-8").splitlines()
+            pairs = [tuple(line.split()) for line in lines if line.strip() and not line.startswith("#version")]
+            return cls.from_vocabulary(_read_json(vocabulary_path), pairs, model_max_length)  # type: ignore[arg-type]
+        except Exception as error:
+            raise ModelError(f"cannot read {vocabulary_path} and {merges_path}: {error}") from error
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, revision: str | None = None) -> Self:
+        """Read the tokenizer of a checkpoint: a folder, a hub id or ``bundled``. Raises ModelError."""
+        from .checkpoints import find_checkpoint
+
+        return cls.from_folder(find_checkpoint(str(name), revision=revision).folder)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``tokenizer.json`` and ``tokenizer_config.json``."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.backend.save(str(folder / TOKENIZER_NAME))
+        settings = {
+            "tokenizer_class": "CLIPTokenizer",
+            "model_max_length": self.model_max_length,
+            "bos_token": START,
+            "eos_token": END,
+            "pad_token": self.pad_token,
+            "unk_token": END,
+        }
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+    def __call__(
+        self,
+        text: str | Sequence[str],
+        padding: bool | str = False,
+        truncation: bool = False,
+        max_length: int | None = None,
+    ) -> dict[str, list[list[int]]]:
+        """Texts → ``input_ids`` and ``attention_mask``, a list of ids a text.
+
+        ``padding``: True or "longest" fills up to the longest text, "max_length" to ``max_length`` (the model's limit
+        if None). ``truncation`` cuts texts to ``max_length`` and keeps the end token. Raises ValueError on an unknown
+        padding, TypeError on what is not text.
+        """
+        if padding not in (True, False, "longest", "max_length", "do_not_pad"):
+            raise ValueError(f"padding {padding!r} is not one of True, False, 'longest', 'max_length', 'do_not_pad'")
+        texts = [text] if isinstance(text, str) else list(text)
+        if faulty := [value for value in texts if not isinstance(value, str)]:
+            raise TypeError(f"text must be a string or a list of strings, got a {type(faulty[0]).__name__} in it")
+        limit = self.model_max_length if max_length is None else max_length
+        ids = [encoding.ids for encoding in self.backend.encode_batch(texts)]
+        if truncation:
+            ids = [row if len(row) <= limit else [*row[: limit - 1], self.eos_token_id] for row in ids]
+        mask = [[1] * len(row) for row in ids]
+        if padding not in (False, "do_not_pad"):
+            length = limit if padding == "max_length" else max(map(len, ids), default=0)
+            mask = [row + [0] * (length - len(row)) for row in mask]
+            ids = [row + [self.pad_token_id] * (length - len(row)) for row in ids]
+        return {"input_ids": ids, "attention_mask": mask}
+
+    def decode(self, ids: Any, skip_special_tokens: bool = False) -> str:
+        """Ids of one text → text."""
+        text: str = self.backend.decode([int(i) for i in ids], skip_special_tokens=skip_special_tokens)
+        return text.replace(END_OF_WORD, " ").strip()
+
+    def batch_decode(self, batch: Any, skip_special_tokens: bool = False) -> list[str]:
+        """Ids of several texts → texts."""
+        return [self.decode(ids, skip_special_tokens) for ids in batch]
+
+    def __len__(self) -> int:
+        return int(self.backend.get_vocab_size())
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, empty where there is no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {path}: {error}") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{path} holds {type(values).__name__}, not a JSON object")
+    return values

@@ -1,0 +1,146 @@
+"""A checkpoint's weight files ↔ a model's parameters. No pickle is ever executed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..errors import ModelError
+from .checkpoints import SAFETENSORS_NAME, find_weight_files
+
+IGNORED_SUFFIX = "embeddings.position_ids"  # buffers in files of 2022: plain counting, never a parameter
+TOWERS = ("text_model.", "vision_model.")
+SHOWN_NAMES = 4
+
+
+class TensorFile(Protocol):
+    """An open weight file: what it holds is known before anything is read."""
+
+    shapes: dict[str, tuple[int, ...]]
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor, mapped from the file."""
+
+
+class _Safetensors:
+    def __init__(self, path: Path) -> None:
+        self._file = safe_open(path, framework="pt", device="cpu")
+        self.shapes = {name: tuple(self._file.get_slice(name).get_shape()) for name in self._file.keys()}
+
+    def tensor(self, name: str) -> Tensor:
+        tensor: Tensor = self._file.get_tensor(name)
+        return tensor
+
+
+class _Pickled:
+    """``pytorch_model.bin``: read with ``weights_only``, so that only tensors and plain containers are built."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            values = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError as error:
+            if "mmap" not in str(error):
+                raise
+            values = torch.load(path, map_location="cpu", weights_only=True)  # torch's format of before 1.6
+        if not isinstance(values, dict) or not all(isinstance(value, Tensor) for value in values.values()):
+            raise ModelError(f"{path} is not a state dict: it must hold tensors by name and nothing else")
+        self._values = values
+        self.shapes = {name: tuple(value.shape) for name, value in values.items()}
+
+    def tensor(self, name: str) -> Tensor:
+        tensor: Tensor = self._values[name]
+        return tensor
+
+
+def load_weights(model: nn.Module, folder: Path, dtype: torch.dtype, device: torch.device) -> None:
+    """Give a model built on the meta device the weights of a checkpoint folder.
+
+    Names and shapes are all checked before the first tensor is read. Raises ModelError that names what is missing,
+    unexpected or of another shape.
+    """
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    files = find_weight_files(folder)
+    with _translated_errors(folder):
+        opened: list[TensorFile] = [_open(path) for path in files]
+        place = {_own_name(name, wanted, file.shapes): (file, name) for file in opened for name in file.shapes}
+        place.pop(None, None)
+        found = {own: file.shapes[name] for own, (file, name) in place.items() if own is not None}
+        _check_fit(folder, wanted, found)
+        state = {}
+        for own in wanted:
+            file, name = place[own]
+            state[own] = file.tensor(name).to(device=device, dtype=dtype)
+    model.load_state_dict(state, assign=True)
+
+
+def save_weights(model: nn.Module, folder: Path) -> None:
+    """Write ``model.safetensors``; the file appears only when it is whole."""
+    path = folder / SAFETENSORS_NAME
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        save_file(state, part, metadata={"format": "pt"})
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _open(path: Path) -> TensorFile:
+    return _Safetensors(path) if path.suffix == ".safetensors" else _Pickled(path)
+
+
+def _own_name(name: str, wanted: dict[str, tuple[int, ...]], shapes: dict[str, tuple[int, ...]]) -> str | None:
+    """A file's tensor name as the model calls it; None where the model has no use for it.
+
+    A tower loads from a whole model's file (the rest is left out) and from a tower's file of Hugging Face's version 5,
+    whose names lack the tower's prefix.
+    """
+    if name.endswith(IGNORED_SUFFIX):
+        return None
+    prefixes = {prefix for prefix in TOWERS if any(key.startswith(prefix) for key in wanted)}
+    if len(prefixes) != 1:
+        return name  # the whole model
+    (prefix,) = prefixes
+    if not any(key.startswith(prefix) for key in shapes):
+        return prefix + name
+    return name if name.startswith(prefix) else None
+
+
+def _check_fit(folder: Path, wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> None:
+    faults = []
+    if missing := sorted(wanted.keys() - found.keys()):
+        faults.append(f"missing {_listed(missing)}")
+    if unexpected := sorted(found.keys() - wanted.keys()):
+        faults.append(f"unexpected {_listed(unexpected)}")
+    differing = [name for name in sorted(wanted.keys() & found.keys()) if wanted[name] != found[name]]
+    if differing:
+        shown = [f"{name} is {list(found[name])}, config.json says {list(wanted[name])}" for name in differing]
+        faults.append(f"wrong shape: {_listed(shown)}")
+    if faults:
+        raise ModelError(f"the weights in {folder} do not fit their config.json: {'; '.join(faults)}")
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+@contextmanager
+def _translated_errors(folder: Path) -> Iterator[None]:
+    """Errors of the libraries that read weight files, as a ModelError."""
+    try:
+        yield
+    except (SafetensorError, pickle.UnpicklingError, OSError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise ModelError(f"the model in {folder} does not fit into the device's memory: {error}") from error
+        first_line = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(f"cannot read the weights in {folder}: {first_line}") from error
