@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
 
@@ -81,7 +81,7 @@ class Checkpoint:
         return frozenset(path.read_text(encoding="utf-8").split()) if path.is_file() else None
 
     def unknown_words(self, texts: Iterable[str]) -> list[str]:
-        """The words of ``texts`` that the model never saw, sorted; none where the checkpoint does not list its words."""
+        """The words of ``texts`` that the model never saw, sorted; none where the checkpoint lists no words."""
         if self.words is None:
             return []
         return sorted({word for text in texts for word in _WORD.findall(text.lower())} - self.words)
@@ -168,7 +168,7 @@ def _hub_folder(repo: str, revision: str | None) -> Path:
             f"the model, or use the {BUNDLED!r} model"
         )
     # the hub library's own HTTP errors derive from those of its HTTP client, whichever that is
-    client_error = errors.HfHubHTTPError.__bases__[0]
+    client_error: Any = errors.HfHubHTTPError.__bases__[0]
     try:
         info = huggingface_hub.HfApi().model_info(repo, revision=revision, files_metadata=True)
         wanted = _files_to_download(info, repo)

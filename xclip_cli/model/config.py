@@ -184,9 +184,7 @@ class XCLIPConfig(PretrainedConfig):
     text_config_dict: InitVar[dict[str, Any] | None] = None
     vision_config_dict: InitVar[dict[str, Any] | None] = None
 
-    def __post_init__(
-        self, text_config_dict: dict[str, Any] | None, vision_config_dict: dict[str, Any] | None
-    ) -> None:
+    def __post_init__(self, text_config_dict: dict[str, Any] | None, vision_config_dict: dict[str, Any] | None) -> None:
         self.text_config = _tower(XCLIPTextConfig, self.text_config, text_config_dict)
         self.vision_config = _tower(XCLIPVisionConfig, self.vision_config, vision_config_dict)
         _check_sizes(self, "prompt_layers")
@@ -206,6 +204,7 @@ class XCLIPConfig(PretrainedConfig):
         return cls(text_config=text_config, vision_config=vision_config, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
+        """The JSON form, both encoders' included."""
         return {
             **super().to_dict(),
             "text_config": self.text_config.to_dict(),

@@ -88,7 +88,7 @@ def attend(
     explicit path.
     """
     # [N, S, D] -> [N, A, S, D / A]
-    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+    q, k, v = (x.view(*x.shape[:2], heads, -1).transpose(1, 2) for x in (q, k, v))
     if not weights:
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal)
         return out.transpose(1, 2).flatten(2), None
@@ -405,7 +405,8 @@ class PromptGeneratorLayer(nn.Module):
 
     def forward(self, texts: Tensor, visual: Tensor) -> Tensor:
         texts = texts + self.cross_attn(self.norm1(texts), visual)
-        return texts + self.mlp(self.norm3(texts))
+        texts = texts + self.mlp(self.norm3(texts))
+        return texts
 
 
 class PromptGenerator(nn.Module):
@@ -434,9 +435,7 @@ class PretrainedModel(nn.Module):
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__()
         if not isinstance(config, self.config_class):
-            raise TypeError(
-                f"{type(self).__name__} takes an {self.config_class.__name__}, got {type(config).__name__}"
-            )
+            raise TypeError(f"{type(self).__name__} takes an {self.config_class.__name__}, got {type(config).__name__}")
         self.config: Any = config
 
     @classmethod
@@ -456,10 +455,14 @@ class PretrainedModel(nn.Module):
         from .checkpoints import find_checkpoint
 
         folder = find_checkpoint(str(name), revision=revision).folder
-        config = cls.config_class.from_folder(folder)
+        return cls.from_folder(folder, cls.config_class.from_folder(folder), dtype, torch.device(device))
+
+    @classmethod
+    def from_folder(cls, folder: Path, config: PretrainedConfig, dtype: torch.dtype, device: torch.device) -> Self:
+        """Load the weights of a checkpoint folder whose config has been read. Raises ModelError."""
         with torch.device("meta"):
             model = cls(config)
-        load_weights(model, folder, dtype=dtype, device=torch.device(device))
+        load_weights(model, folder, dtype, device)
         return model.eval()
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -596,8 +599,8 @@ class XCLIPModel(PretrainedModel):
         Each video changes the text features by its own prompts, so text embeds are [B, K, P]. Labels do not see each
         other: K may be cut into chunks at will. The final similarity is computed in float32.
         """
-        texts = text_features.expand(len(video_features), -1, -1)
-        texts = texts.float() + self.prompts_generator(texts, visual_tokens).float()
+        texts = text_features.expand(len(video_features), -1, -1)  # [B, K, P]
+        texts = texts.float() + self.prompts_generator(texts.to(visual_tokens.dtype), visual_tokens).float()
         text_embeds = texts / texts.norm(dim=-1, keepdim=True)
         videos = video_features.float()
         video_embeds = videos / videos.norm(dim=-1, keepdim=True)

@@ -45,7 +45,7 @@ class BatchFeature(dict[str, Any]):
 
 @dataclass(kw_only=True)
 class XCLIPImageProcessor:
-    """Resize the short side, crop the centre, scale to 0–1, normalise.
+    """Resize the short side, crop the centre, scale to 0-1, normalise.
 
     The defaults are the values that all released checkpoints share; they come from the checkpoint's
     ``preprocessor_config.json`` all the same.
@@ -66,7 +66,7 @@ class XCLIPImageProcessor:
         self.size = _side(self.size, "size")
         self.crop_size = _side(self.crop_size, "crop_size")
         if self.resample not in RESAMPLING:
-            raise ValueError(f"resample {self.resample!r} is not one of {sorted(RESAMPLING)} (nearest, bilinear, bicubic)")
+            raise ValueError(f"resample {self.resample!r} is not one of {sorted(RESAMPLING)} (nearest, ...)")
         if len(self.image_mean) != 3 or len(self.image_std) != 3:
             raise ValueError("image_mean and image_std need three values each, for red, green and blue")
 
@@ -108,7 +108,7 @@ class XCLIPImageProcessor:
         return _center_crop(picture, self.crop_size) if self.do_center_crop else picture
 
     def normalize(self, pictures: Tensor) -> Tensor:
-        """[..., 3, H, W] of pixel values 0–255 → float32, scaled and normalised."""
+        """[..., 3, H, W] of pixel values 0-255 → float32, scaled and normalised."""
         x = pictures.float()
         if self.do_rescale:
             x = x * self.rescale_factor

@@ -29,17 +29,20 @@ class CLIPTokenizer:
     """
 
     def __init__(self, backend: Tokenizer, model_max_length: int = CLIP_MAX_LENGTH, pad_token: str = END) -> None:
-        for token in (START, END, pad_token):
-            if backend.token_to_id(token) is None:
-                raise ModelError(f"the tokenizer lacks the token {token}: it is not CLIP's")
         backend.no_truncation()
         backend.no_padding()
         self.backend = backend
         self.model_max_length = model_max_length
         self.pad_token = pad_token
-        self.bos_token_id: int = backend.token_to_id(START)
-        self.eos_token_id: int = backend.token_to_id(END)
-        self.pad_token_id: int = backend.token_to_id(pad_token)
+        self.bos_token_id = self._special_id(START)
+        self.eos_token_id = self._special_id(END)
+        self.pad_token_id = self._special_id(pad_token)
+
+    def _special_id(self, token: str) -> int:
+        token_id = self.backend.token_to_id(token)
+        if token_id is None:
+            raise ModelError(f"the tokenizer lacks the token {token}: it is not CLIP's")
+        return token_id
 
     @classmethod
     def from_vocabulary(
@@ -67,14 +70,14 @@ class CLIPTokenizer:
         )
         backend.decoder = decoders.ByteLevel()
         backend.post_processor = processors.RobertaProcessing(
-            sep=(END, vocabulary[END]), cls=(START, vocabulary[START]), trim_offsets=False, add_prefix_space=False
+            (END, vocabulary[END]), (START, vocabulary[START]), trim_offsets=False, add_prefix_space=False
         )
         backend.add_special_tokens([START, END])
         return cls(backend, model_max_length)
 
     @classmethod
     def from_folder(cls, folder: Path) -> Self:
-        """Read ``tokenizer.json``, else ``vocab.json`` and ``merges.txt``, of a checkpoint folder. Raises ModelError."""
+        """Read a checkpoint folder's ``tokenizer.json``, else ``vocab.json`` and ``merges.txt``. Raises ModelError."""
         settings = _read_json(folder / "tokenizer_config.json")
         pad_token = settings.get("pad_token") or END
         if isinstance(pad_token, dict):  # a serialised AddedToken

@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -33,8 +33,9 @@ class TensorFile(Protocol):
 
 class _Safetensors:
     def __init__(self, path: Path) -> None:
-        self._file = safe_open(path, framework="pt", device="cpu")
-        self.shapes = {name: tuple(self._file.get_slice(name).get_shape()) for name in self._file.keys()}
+        file: Any = safe_open(path, framework="pt", device="cpu")
+        self.shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+        self._file = file
 
     def tensor(self, name: str) -> Tensor:
         tensor: Tensor = self._file.get_tensor(name)

@@ -1,0 +1,5 @@
+"""``python -m xclip_cli``."""
+
+from .cli import main
+
+main()

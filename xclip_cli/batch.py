@@ -1,0 +1,147 @@
+"""Many videos: what the inputs stand for, and one record for each of them, in order."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+from .classifier import Classifier
+from .errors import ResultsError, VideoError
+from .results import Failure, Record
+from .sampling import VIDEO_SUFFIXES
+
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+
+
+@dataclass
+class Inputs:
+    """What is to be classified: paths, and failures that are known without decoding, in the order given."""
+
+    items: list[str | Failure] = field(default_factory=list)
+    ignored: int = 0  # files of folders that are no videos
+    repeated: list[str] = field(default_factory=list)  # paths given more than once
+
+    @property
+    def paths(self) -> list[str]:
+        """What there is to decode."""
+        return [item for item in self.items if isinstance(item, str)]
+
+    def notices(self) -> list[str]:
+        """What a user should know of the inputs."""
+        notices = [f"given more than once, classified once: {path}" for path in self.repeated]
+        if self.ignored:
+            notices.append(f"ignored {self.ignored} files in folders that are no videos by their suffix")
+        return notices
+
+
+def expand_inputs(given: Iterable[str], recursive: bool = False) -> Inputs:
+    """Folders become the videos in them, sorted; every other input stands for itself, once."""
+    inputs, seen = Inputs(), set()
+    for path in given:
+        if _URL.match(path) and not Path(path).exists():
+            message = "a URL: xclip reads files only; download it first, for example with curl or yt-dlp"
+            found: Sequence[str | Failure] = [Failure.of(path, VideoError(message, "url"))]
+        elif Path(path).is_dir():
+            found = _videos_in(path, recursive, inputs)
+        else:
+            found = [path]
+        for item in found:
+            name = item if isinstance(item, str) else item.video
+            if name in seen:
+                inputs.repeated.append(name)
+            else:
+                seen.add(name)
+                inputs.items.append(item)
+    return inputs
+
+
+def _videos_in(folder: str, recursive: bool, inputs: Inputs) -> Sequence[str | Failure]:
+    """The videos of a folder, sorted by path; hidden files and folders are left out."""
+    videos = []
+    try:
+        for parent, folders, files in os.walk(folder, onerror=_raise):
+            folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
+            visible = [name for name in files if not name.startswith(".")]
+            matching = [name for name in visible if Path(name).suffix.lower() in VIDEO_SUFFIXES]
+            inputs.ignored += len(visible) - len(matching)
+            videos += [str(Path(parent, name)) for name in matching]
+    except PermissionError:
+        return [Failure.of(folder, VideoError("no permission to read the folder", "permission"))]
+    if not videos:
+        below = "" if recursive else " (pass --recursive to look into its folders)"
+        return [Failure.of(folder, VideoError(f"the folder holds no videos{below}", "empty_folder"))]
+    return sorted(videos)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def read_path_list(source: str, nul: bool = False) -> list[str]:
+    """Paths from a file, or from stdin for ``-``: one a line, or separated by NUL bytes. Raises ResultsError."""
+    try:
+        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    except OSError as error:
+        raise ResultsError(f"cannot read the list of videos {source}: {error.strerror}") from error
+    parts = data.split(b"\0") if nul else [line.removesuffix(b"\r") for line in data.split(b"\n")]
+    return [os.fsdecode(part) for part in parts if part]
+
+
+def classify_inputs(
+    classifier: Classifier, inputs: Inputs, start: Fraction | None = None, end: Fraction | None = None
+) -> Iterator[Record]:
+    """One record for each input, in order. The first video decodes while torch and the weights are loaded, which is
+    done when this returns. Raises ModelError."""
+    requests = [classifier.request(path, start, end) for path in inputs.paths]
+    if requests:
+        classifier.decoder.submit(requests[0])
+        classifier.load()
+    records = classifier.classify_all(requests[1:])
+    return (item if isinstance(item, Failure) else next(records) for item in inputs.items)
+
+
+class Run:
+    """Counts a run's records as they pass."""
+
+    def __init__(self, fail_fast: bool = False) -> None:
+        self.fail_fast = fail_fast
+        self.succeeded = 0
+        self.failed = 0
+        self.interrupted = False
+        self._began = time.monotonic()
+
+    def counted(self, records: Iterator[Record]) -> Iterator[Record]:
+        """The records; Ctrl-C, or with ``fail_fast`` the first failure, ends them, so that what is there is written."""
+        try:
+            for record in records:
+                if isinstance(record, Failure):
+                    self.failed += 1
+                else:
+                    self.succeeded += 1
+                yield record
+                if self.fail_fast and self.failed:
+                    return
+        except KeyboardInterrupt:
+            self.interrupted = True
+
+    @property
+    def exit_code(self) -> int:
+        """0 all classified, 1 none, 3 some."""
+        if not self.failed:
+            return 0
+        return 3 if self.succeeded else 1
+
+    def summary(self) -> str:
+        """One line."""
+        seconds = time.monotonic() - self._began
+        total = self.succeeded + self.failed
+        failed = f", {self.failed} failed" if self.failed else ""
+        return (
+            f"{self.succeeded} of {total} videos classified{failed} in {seconds:.1f} s ({total / seconds:.1f} a second)"
+        )

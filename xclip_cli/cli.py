@@ -1,0 +1,276 @@
+"""The command line: flags in, library calls out. ``main`` is the only place that shows an error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import __version__
+from .errors import LabelsError, ModelError, ResultsError, XClipError
+
+app = typer.Typer(
+    name="xclip",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Zero-shot video classification with X-CLIP: rank your own labels for each video.",
+)
+labels_app = typer.Typer(no_args_is_help=True, help="Label sets: those that come with xclip, and checking your own.")
+app.add_typer(labels_app, name="labels")
+
+EXIT_FAILURE, EXIT_USAGE, EXIT_MODEL, EXIT_INTERRUPTED = 1, 2, 4, 130
+
+CLASSIFY_HELP = """
+Rank labels for videos.
+
+Examples:
+
+  xclip classify video.mp4 --labels labels.txt
+
+  xclip classify video.mp4 --label "a cat" --label "a dog" --template "a video of {}"
+
+  xclip classify clips/ --recursive --labels kinetics-400 --model microsoft/xclip-base-patch32 -o results.jsonl
+
+  find . -name '*.mp4' -print0 | xclip classify --from-file - -0 --labels labels.txt --format csv
+
+Exit codes: 0 every video classified; 1 none classified, or another readable error; 2 wrong usage, labels or
+templates; 3 some videos failed; 4 the model cannot be had; 130 interrupted.
+"""
+
+
+class OutputFormat(StrEnum):
+    """How results are written."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+class DType(StrEnum):
+    """What the model computes in."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"xclip {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _time(text: str) -> Fraction:
+    from .sampling import parse_time
+
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+VideosArg = Annotated[
+    list[str] | None, typer.Argument(metavar="VIDEO...", help="Video files, or folders of them.", show_default=False)
+]
+LabelsOpt = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--labels", "-l", metavar="FILE|NAME", help="Labels: a .txt, .csv or .json file, or a shipped set's name."
+    ),
+]
+LabelOpt = Annotated[list[str] | None, typer.Option("--label", metavar="TEXT", help="One label; may be repeated.")]
+TemplateOpt = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--template",
+        metavar="TEXT|FILE|NAME",
+        help="A sentence with {} for the label, or a file or shipped set of them (averaged). Default: the bare label.",
+    ),
+]
+ModelOpt = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        envvar="XCLIP_MODEL",
+        metavar="NAME",
+        help="A checkpoint folder, a hub id, 'bundled', or 'auto': the bundled model if it knows every word of the "
+        "labels, else microsoft/xclip-base-patch16-zero-shot.",
+    ),
+]
+
+
+@app.command(help=CLASSIFY_HELP)
+def classify(
+    videos: VideosArg = None,
+    labels: LabelsOpt = None,
+    label: LabelOpt = None,
+    template: TemplateOpt = None,
+    model: ModelOpt = "auto",
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where to run the model.")] = "auto",
+    dtype: Annotated[
+        DType, typer.Option(help="Precision; auto is bfloat16 where the hardware computes it natively, else float32.")
+    ] = DType.auto,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=0, help="Labels to show a video; 0 for all.")] = 5,
+    start: Annotated[
+        Fraction | None, typer.Option(parser=_time, metavar="TIME", help="Look from here: seconds or HH:MM:SS.mmm.")
+    ] = None,
+    end: Annotated[Fraction | None, typer.Option(parser=_time, metavar="TIME", help="Look up to here.")] = None,
+    output_format: Annotated[
+        OutputFormat | None,
+        typer.Option(
+            "--format",
+            "-f",
+            help="Default: by the suffix of -o, else table on a terminal and jsonl otherwise.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here instead of to stdout.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing output file.")] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into the folders of folders.")] = False,
+    from_file: Annotated[
+        str | None, typer.Option("--from-file", metavar="FILE|-", help="Read video paths from a file, one a line.")
+    ] = None,
+    null: Annotated[
+        bool, typer.Option("-0", "--null", help="Paths in --from-file are separated by NUL bytes.")
+    ] = False,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of the model. Default: torch's.", show_default=False)
+    ] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first video that fails.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors on stderr.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")] = False,
+) -> None:
+    """Rank labels for videos."""
+    from . import output as formats
+    from .batch import Run, classify_inputs, expand_inputs, read_path_list
+    from .classifier import Classifier
+    from .labels import load_labels
+
+    notes = formats.Notes(quiet, verbose)
+    if start is not None and end is not None and start >= end:
+        raise typer.BadParameter(f"--start {float(start):g} s is not before --end {float(end):g} s")
+    given = [*(videos or []), *(read_path_list(from_file, null) if from_file else [])]
+    if not given:
+        raise typer.BadParameter("give at least one video or folder, or a list of them with --from-file")
+    inputs = expand_inputs(given, recursive)
+    for notice in inputs.notices():
+        notes.say(notice)
+    chosen = _chosen_format(output_format, output)
+    if output is not None:
+        formats.check_output(output, force, inputs.paths)
+    try:
+        with Classifier(
+            model,
+            labels=load_labels(labels or [], label or [], template or []),
+            device=device,
+            dtype=dtype.value,
+            threads=threads,
+        ) as classifier:
+            for warning in classifier.warnings:
+                notes.say(f"warning: {warning}")
+            run = Run(fail_fast)
+            records = run.counted(classify_inputs(classifier, inputs, start, end))
+            if not formats.is_terminal(output):  # where results scroll by, they are the progress
+                records = notes.progress(records, len(inputs.items))
+            notes.say(classifier.description(), detail=True)
+            header = None if output is None else classifier.run_header(start, end, top_k)
+            formats.write(chosen, (record.top(top_k) for record in records), output, header)
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if len(inputs.items) > 1:
+        notes.say(run.summary())
+    raise typer.Exit(EXIT_INTERRUPTED if run.interrupted else run.exit_code)
+
+
+def _chosen_format(asked: OutputFormat | None, output: Path | None) -> str:
+    """The format asked for, else that of the output's suffix, else table on a terminal and jsonl otherwise."""
+    from .output import format_of, is_terminal
+
+    if asked is not None:
+        return asked.value
+    if output is not None:
+        found = format_of(output)
+        if found is None:
+            raise typer.BadParameter(f"{output} has no suffix that names a format: pass --format")
+        return found
+    return "table" if is_terminal(None) else "jsonl"
+
+
+@labels_app.command("list")
+def list_labels() -> None:
+    """List the label sets and templates that come with xclip."""
+    from .labels import read_labels, read_templates, shipped
+
+    for name, path in shipped("labels").items():
+        typer.echo(f"{name:<16} {len(read_labels(str(path))):>4} labels")
+    for name, path in shipped("templates").items():
+        typer.echo(f"{name:<16} {len(read_templates(str(path))):>4} templates")
+
+
+@labels_app.command("show")
+def show_labels(name: Annotated[str, typer.Argument(metavar="NAME", help="A shipped set's name.")]) -> None:
+    """Print the labels, or templates, of a shipped set, one a line."""
+    from .labels import read_labels, read_templates, shipped
+
+    if name in shipped("templates"):
+        typer.echo("\n".join(read_templates(name)))
+    else:
+        typer.echo("\n".join(label for label, _ in read_labels(name)))
+
+
+@labels_app.command("check")
+def check_labels(
+    source: Annotated[str, typer.Argument(metavar="FILE|NAME", help="A label file, or a shipped set's name.")],
+    template: TemplateOpt = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="NAME", help="Also check that this model can take the texts."),
+    ] = None,
+) -> None:
+    """Check a label file: exit 0 and a count, or the first fault with its line and exit 2."""
+    from .labels import load_labels
+
+    labels = load_labels([source], templates=template or [])
+    warnings = labels.warnings
+    if model is not None:
+        from .classifier import Classifier
+
+        with Classifier(model, labels=labels) as classifier:
+            warnings = classifier.warnings
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(f"{len(labels.names)} labels, {len(labels.all_texts)} texts: no faults")
+
+
+def main() -> None:
+    """Run the program: errors of ours are one line on stderr, bugs keep their traceback."""
+    try:
+        app()
+    except XClipError as error:
+        if os.environ.get("XCLIP_DEBUG"):
+            raise
+        from .output import printable
+
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        codes = {LabelsError: EXIT_USAGE, ResultsError: EXIT_USAGE, ModelError: EXIT_MODEL}
+        sys.exit(codes.get(type(error), EXIT_FAILURE))

@@ -1,0 +1,190 @@
+"""Label and template files → Labels, with every fault found by file and line before a model is loaded.
+
+A label file is ``.txt`` (a label a line, ``#`` comments), ``.csv`` (a header with a ``name`` column) or ``.json`` (a
+list of labels, or label → list of texts). A template is a sentence with ``{}``. The texts of a label are its name, or
+the texts it was given, put into every template.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import LabelsError
+
+BARE_LABEL = "{}"  # the default template: the label alone, as in the paper
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What to choose from."""
+
+    names: tuple[str, ...]
+    texts: tuple[tuple[str, ...], ...]  # of each label, at least one
+    templates: tuple[str, ...] = (BARE_LABEL,)
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, names: Iterable[str], templates: Iterable[str] = (BARE_LABEL,)) -> Labels:
+        """From label names alone. Raises LabelsError."""
+        return make_labels([(name, (name,)) for name in names], templates)
+
+    @property
+    def all_texts(self) -> list[str]:
+        """Every text of every label, in order."""
+        return [text for texts in self.texts for text in texts]
+
+
+Phrases = tuple[str, tuple[str, ...]]  # a label and what stands for it in the templates
+
+
+def make_labels(entries: Iterable[Phrases], templates: Iterable[str]) -> Labels:
+    """Put labels into templates. A label that comes twice is kept once, with a warning. Raises LabelsError."""
+    templates = tuple(templates) or (BARE_LABEL,)
+    for template in templates:
+        if BARE_LABEL not in template:
+            raise LabelsError(f"the template {template!r} has no {{}} for the label to stand in")
+    unique: dict[str, tuple[str, ...]] = {}
+    twice = []
+    for name, phrases in entries:
+        if not name.strip() or not phrases or not all(phrase.strip() for phrase in phrases):
+            raise LabelsError(f"the label {name!r} is empty or has an empty text")
+        if name in unique:
+            twice.append(name)
+        else:
+            unique[name] = phrases
+    if not unique:
+        raise LabelsError("no labels given: pass --labels FILE, --labels NAME or --label TEXT")
+    warnings = []
+    if twice:
+        shown = ", ".join(repr(name) for name in dict.fromkeys(twice))
+        warnings.append(f"labels given more than once are kept once: {shown}")
+    if len(unique) == 1:
+        warnings.append("only one label: its score is 1 whatever the video shows")
+    texts = tuple(
+        tuple(template.replace(BARE_LABEL, phrase) for phrase in phrases for template in templates)
+        for phrases in unique.values()
+    )
+    return Labels(tuple(unique), texts, templates, tuple(warnings))
+
+
+def load_labels(sources: Sequence[str], names: Sequence[str] = (), templates: Sequence[str] = ()) -> Labels:
+    """Labels from files or shipped sets, then single names, in templates given as such or by file or shipped name.
+
+    Raises LabelsError.
+    """
+    entries = [entry for source in sources for entry in read_labels(source)]
+    entries += [(name, (name,)) for name in names]
+    return make_labels(entries, [template for given in templates for template in read_templates(given)])
+
+
+def read_labels(source: str) -> list[Phrases]:
+    """The labels of a file, or of a shipped set by its name. Raises LabelsError."""
+    path = _find(source, "labels", "label file")
+    text = _read_text(path)
+    parse = {".csv": _parse_csv, ".json": _parse_json}.get(path.suffix.lower(), _parse_lines)
+    entries = parse(text, path)
+    if not entries:
+        raise LabelsError(f"{path} holds no labels")
+    return entries
+
+
+def read_templates(given: str) -> list[str]:
+    """A template as such (it has ``{}``), or those of a file or shipped set. Raises LabelsError."""
+    if BARE_LABEL in given:
+        return [given]
+    path = _find(given, "templates", "template file (nor a {} in)")
+    templates = [template for template, _ in _parse_lines(_read_text(path), path)]
+    for template in templates:
+        if BARE_LABEL not in template:
+            raise LabelsError(f"{path}: the template {template!r} has no {{}} for the label to stand in")
+    if not templates:
+        raise LabelsError(f"{path} holds no templates")
+    return templates
+
+
+def shipped(kind: str) -> dict[str, Path]:
+    """The files that come with xclip, by name: ``kind`` is labels or templates."""
+    package = Path(__file__).parent
+    checkout = package.parent  # run from a checkout, the prompts beside the package are the ones being worked on
+    folder = (checkout if (checkout / "pyproject.toml").is_file() else package) / "prompts" / kind
+    return {path.stem: path for path in sorted(folder.glob("*.txt"))}
+
+
+def _find(source: str, kind: str, what: str) -> Path:
+    path = Path(source).expanduser()
+    if path.is_file():
+        return path
+    if path.exists():
+        raise LabelsError(f"{source} is not a file")
+    files = shipped(kind)
+    if source not in files:
+        near = difflib.get_close_matches(source, files, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise LabelsError(f"there is no {what} {source!r}, and no shipped one: {hint}shipped are {', '.join(files)}")
+    return files[source]
+
+
+def _read_text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise LabelsError(f"cannot read {path}: {error.strerror}") from error
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise LabelsError(f"{path} is UTF-16: save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise LabelsError(f"{path}:{line}: not UTF-8 (byte 0x{data[error.start]:02x}): save it as UTF-8") from error
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise LabelsError(f"{path}:{line}: holds a NUL byte, so it is no text file")
+    return text
+
+
+def _parse_lines(text: str, path: Path) -> list[Phrases]:
+    lines = [line.strip() for line in text.split("\n")]
+    return [(line, (line,)) for line in lines if line and not line.startswith("#")]
+
+
+def _parse_csv(text: str, path: Path) -> list[Phrases]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    entries: list[Phrases] = []
+    try:
+        if "name" not in (reader.fieldnames or []):
+            raise LabelsError(f"{path}:1: needs a header with a column called name, such as id,name")
+        for row in reader:
+            if None in row or row["name"] is None:
+                raise LabelsError(
+                    f"{path}:{reader.line_num}: has not as many fields as the header; labels with commas need quotes"
+                )
+            name = row["name"].strip()
+            if not name:
+                raise LabelsError(f"{path}:{reader.line_num}: the name is empty")
+            entries.append((name, (name,)))
+    except csv.Error as error:
+        raise LabelsError(f"{path}:{reader.line_num}: {error}") from error
+    return entries
+
+
+def _parse_json(text: str, path: Path) -> list[Phrases]:
+    try:
+        items = json.loads(text, object_pairs_hook=list)  # pairs, so that no label of an object is lost
+    except json.JSONDecodeError as error:
+        raise LabelsError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
+    entries = []
+    for item in items if isinstance(items, list) else [None]:
+        name, texts = item if isinstance(item, tuple) else (item, item)
+        texts = [texts] if isinstance(texts, str) else texts
+        if not isinstance(name, str):
+            raise LabelsError(f"{path}: must be a list of labels, or an object of label: list of texts")
+        if not isinstance(texts, list) or not texts or not all(isinstance(t, str) and t.strip() for t in texts):
+            raise LabelsError(f"{path}: the texts of {name!r} must be a list of one or more texts")
+        entries.append((name, tuple(texts)))
+    return entries

@@ -1,0 +1,205 @@
+"""How results look: a table for people; JSON, JSON Lines and CSV for programs. A format is a function in a table."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console, Group
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from .errors import ResultsError
+from .results import Failure, Record, RunHeader
+
+CSV_FIELDS = ("video", "status", "start_seconds", "end_seconds", "rank", "label", "score", "logit", "error")
+BAR_WIDTH = 24
+
+Format = Callable[[Iterable[Record], TextIO, RunHeader | None], None]
+
+
+def write_jsonl(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:
+    """One record a line, each written as soon as it is there; the header first where there is one."""
+    for line in [header] if header else []:
+        out.write(json.dumps(line.to_json()) + "\n")
+    for record in records:
+        out.write(json.dumps(record.to_json()) + "\n")
+        out.flush()
+
+
+def write_json(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:
+    """One array of records."""
+    json.dump([record.to_json() for record in records], out, indent=2)
+    out.write("\n")
+
+
+def write_csv(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:
+    """One row a label, one row a failure."""
+    writer = csv.DictWriter(out, CSV_FIELDS, lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        writer.writerows(csv_rows(record))
+        out.flush()
+
+
+def csv_rows(record: Record) -> Iterator[dict[str, object]]:
+    """A record as rows."""
+    if isinstance(record, Failure):
+        yield {"video": record.video, "status": "error", "error": record.message}
+        return
+    for rank, ranked in enumerate(record.predictions, start=1):
+        yield {
+            "video": record.video,
+            "status": "ok",
+            "start_seconds": record.start_seconds,
+            "end_seconds": record.end_seconds,
+            "rank": rank,
+            "label": ranked.label,
+            "score": ranked.score,
+            "logit": ranked.logit,
+        }
+
+
+def write_table(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:
+    """A small table a video, with bars."""
+    console = Console(file=out, highlight=False)
+    blocks = (out.encoding or "").lower().replace("-", "").startswith("utf")
+    for number, record in enumerate(records):
+        if number:
+            console.print()
+        console.print(format_record(record, blocks))
+
+
+def format_record(record: Record, blocks: bool = True) -> Group:
+    """One record for people: the video, then rank, label, bar and score; ``blocks`` False draws in ASCII."""
+    heading = Text(printable(record.video), style="bold", overflow="fold")
+    if isinstance(record, Failure):
+        return Group(heading, Text(f"failed: {printable(record.message)}", style="red"))
+    table = Table(box=None, padding=(0, 1), show_header=False)
+    table.add_column(justify="right", style="dim")
+    table.add_column(overflow="fold")
+    table.add_column(width=BAR_WIDTH, no_wrap=True, style="green")
+    table.add_column(justify="right", no_wrap=True)
+    for rank, ranked in enumerate(record.predictions, start=1):
+        label = Text(printable(ranked.label), style="bold" if rank == 1 else "")
+        table.add_row(str(rank), label, bar(ranked.score, BAR_WIDTH, blocks), f"{ranked.score:.3f}")
+    notes = [Text(f"warning: {printable(warning)}", style="yellow") for warning in record.warnings]
+    return Group(heading, table, *notes)
+
+
+def bar(share: float, width: int, blocks: bool = True) -> str:
+    """A bar of ``share`` (0 to 1) of ``width`` characters, to an eighth of a character where blocks can be shown."""
+    if not blocks:
+        return "#" * round(share * width)
+    eighths = round(share * width * 8)
+    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+
+
+def printable(text: str) -> str:
+    """Text that cannot steer a terminal: control characters and undecodable bytes as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+FORMATS: dict[str, Format] = {"table": write_table, "json": write_json, "jsonl": write_jsonl, "csv": write_csv}
+
+
+def format_of(path: Path) -> str | None:
+    """The format that a file name asks for by its suffix."""
+    suffixes = {".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".txt": "table"}
+    return suffixes.get(path.suffix.lower())
+
+
+def is_terminal(output: Path | None) -> bool:
+    """Whether results go to a terminal."""
+    return output is None and sys.stdout.isatty()
+
+
+def check_output(path: Path, force: bool, inputs: Iterable[str]) -> None:
+    """Refuse a file for results that would destroy something, before any work is done. Raises ResultsError."""
+    if path.is_dir():
+        raise ResultsError(f"{path} is a folder: give a file for the results")
+    if not path.parent.is_dir():
+        raise ResultsError(f"the folder {path.parent} of the output does not exist")
+    if path.exists():
+        if any(Path(video).exists() and path.samefile(video) for video in inputs):
+            raise ResultsError(f"{path} is one of the videos: give another file for the results")
+        if not force:
+            raise ResultsError(f"{path} exists: pass --force to replace it, or give another file")
+
+
+def write(name: str, records: Iterable[Record], path: Path | None, header: RunHeader | None) -> None:
+    """Write records in a format, to a file or to stdout. Raises ResultsError where the file cannot be written.
+
+    JSON Lines grow in the file record by record; files of other formats appear only when they are whole.
+    """
+    if path is None:
+        FORMATS[name](records, sys.stdout, header)
+        sys.stdout.flush()
+        return
+    target = path if name == "jsonl" else path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        # Undecodable bytes of file names become escapes in tables and CSV; JSON escapes them itself.
+        with target.open("w", encoding="utf-8", errors="backslashreplace", newline="") as out:
+            FORMATS[name](records, out, header)
+        target.replace(path)
+    except OSError as error:
+        raise ResultsError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if target != path:
+            target.unlink(missing_ok=True)
+
+
+class Notes:
+    """What a run says on stderr, and its progress there."""
+
+    def __init__(self, quiet: bool, verbose: bool) -> None:
+        self._quiet, self._verbose = quiet, verbose
+        self._console = Console(stderr=True, highlight=False)
+        if not quiet:
+            handler = _Handler(self)
+            logger = logging.getLogger(__package__)
+            logger.handlers, logger.propagate = [handler], False
+            logger.setLevel(logging.INFO)
+
+    def say(self, text: str, detail: bool = False) -> None:
+        """One line; ``detail`` only with --verbose."""
+        if not self._quiet and (self._verbose or not detail):
+            self._console.print(printable(text), markup=False, soft_wrap=True)
+
+    def progress(self, records: Iterator[Record], total: int) -> Iterator[Record]:
+        """The records, with a progress bar where stderr is a terminal, and each failure said as it comes."""
+        columns = (TextColumn("classifying"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
+        hidden = total < 2 or self._quiet or not self._console.is_terminal
+        with Progress(*columns, console=self._console, transient=True, disable=hidden) as progress:
+            task = progress.add_task("", total=total)
+            for record in records:
+                if isinstance(record, Failure):
+                    self.say(f"failed: {record.video}: {record.message}")
+                progress.advance(task)
+                yield record
+
+
+class RateColumn(ProgressColumn):
+    """Videos a second."""
+
+    def render(self, task: Task) -> Text:
+        """The rate so far."""
+        return Text(f"{task.speed:.1f}/s" if task.speed else "", style="dim")
+
+
+class _Handler(logging.Handler):
+    """Shows what the library logs, such as a download."""
+
+    def __init__(self, notes: Notes) -> None:
+        super().__init__()
+        self._notes = notes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._notes.say(self.format(record))

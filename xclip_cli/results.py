@@ -1,0 +1,107 @@
+"""What comes out of a run, and its one JSON form (schema 1; fields are only ever added)."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .errors import VideoError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class RankedLabel:
+    """One label's place in a prediction."""
+
+    label: str
+    score: float  # softmax over all the labels given; not calibrated
+    logit: float  # cosine similarity times the model's logit scale
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What was looked at."""
+
+    requested: int  # frames of a clip
+    decoded: int  # different pictures among them
+    repeated: int  # places filled by a picture that was there already: the video has fewer frames
+    errors: int  # packets and frames skipped as damaged
+    times_seconds: tuple[float, ...]  # since the video's first frame
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One video's ranked labels."""
+
+    video: str  # the path as given
+    model: str
+    start_seconds: float
+    end_seconds: float
+    frames: Frames
+    predictions: tuple[RankedLabel, ...]  # best first
+    warnings: tuple[str, ...] = ()
+
+    def top(self, count: int) -> Prediction:
+        """The ``count`` best labels alone; 0 keeps all."""
+        return dataclasses.replace(self, predictions=self.predictions[:count]) if count else self
+
+    def to_json(self) -> dict[str, Any]:
+        """The record."""
+        values = asdict(self)
+        return {"schema": SCHEMA, "video": values.pop("video"), "status": "ok", **values}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One video's error."""
+
+    video: str
+    code: str  # stable, see VideoError
+    message: str
+    type: str = VideoError.__name__
+    warnings: tuple[str, ...] = ()
+
+    def top(self, count: int) -> Failure:
+        """A failure has no labels to cut."""
+        return self
+
+    @classmethod
+    def of(cls, video: str, error: VideoError) -> Failure:
+        """The record of an error."""
+        return cls(video, error.code, str(error))
+
+    def to_json(self) -> dict[str, Any]:
+        """The record."""
+        error = {"type": self.type, "code": self.code, "message": self.message}
+        return {
+            "schema": SCHEMA,
+            "video": self.video,
+            "status": "error",
+            "error": error,
+            "warnings": list(self.warnings),
+        }
+
+
+Record = Prediction | Failure
+
+
+@dataclass(frozen=True)
+class RunHeader:
+    """The first line of a JSONL file: what every record in it was made with. It has no ``video``."""
+
+    xclip: str  # version
+    model: str
+    model_identity: str
+    labels: int
+    labels_sha256: str  # of names and texts, in order
+    num_frames: int
+    start: str | None  # of the window, in exact seconds; None: the video's start
+    end: str | None
+    dtype: str
+    top_k: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The header line."""
+        return {"schema": SCHEMA, "kind": "run", **asdict(self)}
