@@ -1,5 +1,63 @@
-"""Zero-shot video classification with X-CLIP."""
+"""Zero-shot video classification with X-CLIP.
+
+``Classifier`` ranks labels for videos; the models, configs and processor below it have the names of the Hugging Face
+documentation. Names load on first use: importing this package imports neither torch nor av.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .classifier import Classifier
+    from .errors import LabelsError, ModelError, ResultsError, VideoError, XClipError
+    from .labels import Labels, load_labels
+    from .model import (
+        XCLIPConfig,
+        XCLIPModel,
+        XCLIPProcessor,
+        XCLIPTextConfig,
+        XCLIPTextModel,
+        XCLIPVisionConfig,
+        XCLIPVisionModel,
+    )
+    from .results import Failure, Prediction, RankedLabel
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Classifier",
+    "Failure",
+    "Labels",
+    "LabelsError",
+    "ModelError",
+    "Prediction",
+    "RankedLabel",
+    "ResultsError",
+    "VideoError",
+    "XCLIPConfig",
+    "XCLIPModel",
+    "XCLIPProcessor",
+    "XCLIPTextConfig",
+    "XCLIPTextModel",
+    "XCLIPVisionConfig",
+    "XCLIPVisionModel",
+    "XClipError",
+    "__version__",
+    "load_labels",
+]
+
+_HOMES = {
+    "classifier": ("Classifier",),
+    "errors": ("LabelsError", "ModelError", "ResultsError", "VideoError", "XClipError"),
+    "labels": ("Labels", "load_labels"),
+    "results": ("Failure", "Prediction", "RankedLabel"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("_") or name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = next((module for module, names in _HOMES.items() if name in names), "model")
+    return getattr(import_module(f".{home}", __name__), name)

@@ -194,14 +194,15 @@ class Classifier:
         """[K, P]: of each label the mean over its texts, un-normalised, as the prompt generator expects them."""
         import torch
 
-        rows, features = self._input_ids, []
+        # The model is loaded out here: weights made in inference mode could never be trained.
+        model, rows, features = self.model, self._input_ids, []
         with torch.inference_mode():
             for i in range(0, len(rows), TEXTS_AT_ONCE):
                 chunk = rows[i : i + TEXTS_AT_ONCE]
                 # Trimmed to the longest and without a mask: causal attention never looks at padding.
                 length = max(map(len, chunk))
                 ids = torch.tensor([row + row[-1:] * (length - len(row)) for row in chunk], device=self.device)
-                features.append(self.model.encode_text(ids).features.float())
+                features.append(model.encode_text(ids).features.float())
             of_texts = torch.cat(features)
             counts = [len(texts) for texts in self.labels.texts]
             return torch.stack([texts.mean(dim=0) for texts in torch.split(of_texts, counts)])

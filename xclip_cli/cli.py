@@ -202,6 +202,21 @@ def classify(
     raise typer.Exit(EXIT_INTERRUPTED if run.interrupted else run.exit_code)
 
 
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write the sample videos.")] = Path(
+        "xclip-demo"
+    ),
+) -> None:
+    """Write a few sample videos and classify them with the bundled model: no network needed."""
+    from .bundled.synthetic import write_samples
+
+    folder.mkdir(parents=True, exist_ok=True)
+    samples = [str(path) for path, _ in write_samples(folder)]
+    typer.echo(f"$ xclip classify {folder} --labels picture-state --model bundled --top-k 3", err=True)
+    classify(samples, ["picture-state"], model="bundled", top_k=3, output_format=OutputFormat.table)
+
+
 def _chosen_format(asked: OutputFormat | None, output: Path | None) -> str:
     """The format asked for, else that of the output's suffix, else table on a terminal and jsonl otherwise."""
     from .output import format_of, is_terminal

@@ -112,6 +112,12 @@ def find_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
     return Checkpoint(name, _hub_folder(name, revision))
 
 
+def find_folder(name: str, revision: str | None = None) -> Path:
+    """The folder to read a config, tokenizer or processor from: a local one may lack weights. Raises ModelError."""
+    folder = Path(name).expanduser()
+    return folder if name != BUNDLED and folder.is_dir() else find_checkpoint(name, revision).folder
+
+
 def choose_model(texts: Iterable[str]) -> str:
     """The name that ``auto`` stands for: the bundled model if it knows every word of ``texts``, else the checkpoint
     that X-CLIP's authors recommend for labels of one's own."""

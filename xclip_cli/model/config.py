@@ -47,9 +47,9 @@ class PretrainedConfig:
     @classmethod
     def from_pretrained(cls, name: str | Path, revision: str | None = None) -> Self:
         """Read the config of a checkpoint: a folder, a hub id or ``bundled``. Raises ModelError."""
-        from .checkpoints import find_checkpoint
+        from .checkpoints import find_folder
 
-        return cls.from_folder(find_checkpoint(str(name), revision=revision).folder)
+        return cls.from_folder(find_folder(str(name), revision))
 
     @classmethod
     def from_folder(cls, folder: Path) -> Self:
@@ -216,7 +216,7 @@ def _tower(cls: type[_Tower], given: _Tower | dict[str, Any] | None, legacy: dic
     """One encoder's config, from an object, a dict or nothing, and the older keyword that overrides it."""
     values = given.to_dict() if isinstance(given, PretrainedConfig) else dict(given or {})
     if legacy is not None:
-        values |= cls.from_dict(legacy).to_dict()
+        values |= cls.from_dict(dict(legacy)).to_dict()
     return cls.from_dict(values)
 
 

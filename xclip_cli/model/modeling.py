@@ -674,8 +674,8 @@ def initialise(model: PretrainedModel) -> None:
         text, vision, factor = model.config.text_config, model.config.vision_config, model.config.initializer_factor
         _initialise_text(model.text_model, text)
         _initialise_vision(model.vision_model, vision)
-        _initialise_encoder(model.mit.encoder, vision.initializer_range, vision.initializer_factor)
-        nn.init.normal_(model.mit.position_embedding, std=vision.initializer_factor)
+        _initialise_encoder(model.mit.encoder, vision.initializer_range, factor)
+        nn.init.normal_(model.mit.position_embedding, std=factor)
         _initialise_linear(model.prompts_generator, text.initializer_range * factor)
         nn.init.normal_(model.text_projection.weight, std=text.hidden_size**-0.5 * factor)
         nn.init.normal_(model.visual_projection.weight, std=vision.hidden_size**-0.5 * factor)
@@ -697,7 +697,7 @@ def _initialise_vision(vision: VisionTransformer, config: XCLIPVisionConfig) -> 
 
 
 def _initialise_encoder(encoder: Encoder, spread: float, factor: float) -> None:
-    _initialise_linear(encoder, spread * factor)
+    _initialise_linear(encoder, spread)
     depth = len(encoder.layers)
     for module in encoder.modules():
         if isinstance(module, Attention):

@@ -143,9 +143,9 @@ class XCLIPProcessor:
     @classmethod
     def from_pretrained(cls, name: str | Path, revision: str | None = None) -> Self:
         """Read the processor of a checkpoint: a folder, a hub id or ``bundled``. Raises ModelError."""
-        from .checkpoints import find_checkpoint
+        from .checkpoints import find_folder
 
-        return cls.from_folder(find_checkpoint(str(name), revision=revision).folder)
+        return cls.from_folder(find_folder(str(name), revision))
 
     @classmethod
     def from_folder(cls, folder: Path) -> Self:
@@ -176,7 +176,7 @@ class XCLIPProcessor:
         *,
         images: Any = None,
         padding: bool | str = False,
-        truncation: bool = False,
+        truncation: bool | str = False,
         max_length: int | None = None,
     ) -> BatchFeature:
         """Texts and videos → ``input_ids``, ``attention_mask`` and ``pixel_values``, whichever were given.

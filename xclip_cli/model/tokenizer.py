@@ -46,7 +46,11 @@ class CLIPTokenizer:
 
     @classmethod
     def from_vocabulary(
-        cls, vocabulary: dict[str, int], merges: Sequence[tuple[str, str]], model_max_length: int = CLIP_MAX_LENGTH
+        cls,
+        vocabulary: dict[str, int],
+        merges: Sequence[tuple[str, str]],
+        model_max_length: int = CLIP_MAX_LENGTH,
+        pad_token: str = END,
     ) -> Self:
         """Build from a byte-pair vocabulary (token → id) and its merges, in order."""
         backend = Tokenizer(
@@ -73,7 +77,7 @@ class CLIPTokenizer:
             (END, vocabulary[END]), (START, vocabulary[START]), trim_offsets=False, add_prefix_space=False
         )
         backend.add_special_tokens([START, END])
-        return cls(backend, model_max_length)
+        return cls(backend, model_max_length, pad_token)
 
     @classmethod
     def from_folder(cls, folder: Path) -> Self:
@@ -82,6 +86,7 @@ class CLIPTokenizer:
         pad_token = settings.get("pad_token") or END
         if isinstance(pad_token, dict):  # a serialised AddedToken
             pad_token = pad_token.get("content", END)
+        pad_token = str(pad_token)
         limit = settings.get("model_max_length", CLIP_MAX_LENGTH)
         model_max_length = int(limit) if isinstance(limit, int | float) and limit < 1e6 else CLIP_MAX_LENGTH
         path = folder / TOKENIZER_NAME
@@ -90,23 +95,23 @@ class CLIPTokenizer:
                 backend = Tokenizer.from_file(str(path))
             except Exception as error:  # the library raises bare Exception
                 raise ModelError(f"cannot read {path}: {error}") from error
-            return cls(backend, model_max_length, str(pad_token))
+            return cls(backend, model_max_length, pad_token)
         vocabulary_path, merges_path = folder / "vocab.json", folder / "merges.txt"
         if not (vocabulary_path.is_file() and merges_path.is_file()):
             raise ModelError(f"no tokenizer in {folder}: it needs {TOKENIZER_NAME}, or vocab.json and merges.txt")
         try:
             lines = merges_path.read_text(encoding="utf-8").splitlines()
-            pairs = [tuple(line.split()) for line in lines if line.strip() and not line.startswith("#version")]
-            return cls.from_vocabulary(_read_json(vocabulary_path), pairs, model_max_length)  # type: ignore[arg-type]
+            pairs: Any = [tuple(line.split()) for line in lines if line.strip() and not line.startswith("#version")]
+            return cls.from_vocabulary(_read_json(vocabulary_path), pairs, model_max_length, pad_token)
         except Exception as error:
             raise ModelError(f"cannot read {vocabulary_path} and {merges_path}: {error}") from error
 
     @classmethod
     def from_pretrained(cls, name: str | Path, revision: str | None = None) -> Self:
         """Read the tokenizer of a checkpoint: a folder, a hub id or ``bundled``. Raises ModelError."""
-        from .checkpoints import find_checkpoint
+        from .checkpoints import find_folder
 
-        return cls.from_folder(find_checkpoint(str(name), revision=revision).folder)
+        return cls.from_folder(find_folder(str(name), revision))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``tokenizer.json`` and ``tokenizer_config.json``."""
@@ -127,23 +132,27 @@ class CLIPTokenizer:
         self,
         text: str | Sequence[str],
         padding: bool | str = False,
-        truncation: bool = False,
+        truncation: bool | str = False,
         max_length: int | None = None,
     ) -> dict[str, list[list[int]]]:
         """Texts → ``input_ids`` and ``attention_mask``, a list of ids a text.
 
         ``padding``: True or "longest" fills up to the longest text, "max_length" to ``max_length`` (the model's limit
         if None). ``truncation`` cuts texts to ``max_length`` and keeps the end token. Raises ValueError on an unknown
-        padding, TypeError on what is not text.
+        padding or truncation, TypeError on what is not text.
         """
         if padding not in (True, False, "longest", "max_length", "do_not_pad"):
             raise ValueError(f"padding {padding!r} is not one of True, False, 'longest', 'max_length', 'do_not_pad'")
+        if truncation not in (True, False, "longest_first", "only_first", "do_not_truncate"):
+            raise ValueError(
+                f"truncation {truncation!r} is not one of True, False, 'longest_first', 'only_first', 'do_not_truncate'"
+            )
         texts = [text] if isinstance(text, str) else list(text)
         if faulty := [value for value in texts if not isinstance(value, str)]:
             raise TypeError(f"text must be a string or a list of strings, got a {type(faulty[0]).__name__} in it")
         limit = self.model_max_length if max_length is None else max_length
         ids = [encoding.ids for encoding in self.backend.encode_batch(texts)]
-        if truncation:
+        if truncation not in (False, "do_not_truncate"):
             ids = [row if len(row) <= limit else [*row[: limit - 1], self.eos_token_id] for row in ids]
         mask = [[1] * len(row) for row in ids]
         if padding not in (False, "do_not_pad"):

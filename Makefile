@@ -1,0 +1,43 @@
+# make demo   set up, write a sample video and classify it with the bundled model
+# make test   set up and run the tests
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+DEMO = demo
+
+.PHONY: demo test slow check format bundled-model clean
+
+demo: $(VENV)/.runs
+	$(BIN)/xclip demo $(DEMO)
+
+test: $(VENV)/.develops
+	$(BIN)/pytest
+
+slow: $(VENV)/.develops
+	$(BIN)/pytest -m slow
+
+check: $(VENV)/.develops
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/test_layers.py
+
+format: $(VENV)/.develops
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bundled-model: $(VENV)/.develops
+	$(BIN)/python -m xclip_cli.bundled.train
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist
+
+$(VENV)/.runs: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.develops: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@ $(VENV)/.runs

@@ -1,0 +1,76 @@
+"""Clips whose frames show their own number, so that a test can read which frames it got."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+BITS = 10
+SIDE = 16  # pixels of one bit
+WIDTH, HEIGHT = BITS * SIDE, 96
+
+
+def numbered(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+    """A picture of a number: one grey bar a bit, bright for 1, over a marker that tells up from down."""
+    picture = np.full((height, width, 3), 40, np.uint8)
+    for bit in range(BITS):
+        if number >> bit & 1:
+            picture[:, bit * width // BITS : (bit + 1) * width // BITS] = 210
+    return picture
+
+
+def number_of(picture: np.ndarray) -> int:
+    """The number that a picture shows."""
+    width = picture.shape[1]
+    bars = [picture[:, bit * width // BITS : (bit + 1) * width // BITS].mean() for bit in range(BITS)]
+    return sum(1 << bit for bit, mean in enumerate(bars) if mean > 125)
+
+
+def write_clip(
+    path: Path,
+    count: int = 30,
+    codec: str = "libx264",
+    rate: Fraction | int = 25,
+    pts: Sequence[int] | None = None,
+    time_base: Fraction | None = None,
+    options: dict[str, str] | None = None,
+    pix_fmt: str | None = None,
+    container_format: str | None = None,
+    matrix: Sequence[int] | None = None,
+    pictures: Iterable[np.ndarray] | None = None,
+) -> Path:
+    """Encode ``count`` numbered pictures (or those given) at a constant rate, or at the times ``pts``."""
+    frames = list(pictures) if pictures is not None else [numbered(i) for i in range(count)]
+    height, width = frames[0].shape[:2]
+    formats = {"gif": "rgb8", "png": "rgb24", "apng": "rgb24", "mjpeg": "yuvj420p", "ffv1": "yuv420p"}
+    with av.open(str(path), "w", format=container_format) as container:
+        stream = container.add_stream(codec, rate=rate, options=options or {})
+        stream.width, stream.height = width, height
+        stream.pix_fmt = pix_fmt or formats.get(codec, "yuv420p")
+        if time_base is not None:
+            stream.codec_context.time_base = time_base
+        if matrix is not None:
+            stream.set_display_matrix(matrix)
+        for i, picture in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = i if pts is None else pts[i]
+            frame.time_base = time_base or 1 / Fraction(rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def write_audio(path: Path, seconds: int = 1, codec: str = "aac") -> Path:
+    """A file with sound and nothing else."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=44100)
+        for i in range(seconds * 44100 // 1024):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 44100, i * 1024
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import reference
+from clips import write_clip
+
+# Nothing in a user's environment may change what the tests see; no test but those marked network may reach the hub.
+for name in ("XCLIP_MODEL", "XCLIP_DEBUG", "FORCE_COLOR", "GITHUB_ACTIONS"):
+    os.environ.pop(name, None)
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small X-CLIP with random weights, written by transformers."""
+    return reference.checkpoint(tmp_path_factory.mktemp("checkpoint"), reference.config())
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video of 40 numbered frames."""
+    return write_clip(tmp_path_factory.mktemp("videos") / "clip.mp4", 40)
+
+
+@pytest.fixture
+def xclip(tmp_path: Path) -> Run:
+    """Run the installed program in an empty folder."""
+
+    def run(
+        *arguments: str | Path, stdin: bytes = b"", env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        folder = tmp_path / "cwd"
+        folder.mkdir(exist_ok=True)
+        program = Path(sys.executable).with_name("xclip")
+        done = subprocess.run(
+            [program, *map(str, arguments)],
+            input=stdin,
+            capture_output=True,
+            cwd=folder,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "80", **(env or {})},
+            check=False,
+            timeout=120,
+        )
+        return subprocess.CompletedProcess(
+            done.args, done.returncode, done.stdout.decode(), done.stderr.decode(errors="surrogateescape")
+        )
+
+    return run

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import reference
+import torch
+from clips import numbered, write_clip
+from transformers import XCLIPModel
+
+from xclip_cli import Classifier, Failure, Labels, LabelsError, ModelError, Prediction, VideoError, XClipError
+from xclip_cli.model.checkpoints import Checkpoint
+
+LABELS = ["abseiling", "air drumming", "answering questions", "a cat"]
+
+
+def make(checkpoint: Path, labels: list[str] | Labels = LABELS, **settings: object) -> Classifier:
+    return Classifier(checkpoint, labels=labels, dtype="float32", device="cpu", **settings)
+
+
+def reference_logits(checkpoint: Path, path: Path, texts: list[str], indices: list[int]) -> torch.Tensor:
+    """What the documented script of transformers gives for these frames."""
+    with av.open(str(path)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    model, processor = XCLIPModel.from_pretrained(checkpoint).eval(), reference.processor(32)
+    videos = [frames[index] for index in indices]
+    inputs = processor(text=texts, videos=videos, return_tensors="pt", padding=True)
+    with torch.no_grad():
+        return model(**inputs).logits_per_video[0]
+
+
+def test_predictions_are_those_of_the_reference(checkpoint: Path, clip: Path) -> None:
+    with make(checkpoint) as classifier:
+        prediction = classifier.classify(clip)
+    expected = reference_logits(checkpoint, clip, LABELS, [int(i * 5 + 2.5) for i in range(8)])
+    logits = {ranked.label: ranked.logit for ranked in prediction.predictions}
+    # the resizing differs from Pillow's by a grey level here and there
+    np.testing.assert_allclose([logits[label] for label in LABELS], expected, atol=0.02)
+    scores = np.array([ranked.score for ranked in prediction.predictions])
+    assert scores.sum() == pytest.approx(1, abs=1e-6)
+    assert (np.diff(scores) <= 0).all()
+    ours = torch.tensor([ranked.logit for ranked in prediction.predictions]).softmax(0)
+    np.testing.assert_allclose(scores, ours, atol=1e-6)
+
+
+def test_the_record_says_what_was_looked_at(checkpoint: Path, clip: Path) -> None:
+    with make(checkpoint) as classifier:
+        prediction = classifier.classify(clip, start="0.4", end=1.2)
+    assert (prediction.video, prediction.model) == (str(clip), str(checkpoint))
+    assert (prediction.start_seconds, prediction.end_seconds) == (0.4, 1.2)
+    assert prediction.frames.times_seconds == pytest.approx([0.44 + 0.1 * i for i in range(8)], abs=0.021)
+    counts = dataclasses.asdict(prediction.frames)
+    del counts["times_seconds"]
+    assert counts == {"requested": 8, "decoded": 8, "repeated": 0, "errors": 0}
+
+
+def test_short_videos_are_counted(checkpoint: Path, tmp_path: Path) -> None:
+    with make(checkpoint) as classifier:
+        frames = classifier.classify(write_clip(tmp_path / "short.mp4", 3)).frames
+    assert (frames.requested, frames.decoded, frames.repeated) == (8, 3, 5)
+
+
+def test_frames_in_memory_give_what_the_file_gives(checkpoint: Path, tmp_path: Path) -> None:
+    pictures = [numbered(i) for i in range(40)]
+    path = write_clip(tmp_path / "lossless.mkv", codec="ffv1", pix_fmt="bgr0", pictures=pictures)
+    with make(checkpoint) as classifier:
+        of_file = classifier.classify(path)
+        of_list, of_array = classifier.classify(pictures), classifier.classify(np.stack(pictures))
+        assert of_list.predictions == of_array.predictions == of_file.predictions
+        assert of_list.frames.times_seconds == (2, 7, 12, 17, 22, 27, 32, 37)
+        with pytest.raises(VideoError, match="there are no frames"):
+            classifier.classify([])
+
+
+def test_several_texts_are_averaged_before_the_prompts(checkpoint: Path, clip: Path) -> None:
+    texts = [["a cat", "a video of a cat"], ["a dog", "a video of a dog"]]
+    with make(checkpoint, ["a cat", "a dog"], templates=["{}", "a video of {}"]) as classifier:
+        prediction = classifier.classify(clip)
+        raw = classifier.model
+        tokenizer = reference.tokenizer()
+        means = []
+        for of_label in texts:
+            ids = tokenizer(of_label, padding=True, return_tensors="pt")["input_ids"]
+            means.append(raw.get_text_features(ids).mean(0))
+        with av.open(str(clip)) as container:
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        pixels = classifier.processor(videos=[frames[i] for i in range(2, 40, 5)]).pixel_values
+        with torch.no_grad():
+            video = raw.encode_video(pixels)
+            logits = raw.similarity(torch.stack(means), video.features, video.visual_tokens).logits_per_video[0]
+    assert {r.label: r.logit for r in prediction.predictions} == pytest.approx(
+        {"a cat": float(logits[0]), "a dog": float(logits[1])}, abs=1e-4
+    )
+
+
+def test_many_texts_are_encoded_as_one_by_one(checkpoint: Path) -> None:
+    names = [f"label {'very ' * (i % 7)}number {i}" for i in range(600)]
+    with make(checkpoint, names) as classifier, torch.no_grad():
+        together = classifier._text_features
+        tokenizer = reference.tokenizer()
+        for i in (0, 255, 256, 599):
+            alone = classifier.model.get_text_features(torch.tensor([tokenizer(names[i])["input_ids"]]))[0]
+            torch.testing.assert_close(together[i], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_all_videos_have_a_record_in_order(checkpoint: Path, clip: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    videos = [clip, broken, "missing.mp4", str(clip)]
+    with make(checkpoint) as classifier:
+        records = list(classifier.classify_all(videos))
+        assert [record.video for record in records] == [str(video) for video in videos]
+        assert [type(record) for record in records] == [Prediction, Failure, Failure, Prediction]
+        assert [r.code for r in records if isinstance(r, Failure)] == ["unsupported", "missing"]
+        assert records[0] == records[3] == classifier.classify(clip)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_ranks_alike(checkpoint: Path, clip: Path, dtype: str) -> None:
+    with make(checkpoint) as exact, Classifier(checkpoint, labels=LABELS, dtype=dtype, device="cpu") as rough:
+        expected, got = exact.classify(clip), rough.classify(clip)
+    assert got.predictions[0].label == expected.predictions[0].label
+    exact_logits = {r.label: r.logit for r in expected.predictions}
+    assert all(abs(r.logit - exact_logits[r.label]) < 0.2 for r in got.predictions)
+
+
+def test_ties_keep_the_order_of_the_labels(checkpoint: Path, clip: Path) -> None:
+    labels = Labels(("b", "a", "c"), (("a cat",), ("a cat",), ("a cat",)))
+    with make(checkpoint, labels) as classifier:
+        assert [r.label for r in classifier.classify(clip).predictions] == ["b", "a", "c"]
+
+
+def test_everything_wrong_is_found_before_weights_are_read(checkpoint: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint, tmp_path / "copy")
+    (folder / "model.safetensors").write_bytes(b"")
+    with pytest.raises(LabelsError, match=r"a text has \d+ tokens, the model .* takes at most 77: shorten 'word word"):
+        make(folder, ["ok", "word " * 100])
+    with pytest.raises(LabelsError, match="no labels given"):
+        make(folder, [])
+    with pytest.raises(ValueError, match="dtype 'int8' is not one of auto, float32"):
+        Classifier(folder, labels=LABELS, dtype="int8")
+    with make(folder) as classifier, pytest.raises(ModelError, match="cannot read the weights"):
+        classifier.load()
+
+
+def test_a_tokenizer_whose_end_is_not_the_largest_id_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint, tmp_path / "copy")
+    path = folder / "tokenizer.json"
+    values = json.loads(path.read_text("utf-8"))
+    vocabulary = values["model"]["vocab"]
+    largest = next(token for token, i in vocabulary.items() if i == vocabulary["a</w>"])
+    end = vocabulary["<|endoftext|>"]
+    vocabulary["<|endoftext|>"], vocabulary[largest] = vocabulary[largest], end
+    for token in values["added_tokens"]:
+        if token["content"] == "<|endoftext|>":
+            token["id"] = vocabulary["<|endoftext|>"]
+    values["post_processor"]["sep"][1] = vocabulary["<|endoftext|>"]
+    path.write_text(json.dumps(values), "utf-8")
+    with pytest.raises(ModelError, match="its end token must have the largest id"):
+        make(folder, ["a cat"])
+
+
+def test_devices(checkpoint: Path) -> None:
+    with Classifier(checkpoint, labels=LABELS, device="warp9") as classifier:
+        with pytest.raises(XClipError, match="unknown device 'warp9': give auto, cpu, cuda or cuda:N"):
+            classifier.load()
+    with Classifier(checkpoint, labels=LABELS, device="cuda:99") as classifier:
+        with pytest.raises(XClipError, match=r"there is no device cuda:99: torch sees \d+ CUDA devices"):
+            classifier.load()
+
+
+def test_weights_that_give_no_number_fail_the_video(checkpoint: Path, clip: Path) -> None:
+    with make(checkpoint) as classifier:
+        classifier.model.logit_scale.data.fill_(float("nan"))
+        with pytest.raises(VideoError, match="no finite score") as caught:
+            classifier.classify(clip)
+    assert caught.value.code == "not_finite"
+
+
+def test_words_the_model_never_saw_are_said(checkpoint: Path, clip: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint, tmp_path / "copy")
+    (folder / "words.txt").write_text("a\nblack\nscreen\n")
+    with make(folder, ["a black screen", "A White screen"]) as classifier:
+        (warning,) = classifier.classify(clip).warnings
+    assert warning.endswith("was not trained on these words and can only guess: white")
+    with make(folder, ["a black screen", "black"]) as classifier:
+        assert classifier.warnings == ()
+
+
+def test_the_identity_tells_checkpoints_apart_and_copies_not(checkpoint: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(checkpoint, tmp_path / "copy")
+    other = reference.checkpoint(tmp_path / "other", reference.config(text={"num_hidden_layers": 1}))
+    identity = Checkpoint("a", checkpoint).identity
+    assert Checkpoint("b", copy).identity == identity
+    assert Checkpoint("c", other).identity != identity
+    (copy / "config.json").write_text((copy / "config.json").read_text() + " ")
+    assert Checkpoint("b", copy).identity != identity
+
+
+def test_the_run_header(checkpoint: Path) -> None:
+    with make(checkpoint) as one, make(checkpoint, LABELS[::-1]) as other:
+        header = one.run_header(Fraction(1, 2), None, 5).to_json()
+        assert (header["kind"], header["labels"], header["num_frames"], header["dtype"]) == ("run", 4, 8, "float32")
+        assert (header["start"], header["end"], header["top_k"]) == ("1/2", None, 5)
+        assert "video" not in header
+        assert header["labels_sha256"] != other.run_header(None, None, 5).labels_sha256

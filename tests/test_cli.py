@@ -1,0 +1,244 @@
+"""The program as a user runs it: its real entry point, in a process of its own, in an empty folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pty
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from clips import write_clip
+from conftest import Run
+
+import xclip_cli
+
+LABELS = ["abseiling", "air drumming", "answering questions", "a cat", "a dog", "a bird"]
+ARGUMENTS = [argument for label in LABELS for argument in ("--label", label)]
+
+
+def records(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_one_video(xclip: Run, checkpoint: Path, clip: Path) -> None:
+    done = xclip("classify", clip, *ARGUMENTS, "--model", checkpoint)
+    assert (done.returncode, done.stderr) == (0, "")
+    (record,) = records(done.stdout)
+    assert (record["video"], record["status"], record["model"]) == (str(clip), "ok", str(checkpoint))
+    assert len(record["predictions"]) == 5
+    assert sum(p["score"] for p in record["predictions"]) < 1
+
+
+def test_many_videos_in_order_with_failures(xclip: Run, checkpoint: Path, clip: Path, tmp_path: Path) -> None:
+    names = ["missing.mp4", str(clip), "http://example.org/a.mp4", str(write_clip(tmp_path / "b.webm", 9, "libvpx"))]
+    done = xclip("classify", *names, *ARGUMENTS, "--model", checkpoint, "--top-k", "0")
+    assert done.returncode == 3
+    found = records(done.stdout)
+    assert [record["video"] for record in found] == names
+    assert [record.get("error", {}).get("code") for record in found] == ["missing", None, "url", None]
+    assert [len(record.get("predictions", [])) for record in found] == [0, 6, 0, 6]
+    assert "failed: missing.mp4: no such file" in done.stderr
+    assert "2 of 4 videos classified, 2 failed in " in done.stderr
+
+
+def test_the_same_answer_in_every_format(xclip: Run, checkpoint: Path, clip: Path) -> None:
+    common = ["classify", clip, *ARGUMENTS, "--model", checkpoint, "--dtype", "float32"]
+    expected = records(xclip(*common, "--format", "jsonl").stdout)[0]["predictions"]
+    assert json.loads(xclip(*common, "--format", "json").stdout)[0]["predictions"] == expected
+    rows = list(csv.DictReader(io.StringIO(xclip(*common, "--format", "csv").stdout)))
+    assert [(row["label"], float(row["score"])) for row in rows] == [(p["label"], p["score"]) for p in expected]
+    table = xclip(*common, "--format", "table").stdout
+    assert [line.split("  ")[1].strip() for line in table.splitlines()[-5:]] == [p["label"] for p in expected]
+    assert "\x1b" not in table
+
+
+def test_output_files(xclip: Run, checkpoint: Path, clip: Path, tmp_path: Path) -> None:
+    common = ["classify", clip, *ARGUMENTS, "--model", checkpoint]
+    for name in ("out.json", "out.jsonl", "out.csv"):
+        done = xclip(*common, "-o", name)
+        assert (done.returncode, done.stdout) == (0, "")
+    folder = tmp_path / "cwd"
+    header, record = records((folder / "out.jsonl").read_text())
+    assert (header["kind"], header["xclip"]) == ("run", xclip_cli.__version__)
+    assert json.loads((folder / "out.json").read_text()) == [record]
+    before = (folder / "out.csv").read_text()
+    done = xclip(*common, "-o", "out.csv")
+    assert (done.returncode, done.stderr) == (2, "error: out.csv exists: pass --force to replace it, or give another file\n")
+    assert (folder / "out.csv").read_text() == before
+    assert xclip(*common, "-o", "out.csv", "--force").returncode == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["out.csv", "out.json", "out.jsonl"]
+    done = xclip(*common, "-o", "out.xyz")
+    assert done.returncode == 2
+    assert "has no suffix that names a format: pass --format" in " ".join(done.stderr.split())
+
+
+def test_inputs_from_folders_and_lists(xclip: Run, checkpoint: Path, clip: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "cwd" / "clips"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("b.mp4", "a.mp4", "deep/c.mp4", "-d.mp4"):
+        shutil.copy(clip, folder / name)
+    (folder / "notes.txt").touch()
+    common = ["classify", *ARGUMENTS, "--model", checkpoint]
+    done = xclip(*common, "clips", "--recursive")
+    assert [record["video"] for record in records(done.stdout)] == [
+        f"clips/{name}" for name in ("-d.mp4", "a.mp4", "b.mp4", "deep/c.mp4")
+    ]
+    assert "ignored 1 files in folders" in done.stderr
+    done = xclip(*common, "--from-file", "-", "-0", stdin=b"clips/b.mp4\0clips/a.mp4\0clips/b.mp4\0")
+    assert [record["video"] for record in records(done.stdout)] == ["clips/b.mp4", "clips/a.mp4"]
+    assert "given more than once, classified once: clips/b.mp4" in done.stderr
+
+
+def test_windows(xclip: Run, checkpoint: Path, clip: Path) -> None:
+    common = ["classify", clip, *ARGUMENTS, "--model", checkpoint]
+    (record,) = records(xclip(*common, "--start", "0:00.5", "--end", "1.25").stdout)
+    assert (record["start_seconds"], record["end_seconds"]) == (0.5, 1.25)
+    assert record["frames"]["times_seconds"][0] == pytest.approx(0.52)
+    done = xclip(*common, "--start", "99")
+    assert done.returncode == 1
+    assert records(done.stdout)[0]["error"]["code"] == "window"
+    assert xclip(*common, "--start", "2", "--end", "1").returncode == 2
+    assert xclip(*common, "--start", "soon").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["a.mp4"], 2, "no labels given: pass --labels FILE, --labels NAME or --label TEXT"),
+        (["a.mp4", "--labels", "kinetics-40"], 2, "did you mean kinetics-400?"),
+        (["a.mp4", "--label", "x", "--template", "y"], 2, "no template file (nor a {} in) 'y'"),
+        (["--label", "x"], 2, "give at least one video or folder"),
+        (["a.mp4", "--label", "x", "--dtype", "int8"], 2, "int8"),
+        (["a.mp4", "--label", "x", "--top-k", "-1"], 2, "should be greater than or equal to 0"),
+        (["a.mp4", "--label", "x", "--model", "./nowhere"], 4, "there is no model './nowhere'"),
+        (["a.mp4", "--label", "x", "--model", "no/such"], 4, "no/such is not in the cache"),
+        (["a.mp4", "--label", "x", "--from-file", "no"], 2, "cannot read the list of videos no"),
+        (["a.mp4", "--label", "x", "--nonsense"], 2, "--nonsense"),
+    ],
+)
+def test_errors_are_one_clear_message(xclip: Run, arguments: list[str], code: int, message: str) -> None:
+    done = xclip("classify", *arguments)
+    assert done.returncode == code
+    assert done.stdout == ""
+    assert message in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_tracebacks(xclip: Run) -> None:
+    done = xclip("classify", "a.mp4", env={"XCLIP_DEBUG": "1"})
+    assert "Traceback" in done.stderr
+
+
+def test_nothing_classified_is_exit_1(xclip: Run, checkpoint: Path) -> None:
+    done = xclip("classify", "no.mp4", *ARGUMENTS, "--model", checkpoint)
+    assert done.returncode == 1
+    assert records(done.stdout)[0]["error"]["code"] == "missing"
+
+
+def test_fail_fast(xclip: Run, checkpoint: Path, clip: Path) -> None:
+    done = xclip("classify", clip, "no.mp4", "never.mp4", *ARGUMENTS, "--model", checkpoint, "--fail-fast")
+    assert done.returncode == 3
+    assert [record["video"] for record in records(done.stdout)] == [str(clip), "no.mp4"]
+
+
+def test_quiet_and_verbose(xclip: Run, checkpoint: Path, clip: Path) -> None:
+    common = ["classify", clip, clip, *ARGUMENTS, "--label", "a cat", "--model", checkpoint]
+    assert "kept once: 'a cat'" in xclip(*common).stderr
+    assert xclip(*common, "--quiet").stderr == ""
+    assert f"model {checkpoint} on cpu, " in " ".join(xclip(*common, "--verbose", env={"COLUMNS": "999"}).stderr.split())
+
+
+def test_names_survive_into_valid_json(xclip: Run, checkpoint: Path, clip: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    name = b"new\nline caf\xe9 %d:1.mp4"
+    shutil.copy(clip, os.path.join(os.fsencode(folder), name))
+    done = xclip("classify", *ARGUMENTS, "--model", checkpoint, "--from-file", "-", "-0", stdin=name)
+    assert done.returncode == 0
+    assert os.fsencode(records(done.stdout)[0]["video"]) == name
+
+
+def test_the_model_may_come_from_the_environment(xclip: Run, checkpoint: Path, clip: Path) -> None:
+    done = xclip("classify", clip, *ARGUMENTS, env={"XCLIP_MODEL": str(checkpoint)})
+    assert records(done.stdout)[0]["model"] == str(checkpoint)
+
+
+def test_a_table_on_a_terminal(checkpoint: Path, clip: Path) -> None:
+    reader, writer = pty.openpty()
+    program = Path(sys.executable).with_name("xclip")
+    command = [program, "classify", clip, *ARGUMENTS, "--model", checkpoint]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env={**os.environ, "COLUMNS": "80"}, check=True)
+    os.close(writer)
+    text = os.read(reader, 100_000).decode()
+    os.close(reader)
+    assert done.stderr == b""
+    assert "abseiling" in text or "a cat" in text
+    assert not text.startswith("{")
+
+
+@pytest.mark.parametrize("program", ["xclip", "xclip-cli"])
+def test_both_names_are_the_same_program(program: str) -> None:
+    command = [Path(sys.executable).with_name(program), "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"xclip {xclip_cli.__version__}\n"
+
+
+def test_label_sets(xclip: Run, tmp_path: Path) -> None:
+    listed = xclip("labels", "list").stdout
+    assert "kinetics-400      400 labels" in listed
+    assert "actions            16 templates" in listed
+    assert len(xclip("labels", "show", "kinetics-400").stdout.splitlines()) == 400
+    assert "a video of {}" in xclip("labels", "show", "actions").stdout.lower()
+    assert xclip("labels", "show", "nothing").returncode == 2
+
+
+def test_checking_labels(xclip: Run, tmp_path: Path, checkpoint: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("a cat\na dog\na cat\n")
+    done = xclip("labels", "check", path)
+    assert (done.returncode, done.stdout) == (0, "2 labels, 2 texts: no faults\n")
+    assert "kept once: 'a cat'" in done.stderr
+    path.write_text("a cat\n" + "word " * 100)
+    done = xclip("labels", "check", path, "--model", checkpoint)
+    assert done.returncode == 2
+    assert "the model" in done.stderr
+    assert "takes at most 77" in done.stderr
+
+
+def test_ctrl_c_is_exit_130_and_keeps_what_is_there(checkpoint: Path, clip: Path, tmp_path: Path) -> None:
+    copies = [str(shutil.copy(clip, tmp_path / f"{i}.mp4")) for i in range(300)]
+    program = Path(sys.executable).with_name("xclip")
+    out = tmp_path / "out.jsonl"
+    command = [program, "classify", *copies, *ARGUMENTS, "--model", checkpoint, "-o", out]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (out.exists() and len(out.read_text().splitlines()) > 3):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    header, *found = records(out.read_text())
+    assert header["kind"] == "run"
+    assert 3 <= len(found) < 300
+    assert [record["video"] for record in found] == copies[: len(found)]
+
+
+def test_help_starts_in_a_quarter_of_torchs_import() -> None:
+    """Medians of interleaved runs: a busy machine slows both."""
+    program = [str(Path(sys.executable).with_name("xclip")), "--help"]
+    ours, torchs = [], []
+    for _ in range(5):
+        for command, times in ((program, ours), ([sys.executable, "-c", "import torch"], torchs)):
+            began = time.perf_counter()
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+            times.append(time.perf_counter() - began)
+    assert statistics.median(ours) < statistics.median(torchs) / 4

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xclip_cli.errors import LabelsError
+from xclip_cli.labels import Labels, load_labels, read_labels, read_templates, shipped
+
+
+def names(path: Path) -> list[str]:
+    return [name for name, _ in read_labels(str(path))]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"a cat\na dog\n", ["a cat", "a dog"]),
+        (b"\xef\xbb\xbfa cat\r\n\r\n# a comment\r\n  a dog  \r\n", ["a cat", "a dog"]),
+        (b"passing American football (in game)\nC# code", ["passing American football (in game)", "C# code"]),
+        ("café\x0bbar\u2028x\n日本語".encode(), ["café\x0bbar\u2028x", "日本語"]),
+    ],
+)
+def test_text_files(tmp_path: Path, content: bytes, expected: list[str]) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_bytes(content)
+    assert names(path) == expected
+
+
+def test_csv_as_the_original_label_files(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_bytes(b'\xef\xbb\xbfid,name\r\n0,abseiling\r\n1,"salt, pepper"\r\n')
+    assert names(path) == ["abseiling", "salt, pepper"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('["a cat", "a dog"]', [("a cat", ("a cat",)), ("a dog", ("a dog",))]),
+        ('{"cat": ["a cat", "a kitten"], "dog": "a dog"}', [("cat", ("a cat", "a kitten")), ("dog", ("a dog",))]),
+    ],
+)
+def test_json(tmp_path: Path, content: str, expected: list[Any]) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(content, "utf-8")
+    assert read_labels(str(path)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("l.txt", b"", "holds no labels"),
+        ("l.txt", b"# only\n\n", "holds no labels"),
+        ("l.txt", b"ok\nna\xefve\n", r"l\.txt:2: not UTF-8 \(byte 0xef\): save it as UTF-8"),
+        ("l.txt", "a cat".encode("utf-16"), "is UTF-16: save it as UTF-8"),
+        ("l.txt", b"a\nb\0c\n", r"l\.txt:2: holds a NUL byte"),
+        ("l.csv", b"0,abseiling\n", r"l\.csv:1: needs a header with a column called name"),
+        ("l.csv", b"id,name\n0,salt, pepper\n", r"l\.csv:2: has not as many fields as the header; labels with commas"),
+        ("l.csv", b"id,name\n0,cat\n1\n", r"l\.csv:3: has not as many fields"),
+        ("l.csv", b"id,name\n0,\n", r"l\.csv:2: the name is empty"),
+        ("l.csv", b"", r"l\.csv:1: needs a header"),
+        ("l.json", b'["a",\n', r"l\.json:2: not JSON"),
+        ("l.json", b'"a"', "must be a list of labels, or an object"),
+        ("l.json", b"[1, 2]", "must be a list of labels, or an object"),
+        ("l.json", b'{"a": []}', "the texts of 'a' must be a list of one or more texts"),
+        ("l.json", b'{"a": [3]}', "the texts of 'a' must be a list of one or more texts"),
+        ("l.json", b"{}", "holds no labels"),
+    ],
+)
+def test_faults_name_file_and_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(LabelsError, match=message):
+        read_labels(str(path))
+
+
+@given(st.binary(max_size=300), st.sampled_from([".txt", ".csv", ".json"]))
+def test_any_bytes_are_labels_or_one_clear_error(tmp_path_factory: Any, data: bytes, suffix: str) -> None:
+    path = tmp_path_factory.mktemp("labels") / f"l{suffix}"
+    path.write_bytes(data)
+    try:
+        labels = load_labels([str(path)])
+    except LabelsError as error:
+        assert str(error)
+        assert "\n" not in str(error).replace(str(path), "")
+    else:
+        assert all(name.strip() for name in labels.names)
+
+
+def test_what_is_neither_file_nor_shipped_is_said(tmp_path: Path) -> None:
+    with pytest.raises(LabelsError, match=r"no label file 'kinetics-40', .* did you mean kinetics-400\?"):
+        read_labels("kinetics-40")
+    with pytest.raises(LabelsError, match="is not a file"):
+        read_labels(str(tmp_path))
+    with pytest.raises(LabelsError, match=r"no template file \(nor a \{\} in\) 'a video'.*shipped are actions, bare, video"):
+        read_templates("a video")
+
+
+def test_texts_are_phrases_in_templates(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text('{"cat": ["a cat", "a {} kitten"], "dog": ["a dog"]}')
+    labels = load_labels([str(path)], ["bird"], ["{}", "a video of {}, of {}"])
+    assert labels.names == ("cat", "dog", "bird")
+    assert labels.texts == (
+        ("a cat", "a video of a cat, of a cat", "a {} kitten", "a video of a {} kitten, of a {} kitten"),
+        ("a dog", "a video of a dog, of a dog"),
+        ("bird", "a video of bird, of bird"),
+    )
+    assert labels.warnings == ()
+
+
+def test_duplicates_are_kept_once_and_said(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text('{"cat": ["first"], "dog": ["a dog"], "cat": ["second"]}')
+    labels = load_labels([str(path)], ["dog", "bird"])
+    assert labels.names == ("cat", "dog", "bird")
+    assert labels.texts[0] == ("first",)
+    assert labels.warnings == ("labels given more than once are kept once: 'cat', 'dog'",)
+
+
+def test_one_label_is_worth_a_warning() -> None:
+    assert "its score is 1" in Labels.of(["a cat"]).warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "templates", "message"),
+    [
+        ([], ["{}"], "no labels given: pass --labels FILE"),
+        (["a", " "], ["{}"], "the label ' ' is empty"),
+        (["a"], ["no place"], r"the template 'no place' has no \{\} for the label"),
+    ],
+)
+def test_what_makes_no_labels(labels: list[str], templates: list[str], message: str) -> None:
+    with pytest.raises(LabelsError, match=message):
+        Labels.of(labels, templates)
+
+
+def test_template_files(tmp_path: Path) -> None:
+    path = tmp_path / "templates.txt"
+    path.write_text("# a comment\n{}\na video of {}\n")
+    assert read_templates(str(path)) == ["{}", "a video of {}"]
+    assert len(read_templates("actions")) == 16
+    path.write_text("{}\nno place\n")
+    with pytest.raises(LabelsError, match=r"templates\.txt: the template 'no place' has no \{\}"):
+        read_templates(str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "some"),
+    [
+        ("kinetics-400", 400, ["abseiling", "passing American football (in game)", "zumba"]),
+        ("kinetics-600", 600, ["acting in play", "zumba"]),
+        ("ucf-101", 101, ["ApplyEyeMakeup", "YoYo"]),
+        ("hmdb-51", 51, ["brush hair", "flic flac", "wave"]),
+    ],
+)
+def test_shipped_sets(name: str, count: int, some: list[str]) -> None:
+    labels = load_labels([name])
+    assert len(labels.names) == count
+    assert set(some) <= set(labels.names)
+    assert labels.warnings == ()
+
+
+def test_a_checkout_reads_its_own_prompts() -> None:
+    root = Path(__file__).parent.parent
+    assert shipped("labels")["ucf-101"] == root / "prompts" / "labels" / "ucf-101.txt"
+    assert not (root / "xclip_cli" / "prompts").exists()
+
+
+def test_a_written_csv_reads_back(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    values = ['quo"te', "com,ma", "plain", "日本"]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerows([["id", "name"], *enumerate(values)])
+    assert names(path) == values

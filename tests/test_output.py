@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from xclip_cli.errors import ResultsError, VideoError
+from xclip_cli.output import bar, check_output, format_of, format_record, printable, write, write_csv, write_table
+from xclip_cli.results import Failure, Frames, Prediction, RankedLabel, RunHeader
+
+FRAMES = Frames(8, 8, 0, 0, (0.5, 1.5))
+GOOD = Prediction(
+    "a.mp4", "m", 0.0, 10.0, FRAMES, (RankedLabel("a cat", 0.75, 20.5), RankedLabel("a, dog", 0.25, 19.4)), ("careful",)
+)
+BAD = Failure.of("b\udce9.mp4", VideoError("no such file", "missing"))
+HEADER = RunHeader("0", "m", "sha256:0", 2, "0", 8, None, None, "float32", 5)
+
+
+def test_json_is_an_array_of_records(tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    write("json", iter([GOOD, BAD]), path, HEADER)
+    good, bad = json.loads(path.read_text("utf-8"))
+    assert good == {
+        "schema": 1,
+        "video": "a.mp4",
+        "status": "ok",
+        "model": "m",
+        "start_seconds": 0.0,
+        "end_seconds": 10.0,
+        "frames": {"requested": 8, "decoded": 8, "repeated": 0, "errors": 0, "times_seconds": [0.5, 1.5]},
+        "predictions": [
+            {"label": "a cat", "score": 0.75, "logit": 20.5},
+            {"label": "a, dog", "score": 0.25, "logit": 19.4},
+        ],
+        "warnings": ["careful"],
+    }
+    assert bad == {
+        "schema": 1,
+        "video": "b\udce9.mp4",
+        "status": "error",
+        "error": {"type": "VideoError", "code": "missing", "message": "no such file"},
+        "warnings": [],
+    }
+
+
+def test_jsonl_grows_record_by_record_behind_its_header(tmp_path: Path) -> None:
+    path, seen = tmp_path / "out.jsonl", []
+
+    def records():
+        for record in (GOOD, BAD):
+            yield record
+            seen.append(len(path.read_text("utf-8").splitlines()))
+
+    write("jsonl", records(), path, HEADER)
+    header, *lines = map(json.loads, path.read_text("utf-8").splitlines())
+    assert header["kind"] == "run"
+    assert "video" not in header
+    assert lines == [GOOD.to_json() | {"predictions": lines[0]["predictions"], "warnings": ["careful"], "frames": lines[0]["frames"]}, BAD.to_json()]
+    assert seen == [2, 3]
+
+
+def test_csv_has_a_row_a_label() -> None:
+    out = io.StringIO(newline="")
+    write_csv([GOOD, BAD], out, None)
+    rows = list(csv.DictReader(io.StringIO(out.getvalue(), newline="")))
+    assert [(row["video"], row["rank"], row["label"], row["error"]) for row in rows] == [
+        ("a.mp4", "1", "a cat", ""),
+        ("a.mp4", "2", "a, dog", ""),
+        ("b\udce9.mp4", "", "", "no such file"),
+    ]
+    assert out.getvalue().splitlines()[0] == "video,status,start_seconds,end_seconds,rank,label,score,logit,error"
+
+
+def shown(record: Prediction | Failure, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(format_record(record))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_table_shows_ranks_bars_and_warnings() -> None:
+    text = shown(GOOD)
+    assert text.splitlines()[0].strip() == "a.mp4"
+    assert "1  a cat " in text
+    assert "0.750" in text
+    assert "█" * 18 in text
+    assert "warning: careful" in text
+    assert "failed: no such file" in shown(BAD)
+    assert "b\\udce9.mp4" in shown(BAD)
+
+
+def test_hostile_text_stays_text() -> None:
+    label = "\x1b[31mred\x1b]0;title\x07 [bold]x[/bold] \u202egnp"
+    hostile = Prediction("\x1b[2J.mp4", "m", 0, 1, FRAMES, (RankedLabel(label, 1.0, 1.0),))
+    text = shown(hostile, 200)
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "\u202e" not in text
+    assert "[bold]x[/bold]" in text
+
+
+def test_the_table_fits_where_blocks_cannot_be_shown() -> None:
+    class Ascii(io.StringIO):
+        encoding = "ascii"
+
+    out = Ascii()
+    write_table([GOOD], out, None)
+    assert out.getvalue().isascii()
+    assert "#" * 18 in out.getvalue()
+
+
+@pytest.mark.parametrize(("share", "drawn"), [(0, ""), (1, "████"), (0.5, "██"), (1 / 32, "▏"), (0.99999, "████")])
+def test_bars(share: float, drawn: str) -> None:
+    assert bar(share, 4) == drawn
+
+
+def test_printable() -> None:
+    assert printable("café 日本 😀") == "café 日本 😀"
+    assert printable("a\nb\tc\x00\u2028\udc80") == "a\\nb\\tc\\x00\\u2028\\udc80"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("a.json", "json"), ("a.JSONL", "jsonl"), ("a.ndjson", "jsonl"), ("a.csv", "csv"), ("a", None)]
+)
+def test_formats_by_suffix(name: str, expected: str | None) -> None:
+    assert format_of(Path(name)) == expected
+
+
+def test_outputs_that_would_destroy_something_are_refused(tmp_path: Path) -> None:
+    there = tmp_path / "there.json"
+    there.write_text("{}")
+    with pytest.raises(ResultsError, match="exists: pass --force to replace it"):
+        check_output(there, False, [])
+    check_output(there, True, [])
+    with pytest.raises(ResultsError, match="is one of the videos"):
+        check_output(there, True, [str(there)])
+    with pytest.raises(ResultsError, match="is a folder"):
+        check_output(tmp_path, True, [])
+    with pytest.raises(ResultsError, match="of the output does not exist"):
+        check_output(tmp_path / "no" / "out.json", True, [])
+
+
+def test_a_run_that_breaks_leaves_earlier_results_alone(tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    path.write_text("earlier")
+
+    def breaking():
+        yield GOOD
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        write("json", breaking(), path, None)
+    assert path.read_text() == "earlier"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.json"]

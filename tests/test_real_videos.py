@@ -1,0 +1,97 @@
+"""Real files, where a folder of them is at hand: XCLIP_TEST_VIDEOS=FOLDER pytest -m slow tests/test_real_videos.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from reference import processor as reference_processor
+from transformers import XCLIPConfig, XCLIPModel
+
+from xclip_cli.sampling import VIDEO_SUFFIXES
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif("XCLIP_TEST_VIDEOS" not in os.environ, reason="XCLIP_TEST_VIDEOS names no folder of videos"),
+]
+
+LABELS = ["a dog on a skateboard", "playing basketball", "driving a car", "a colour chart", "a person dancing"]
+MAX_BYTES = 4_000_000
+MAX_CLIPS = 50
+COUNTED = {"avi", "h264", "hevc", "mpegvideo", "m4v"}
+
+
+def clips() -> list[str]:
+    """Small videos of all folders in turn, so that codecs and containers vary."""
+    folders: dict[Path, list[str]] = {}
+    root = Path(os.environ["XCLIP_TEST_VIDEOS"])
+    for path in sorted(root.rglob("*")):
+        if path.suffix.lower() in VIDEO_SUFFIXES and 0 < path.stat().st_size < MAX_BYTES:
+            folders.setdefault(path.relative_to(root).parents[-2], []).append(str(path))
+    turns = max(map(len, folders.values()))
+    return [names[turn] for turn in range(turns) for names in folders.values() if turn < len(names)]
+
+
+def frames_at(path: str, times: list[float]) -> list[np.ndarray]:
+    """A full sequential decode, and of it the frames at these times; turned upright by the angle PyAV names."""
+    with av.open(path, metadata_errors="ignore") as container:
+        stream = next(s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic)
+        decoded = list(container.decode(stream))
+        counted = bool(COUNTED & set(container.format.name.split(",")))
+        rate = stream.average_rate
+    first = decoded[0].pts
+    pictures: dict[Fraction, np.ndarray] = {}
+    stamps = [i / rate if counted else (f.pts - first) * f.time_base for i, f in enumerate(decoded)]
+    for time in times:
+        nearest = min(range(len(stamps)), key=lambda i: abs(float(stamps[i]) - time))
+        assert float(stamps[nearest]) == pytest.approx(time, abs=1e-6)
+        if nearest not in pictures:
+            pictures[nearest] = np.rot90(decoded[nearest].to_ndarray(format="rgb24"), decoded[nearest].rotation // 90)
+    return [pictures[min(range(len(stamps)), key=lambda i: abs(float(stamps[i]) - t))] for t in times]
+
+
+def test_logits_equal_those_of_the_reference_script(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = XCLIPModel(XCLIPConfig()).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim < 2:
+                parameter.add_(torch.randn_like(parameter) * 0.05)
+        model.prompts_generator.alpha.normal_(0.3, 0.3)
+        model.logit_scale.fill_(4.6052)  # the released checkpoints' 100, which shows every difference
+    processor = reference_processor(224)
+    folder = tmp_path / "checkpoint"
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    names = [arg for label in LABELS for arg in ("--label", label)]
+    command = [sys.executable, "-m", "xclip_cli", "classify", *clips()[: MAX_CLIPS + 20], *names]
+    command += ["--model", str(folder), "--dtype", "float32", "--format", "json", "--top-k", "0"]
+    records = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=False).stdout)
+
+    differences: dict[str, float] = {}
+    for record in records:
+        if record["status"] != "ok" or len(differences) == MAX_CLIPS or record["frames"]["errors"]:
+            continue
+        frames = frames_at(record["video"], record["frames"]["times_seconds"])
+        inputs = processor(
+            text=LABELS, videos=frames, return_tensors="pt", padding=True, input_data_format="channels_last"
+        )
+        with torch.no_grad():
+            reference = model(**inputs).logits_per_video[0]
+        logits = {p["label"]: p["logit"] for p in record["predictions"]}
+        ours = torch.tensor([logits[label] for label in LABELS])
+        differences[record["video"]] = float((ours - reference).abs().max())
+        print(f"{differences[record['video']]:.4f}  {record['video']}")
+    assert len(differences) >= 40
+    print(f"median {statistics.median(differences.values()):.4f}, largest {max(differences.values()):.4f}")
+    assert statistics.median(differences.values()) <= 0.05
+    assert max(differences.values()) <= 0.5
