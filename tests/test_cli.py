@@ -72,7 +72,10 @@ def test_output_files(xclip: Run, checkpoint: Path, clip: Path, tmp_path: Path) 
     assert json.loads((folder / "out.json").read_text()) == [record]
     before = (folder / "out.csv").read_text()
     done = xclip(*common, "-o", "out.csv")
-    assert (done.returncode, done.stderr) == (2, "error: out.csv exists: pass --force to replace it, or give another file\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: out.csv exists: pass --force to replace it, or give another file\n",
+    )
     assert (folder / "out.csv").read_text() == before
     assert xclip(*common, "-o", "out.csv", "--force").returncode == 0
     assert sorted(path.name for path in folder.iterdir()) == ["out.csv", "out.json", "out.jsonl"]
@@ -154,7 +157,9 @@ def test_quiet_and_verbose(xclip: Run, checkpoint: Path, clip: Path) -> None:
     common = ["classify", clip, clip, *ARGUMENTS, "--label", "a cat", "--model", checkpoint]
     assert "kept once: 'a cat'" in xclip(*common).stderr
     assert xclip(*common, "--quiet").stderr == ""
-    assert f"model {checkpoint} on cpu, " in " ".join(xclip(*common, "--verbose", env={"COLUMNS": "999"}).stderr.split())
+    assert f"model {checkpoint} on cpu, " in " ".join(
+        xclip(*common, "--verbose", env={"COLUMNS": "999"}).stderr.split()
+    )
 
 
 def test_names_survive_into_valid_json(xclip: Run, checkpoint: Path, clip: Path, tmp_path: Path) -> None:
@@ -176,7 +181,9 @@ def test_a_table_on_a_terminal(checkpoint: Path, clip: Path) -> None:
     reader, writer = pty.openpty()
     program = Path(sys.executable).with_name("xclip")
     command = [program, "classify", clip, *ARGUMENTS, "--model", checkpoint]
-    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env={**os.environ, "COLUMNS": "80"}, check=True)
+    done = subprocess.run(
+        command, stdout=writer, stderr=subprocess.PIPE, env={**os.environ, "COLUMNS": "80"}, check=True
+    )
     os.close(writer)
     text = os.read(reader, 100_000).decode()
     os.close(reader)

@@ -37,9 +37,7 @@ def test_clips_come_in_the_order_of_their_requests(tmp_path: Path) -> None:
     with Decoder() as decoder:
         for path in paths:
             decoder.submit(request(path))
-        assert [collect(decoder) for _ in paths] == [
-            [int(i * n / 8 + n / 16) for i in range(8)] for n in range(8, 12)
-        ]
+        assert [collect(decoder) for _ in paths] == [[int(i * n / 8 + n / 16) for i in range(8)] for n in range(8, 12)]
         assert not decoder.pending
 
 
@@ -71,7 +69,9 @@ def test_a_crash_costs_one_video(tmp_path: Path) -> None:
 def test_more_pictures_than_the_ring_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = numbered(0).nbytes
     monkeypatch.setattr(decoding, "RING_BYTES", int(2.5 * frame))
-    boot = decoding._BOOT.replace("serve(", f"import xclip_cli.decoding as d; d.RING_BYTES = {int(2.5 * frame)}; serve(")
+    boot = decoding._BOOT.replace(
+        "serve(", f"import xclip_cli.decoding as d; d.RING_BYTES = {int(2.5 * frame)}; serve("
+    )
     monkeypatch.setattr(decoding, "_BOOT", boot)
     path = write_clip(tmp_path / "clip.mp4", 40)
     with Decoder() as decoder:

@@ -96,7 +96,9 @@ def test_what_is_neither_file_nor_shipped_is_said(tmp_path: Path) -> None:
         read_labels("kinetics-40")
     with pytest.raises(LabelsError, match="is not a file"):
         read_labels(str(tmp_path))
-    with pytest.raises(LabelsError, match=r"no template file \(nor a \{\} in\) 'a video'.*shipped are actions, bare, video"):
+    with pytest.raises(
+        LabelsError, match=r"no template file \(nor a \{\} in\) 'a video'.*shipped are actions, bare, video"
+    ):
         read_templates("a video")
 
 

@@ -59,7 +59,11 @@ def test_jsonl_grows_record_by_record_behind_its_header(tmp_path: Path) -> None:
     header, *lines = map(json.loads, path.read_text("utf-8").splitlines())
     assert header["kind"] == "run"
     assert "video" not in header
-    assert lines == [GOOD.to_json() | {"predictions": lines[0]["predictions"], "warnings": ["careful"], "frames": lines[0]["frames"]}, BAD.to_json()]
+    assert lines == [
+        GOOD.to_json()
+        | {"predictions": lines[0]["predictions"], "warnings": ["careful"], "frames": lines[0]["frames"]},
+        BAD.to_json(),
+    ]
     assert seen == [2, 3]
 
 
@@ -123,7 +127,8 @@ def test_printable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("a.json", "json"), ("a.JSONL", "jsonl"), ("a.ndjson", "jsonl"), ("a.csv", "csv"), ("a", None)]
+    ("name", "expected"),
+    [("a.json", "json"), ("a.JSONL", "jsonl"), ("a.ndjson", "jsonl"), ("a.csv", "csv"), ("a", None)],
 )
 def test_formats_by_suffix(name: str, expected: str | None) -> None:
     assert format_of(Path(name)) == expected

@@ -330,16 +330,9 @@ def test_no_name_means_anything(tmp_path: Path, name: str) -> None:
     path = os.path.join(tmp_path, name)
     os.rename(source, path)
     assert len(read(path)[0]) == 8
-    relative = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys; sys.path.insert(0, sys.argv[2]); from test_video import read; read(sys.argv[1])",
-        ]
-        + [name, str(Path(__file__).parent)],
-        cwd=tmp_path,
-        check=False,
-    )
+    code = "import sys; sys.path.insert(0, sys.argv[2]); from test_video import read; read(sys.argv[1])"
+    command = [sys.executable, "-c", code, name, str(Path(__file__).parent)]
+    relative = subprocess.run(command, cwd=tmp_path, check=False)
     assert relative.returncode == 0
 
 

@@ -63,8 +63,8 @@ class XCLIPImageProcessor:
     image_std: Sequence[float] = field(default_factory=lambda: [0.229, 0.224, 0.225])
 
     def __post_init__(self) -> None:
-        self.size = _side(self.size, "size")
-        self.crop_size = _side(self.crop_size, "crop_size")
+        self.size = _side(self.size, "size", {"shortest_edge"})
+        self.crop_size = _side(self.crop_size, "crop_size", {"height", "width"}, {"shortest_edge"})
         if self.resample not in RESAMPLING:
             raise ValueError(f"resample {self.resample!r} is not one of {sorted(RESAMPLING)} (nearest, ...)")
         if len(self.image_mean) != 3 or len(self.image_std) != 3:
@@ -93,7 +93,8 @@ class XCLIPImageProcessor:
     def resize_and_crop(self, frame: Any) -> Tensor:
         """One frame, an array, tensor or Pillow image, [H, W, 3] or [3, H, W] → [3, crop, crop] of its dtype.
 
-        Bytes are resized as bytes, within one grey level of Pillow. Raises ValueError on any other shape.
+        Bytes are resized as bytes; bilinear comes within one grey level of Pillow, bicubic within two. Raises
+        ValueError on any other shape.
         """
         picture = _channels_first(frame)
         height, width = picture.shape[-2:]
@@ -119,10 +120,12 @@ class XCLIPImageProcessor:
 
     def __call__(self, videos: Any) -> Tensor:
         """One video (a list of frames, or a 4-D array) or a batch of them → ``pixel_values`` [B, T, 3, H, W]."""
-        batch = [torch.stack([self.resize_and_crop(frame) for frame in video]) for video in _as_batch(videos)]
-        if len({tuple(video.shape) for video in batch}) > 1:
+        batch = [[self.resize_and_crop(frame) for frame in video] for video in _as_batch(videos)]
+        if len({len(video) for video in batch}) > 1:
             raise ValueError(f"the videos of a batch need equal frame counts, got {[len(video) for video in batch]}")
-        return self.normalize(torch.stack(batch))
+        if len({frame.shape for video in batch for frame in video}) > 1:
+            raise ValueError("the frames differ in size once resized: they need a crop (do_center_crop)")
+        return self.normalize(torch.stack([torch.stack(video) for video in batch]))
 
 
 class XCLIPProcessor:
@@ -216,13 +219,13 @@ class XCLIPProcessor:
         return self.tokenizer.batch_decode(batch, skip_special_tokens)
 
 
-def _side(value: Any, name: str) -> int:
-    """The side that ``size`` or ``crop_size`` speaks of, in any of the forms that checkpoints use."""
+def _side(value: Any, name: str, *forms: set[str]) -> int:
+    """The side that ``size`` or ``crop_size`` speaks of: a number, or a dict with the keys of one of ``forms``."""
     if isinstance(value, dict):
-        sides = set(value.values()) if value.keys() <= {"shortest_edge", "height", "width"} else set()
-        if len(sides) != 1:
-            raise ValueError(f"{name} {value} is not {{'shortest_edge': n}} or a square of height and width")
-        (value,) = sides
+        if value.keys() not in forms or len(set(value.values())) != 1:
+            known = " or ".join(f"{{{', '.join(f'{key}: n' for key in sorted(form))}}}" for form in forms)
+            raise ValueError(f"{name} {value} is neither a number n nor {known}")
+        (value,) = set(value.values())
     if not isinstance(value, int) or value < 1:
         raise ValueError(f"{name} is {value!r}, it must be a whole number of at least 1")
     return value
@@ -234,6 +237,8 @@ def _as_batch(videos: Any) -> list[list[Any]]:
         if videos.ndim not in (4, 5):
             raise ValueError(f"videos as an array need 4 dimensions (one video) or 5 (a batch), got {videos.ndim}")
         videos = [videos] if videos.ndim == 4 else list(videos)
+    elif not isinstance(videos, list | tuple):
+        raise ValueError(f"videos must be a list of frames, an array, or a batch of those, got {videos!r:.60}")
     elif videos and not _is_video(videos[0]):
         videos = [videos]
     batch = [list(video) for video in videos]
@@ -248,8 +253,16 @@ def _is_video(value: Any) -> bool:
 
 
 def _channels_first(frame: Any) -> Tensor:
-    """An array, tensor or Pillow image of three channels → [3, H, W]."""
+    """An array, tensor or Pillow image of three channels → [3, H, W], of bytes or floats."""
+    if isinstance(frame, str | bytes | Path):
+        raise ValueError(
+            f"a frame must be an array, a tensor or a Pillow image, got {frame!r:.60}: read the file first"
+        )
     picture = frame if isinstance(frame, Tensor) else torch.from_numpy(np.array(frame))
+    if picture.dtype != torch.uint8 and not picture.is_floating_point():
+        wide, picture = picture.long(), picture.to(torch.uint8)
+        if not picture.long().equal(wide):
+            raise ValueError(f"a frame of whole numbers must lie in 0 to 255, got {wide.min()} to {wide.max()}")
     if picture.ndim == 3 and picture.shape[0] == 3:
         return picture
     if picture.ndim == 3 and picture.shape[2] == 3:

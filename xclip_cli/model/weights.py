@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -72,24 +72,28 @@ def load_weights(model: nn.Module, folder: Path, dtype: torch.dtype, device: tor
     files = find_weight_files(folder)
     with _translated_errors(folder):
         opened: list[TensorFile] = [_open(path) for path in files]
-        place = {_own_name(name, wanted, file.shapes): (file, name) for file in opened for name in file.shapes}
-        place.pop(None, None)
-        found = {own: file.shapes[name] for own, (file, name) in place.items() if own is not None}
-        _check_fit(folder, wanted, found)
-        state = {}
-        for own in wanted:
-            file, name = place[own]
-            state[own] = file.tensor(name).to(device=device, dtype=dtype)
+        home = {name: file for file in opened for name in file.shapes}
+        names = _own_names(list(home), wanted)
+        _check_fit(folder, wanted, {own: home[name].shapes[name] for own, name in names.items()})
+        state = {own: home[names[own]].tensor(names[own]).to(device=device, dtype=dtype) for own in wanted}
     model.load_state_dict(state, assign=True)
 
 
 def save_weights(model: nn.Module, folder: Path) -> None:
-    """Write ``model.safetensors``; the file appears only when it is whole."""
+    """Write ``model.safetensors``; the file appears only when it is whole.
+
+    A tower's names go without the tower's prefix, as Hugging Face's version 5 has them.
+    """
     path = folder / SAFETENSORS_NAME
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        save_file(state, part, metadata={"format": "pt"})
+        state = model.state_dict()
+        prefix = _tower_prefix(state)
+        save_file(
+            {name.removeprefix(prefix): tensor.detach().cpu().contiguous() for name, tensor in state.items()},
+            part,
+            metadata={"format": "pt"},
+        )
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -99,21 +103,21 @@ def _open(path: Path) -> TensorFile:
     return _Safetensors(path) if path.suffix == ".safetensors" else _Pickled(path)
 
 
-def _own_name(name: str, wanted: dict[str, tuple[int, ...]], shapes: dict[str, tuple[int, ...]]) -> str | None:
-    """A file's tensor name as the model calls it; None where the model has no use for it.
+def _tower_prefix(names: Iterable[str]) -> str:
+    """What all names of a tower start with; empty for the whole model."""
+    return next((prefix for prefix in TOWERS if all(name.startswith(prefix) for name in names)), "")
 
-    A tower loads from a whole model's file (the rest is left out) and from a tower's file of Hugging Face's version 5,
-    whose names lack the tower's prefix.
+
+def _own_names(names: list[str], wanted: Iterable[str]) -> dict[str, str]:
+    """The model's names of a checkpoint's tensors, each with the checkpoint's name of it.
+
+    A tower loads from a whole model's files (the rest is left out) and from files that lack the tower's prefix.
     """
-    if name.endswith(IGNORED_SUFFIX):
-        return None
-    prefixes = {prefix for prefix in TOWERS if any(key.startswith(prefix) for key in wanted)}
-    if len(prefixes) != 1:
-        return name  # the whole model
-    (prefix,) = prefixes
-    if not any(key.startswith(prefix) for key in shapes):
-        return prefix + name
-    return name if name.startswith(prefix) else None
+    names = [name for name in names if not name.endswith(IGNORED_SUFFIX)]
+    prefix = _tower_prefix(wanted)
+    if any(name.startswith(prefix) for name in names):
+        return {name: name for name in names if name.startswith(prefix)}
+    return {prefix + name: name for name in names}
 
 
 def _check_fit(folder: Path, wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> None:

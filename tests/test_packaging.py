@@ -1,0 +1,89 @@
+"""What is built, and that it runs from a wheel, from an sdist and from a bare checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's own files, without whatever else lies in the folder."""
+    folder = tmp_path_factory.mktemp("checkout")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    for name in os.fsdecode(listed).split("\0"):
+        if name and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(checkout: Path) -> Path:
+    (checkout / "stray.mp4").touch()
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", checkout / "dist", checkout]
+    subprocess.run(command, check=True, capture_output=True)
+    return checkout / "dist"
+
+
+def runs(folder: Path, package: Path, prompts: Path) -> None:
+    """The package at ``package`` is the one that is run from ``folder``, with its own prompts and bundled model."""
+    code = (
+        "import sys, xclip_cli.labels as l; from xclip_cli.model.checkpoints import find_checkpoint;"
+        f"assert l.__file__.startswith({str(package)!r}), l.__file__;"
+        f"assert str(l.shipped('labels')['ucf-101']).startswith({str(prompts)!r});"
+        f"assert str(find_checkpoint('bundled').folder).startswith({str(package)!r});"
+        "sys.argv = ['xclip', 'demo', 'clips']; from xclip_cli.cli import main; main()"
+    )
+    env = {**os.environ, "PYTHONPATH": str(package)}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "color bars" in done.stdout
+
+
+def test_the_wheel_is_whole_and_runs(built: Path, tmp_path: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"xclip_cli/prompts/labels/kinetics-400.txt", "xclip_cli/prompts/templates/actions.txt"} <= set(names)
+    assert {"xclip_cli/bundled/checkpoint/model.safetensors", "xclip_cli/py.typed"} <= set(names)
+    assert {name.split("/")[0] for name in names} == {"xclip_cli", wheel.name.rsplit("-", 3)[0] + ".dist-info"}
+    target = tmp_path / "site"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", target, wheel],
+        check=True,
+        capture_output=True,
+    )
+    (tmp_path / "empty").mkdir()
+    runs(tmp_path / "empty", target, target / "xclip_cli" / "prompts")
+
+
+def test_the_sdist_holds_the_projects_own_files(built: Path, tmp_path: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
+        archive.extractall(tmp_path, filter="data")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
+    assert "stray.mp4" not in names
+    assert names - set(listed) <= {"PKG-INFO"}
+    assert {"prompts/labels/ucf-101.txt", "tests/test_packaging.py", "constraints.txt", "LICENSE"} <= names
+    (unpacked,) = tmp_path.iterdir()
+    (tmp_path / "empty").mkdir()
+    runs(tmp_path / "empty", unpacked, unpacked / "prompts")
+
+
+def test_a_bare_checkout_runs(checkout: Path, tmp_path: Path) -> None:
+    runs(tmp_path, checkout, checkout / "prompts")

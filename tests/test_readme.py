@@ -1,0 +1,95 @@
+"""Every command and every example of the README is run, in order, in one empty folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from xclip_cli.cli import app
+from xclip_cli.model.checkpoints import BUNDLED_FOLDER
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "my-labels.txt").write_text("a black screen\ncolor bars\ntelevision static\n")
+    return folder
+
+
+def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1", "COLUMNS": "80"}
+    return subprocess.run(["sh", "-c", command], cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
+def transcripts() -> list[tuple[str, str]]:
+    """Commands and the output shown under them, which may be none."""
+    found = []
+    for language, text in BLOCKS:
+        if language == "console":
+            for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+                command, _, output = part.partition("\n")
+                found.append((command, output))
+    return found
+
+
+def test_every_transcript_is_true(folder: Path) -> None:
+    assert len(transcripts()) > 5
+    for command, output in transcripts():
+        done = shell(command, folder)
+        assert done.returncode == 0, (command, done.stderr)
+        if output.strip():
+            # Scores may differ in the last digit between processors: labels and their order may not.
+            expected = [re.sub(r"[█▏▎▍▌▋▊▉]*\s+0\.\d+\s*$", "", line).rstrip() for line in output.splitlines()]
+            shown = [re.sub(r"[█▏▎▍▌▋▊▉]*\s+0\.\d+\s*$", "", line).rstrip() for line in done.stdout.splitlines()]
+            assert shown == expected, command
+
+
+def test_every_example_runs(folder: Path) -> None:
+    examples = [text for language, text in BLOCKS if language == "python"]
+    assert examples
+    if not (folder / "clips").exists():
+        assert shell("xclip demo clips", folder).returncode == 0
+    for example in examples:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", example], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+
+
+def test_every_flag_and_file_exists() -> None:
+    text = README.read_text("utf-8")
+    helps = shell("xclip --help; xclip classify --help; xclip labels --help", README.parent).stdout
+    for flag in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) - {"--extra-index-url"}:
+        assert flag in helps, flag
+    (tree,) = (block for language, block in BLOCKS if "xclip_cli/" in block and not language)
+    for name in re.findall(r"^  (\S+)", tree, re.MULTILINE):
+        assert (README.parent / "xclip_cli" / name).exists(), name
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
+        assert (README.parent / link).exists(), link
+
+
+def test_every_command_is_in_the_readme() -> None:
+    text = README.read_text("utf-8")
+    for command in [*app.registered_commands, *app.registered_groups]:
+        name = command.name or command.callback.__name__
+        assert f"xclip {name}" in text, name
+
+
+def test_the_install_lines_are_commands() -> None:
+    lines = [line for language, text in BLOCKS if language == "sh" for line in text.splitlines()]
+    assert all(shlex.split(line, comments=True)[0] in {"make", "pip", "xclip"} for line in lines)
+
+
+def test_there_is_a_bundled_model() -> None:
+    assert sum(path.stat().st_size for path in BUNDLED_FOLDER.iterdir()) < 10_000_000
