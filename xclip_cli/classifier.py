@@ -241,11 +241,12 @@ class Classifier:
         """Rank the labels for one clip, given as its different pictures, resized."""
         import torch
 
+        model, text_features = self.model, self._text_features
         with torch.inference_mode():
             frames = torch.stack([pictures[place] for place in clip.places]).to(self.device)
             pixel_values = self.processor.image_processor.normalize(frames).unsqueeze(0).to(self.dtype)
-            encoded = self.model.encode_video(pixel_values)
-            similarity = self.model.similarity(self._text_features, encoded.features, encoded.visual_tokens)
+            encoded = model.encode_video(pixel_values)
+            similarity = model.similarity(text_features, encoded.features, encoded.visual_tokens)
             logits = similarity.logits_per_video[0].cpu()
         if not logits.isfinite().all():
             raise VideoError(f"the model gives no finite score in {self.dtype}: try --dtype float32", "not_finite")

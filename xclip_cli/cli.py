@@ -33,14 +33,25 @@ Examples:
 
   xclip classify video.mp4 --labels labels.txt
 
-  xclip classify video.mp4 --label "a cat" --label "a dog" --template "a video of {}"
+  xclip classify video.mp4 --label "a cat" --label "a dog"
 
-  xclip classify clips/ --recursive --labels kinetics-400 --model microsoft/xclip-base-patch32 -o results.jsonl
+  xclip classify clips/ --recursive --labels kinetics-400 -o results.jsonl
 
-  find . -name '*.mp4' -print0 | xclip classify --from-file - -0 --labels labels.txt --format csv
+  find . -name '*.mp4' -print0 | xclip classify --from-file - -0 -l labels.txt
 
-Exit codes: 0 every video classified; 1 none classified, or another readable error; 2 wrong usage, labels or
-templates; 3 some videos failed; 4 the model cannot be had; 130 interrupted.
+Exit codes:
+
+  0  every video classified
+
+  1  none classified, or another readable error
+
+  2  wrong usage, labels or templates
+
+  3  some videos failed
+
+  4  the model cannot be had
+
+  130  interrupted
 """
 
 
@@ -111,8 +122,8 @@ ModelOpt = Annotated[
         "-m",
         envvar="XCLIP_MODEL",
         metavar="NAME",
-        help="A checkpoint folder, a hub id, 'bundled', or 'auto': the bundled model if it knows every word of the "
-        "labels, else microsoft/xclip-base-patch16-zero-shot.",
+        help="A checkpoint folder, a hub id, 'bundled', or 'auto': the bundled model if it was trained on every word "
+        "of the labels, else the checkpoint for open labels, xclip-base-patch16-zero-shot.",
     ),
 ]
 
@@ -126,9 +137,15 @@ def classify(
     model: ModelOpt = "auto",
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where to run the model.")] = "auto",
     dtype: Annotated[
-        DType, typer.Option(help="Precision; auto is bfloat16 where the hardware computes it natively, else float32.")
+        DType,
+        typer.Option(
+            metavar="auto|float32|bfloat16|float16",
+            help="Precision; auto is bfloat16 where the hardware computes it natively, else float32.",
+        ),
     ] = DType.auto,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=0, help="Labels to show a video; 0 for all.")] = 5,
+    top_k: Annotated[
+        int, typer.Option("--top-k", "-k", min=0, metavar="N", help="Labels to show a video; 0 for all.")
+    ] = 5,
     start: Annotated[
         Fraction | None, typer.Option(parser=_time, metavar="TIME", help="Look from here: seconds or HH:MM:SS.mmm.")
     ] = None,
@@ -138,6 +155,7 @@ def classify(
         typer.Option(
             "--format",
             "-f",
+            metavar="table|json|jsonl|csv",
             help="Default: by the suffix of -o, else table on a terminal and jsonl otherwise.",
             show_default=False,
         ),
@@ -154,7 +172,8 @@ def classify(
         bool, typer.Option("-0", "--null", help="Paths in --from-file are separated by NUL bytes.")
     ] = False,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of the model. Default: torch's.", show_default=False)
+        int | None,
+        typer.Option(min=1, metavar="N", help="CPU threads of the model. Default: torch's.", show_default=False),
     ] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first video that fails.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors on stderr.")] = False,
@@ -169,15 +188,18 @@ def classify(
     notes = formats.Notes(quiet, verbose)
     if start is not None and end is not None and start >= end:
         raise typer.BadParameter(f"--start {float(start):g} s is not before --end {float(end):g} s")
-    given = [*(videos or []), *(read_path_list(from_file, null) if from_file else [])]
+    chosen = _chosen_format(output_format, output)
+    try:
+        given = [*(videos or []), *(read_path_list(from_file, null) if from_file else [])]
+        inputs = expand_inputs(given, recursive)
+        if output is not None:
+            formats.check_output(output, force, inputs.paths)
+    except ResultsError as error:
+        raise typer.BadParameter(str(error)) from error
     if not given:
         raise typer.BadParameter("give at least one video or folder, or a list of them with --from-file")
-    inputs = expand_inputs(given, recursive)
     for notice in inputs.notices():
         notes.say(notice)
-    chosen = _chosen_format(output_format, output)
-    if output is not None:
-        formats.check_output(output, force, inputs.paths)
     try:
         with Classifier(
             model,
@@ -287,5 +309,5 @@ def main() -> None:
         from .output import printable
 
         print(f"error: {printable(str(error))}", file=sys.stderr)
-        codes = {LabelsError: EXIT_USAGE, ResultsError: EXIT_USAGE, ModelError: EXIT_MODEL}
+        codes = {LabelsError: EXIT_USAGE, ModelError: EXIT_MODEL}
         sys.exit(codes.get(type(error), EXIT_FAILURE))

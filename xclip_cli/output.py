@@ -140,8 +140,7 @@ def write(name: str, records: Iterable[Record], path: Path | None, header: RunHe
     JSON Lines grow in the file record by record; files of other formats appear only when they are whole.
     """
     if path is None:
-        FORMATS[name](records, sys.stdout, header)
-        sys.stdout.flush()
+        _write_stdout(name, records, header)
         return
     target = path if name == "jsonl" else path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -154,6 +153,16 @@ def write(name: str, records: Iterable[Record], path: Path | None, header: RunHe
     finally:
         if target != path:
             target.unlink(missing_ok=True)
+
+
+def _write_stdout(name: str, records: Iterable[Record], header: RunHeader | None) -> None:
+    try:
+        FORMATS[name](records, sys.stdout, header)
+        sys.stdout.flush()
+    except OSError as error:
+        # What is left in Python's buffer would fail again at exit: send it nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise ResultsError(f"cannot write to stdout: {error.strerror or error}") from error
 
 
 class Notes:

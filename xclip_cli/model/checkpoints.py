@@ -41,6 +41,10 @@ TEXT_NAMES = (  # everything of a checkpoint that is not weights
     "vocab.json",
     "merges.txt",
 )
+NEEDED_TEXT_NAMES = (  # beside the config, one of each
+    ("preprocessor_config.json", "processor_config.json"),
+    ("tokenizer.json", "vocab.json"),
+)
 WORDS_NAME = "words.txt"
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -163,15 +167,15 @@ def _hub_folder(repo: str, revision: str | None) -> Path:
     from huggingface_hub import constants, errors
 
     try:
-        folder = Path(huggingface_hub.snapshot_download(repo, revision=revision, local_files_only=True))
-        find_weight_files(folder)
-        return folder
-    except (errors.LocalEntryNotFoundError, ModelError):
-        pass  # not there, or only in part
+        cached = _cached_folder(repo, revision)
+    except errors.HFValidationError as error:
+        raise ModelError(f"{repo} is neither a folder nor a hub id: {str(error).splitlines()[0]}") from error
+    if cached is not None:
+        return cached
     if constants.HF_HUB_OFFLINE:
         raise ModelError(
-            f"{repo} is not in the cache ({constants.HF_HUB_CACHE}) and HF_HUB_OFFLINE is set: unset it to download "
-            f"the model, or use the {BUNDLED!r} model"
+            f"{repo} is not, or not wholly, in the cache ({constants.HF_HUB_CACHE}) and HF_HUB_OFFLINE is set: unset "
+            f"it to download the model, or use the {BUNDLED!r} model"
         )
     # the hub library's own HTTP errors derive from those of its HTTP client, whichever that is
     client_error: Any = errors.HfHubHTTPError.__bases__[0]
@@ -197,6 +201,24 @@ def _hub_folder(repo: str, revision: str | None) -> Path:
             f"cannot download {repo} from the hub ({reason}): check the network and try again, or use the "
             f"{BUNDLED!r} model, which needs none"
         ) from error
+
+
+def _cached_folder(repo: str, revision: str | None) -> Path | None:
+    """The snapshot of a hub repository in the cache, if all that a checkpoint needs is in it.
+
+    Part of it may be there: a download broke off, or another program needed less.
+    """
+    import huggingface_hub
+
+    config = huggingface_hub.try_to_load_from_cache(repo, "config.json", revision=revision)
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    try:
+        find_weight_files(folder)
+    except ModelError:
+        return None
+    return folder if all(any((folder / name).is_file() for name in names) for names in NEEDED_TEXT_NAMES) else None
 
 
 def _files_to_download(info: ModelInfo, repo: str) -> list[str]:
