@@ -10,7 +10,7 @@ from xclip_cli.batch import Run, expand_inputs, read_path_list
 from xclip_cli.errors import ResultsError, VideoError
 from xclip_cli.results import Failure, Frames, Prediction
 
-GOOD = Prediction("a", "m", 0, 1, Frames(8, 8, 0, 0, ()), ())
+GOOD = Prediction("a", "m", None, 0, 1, Frames(8, 8, 0, 0, ()), ())
 BAD = Failure.of("b", VideoError("broken", "damaged"))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 import reference
 import torch
 import transformers
-from reference import assert_agree
+from reference import assert_agree, one_thread  # noqa: F401
 
 from xclip_cli.model import (
     XCLIPConfig,
@@ -102,15 +101,6 @@ SIZES["large, patch 14, 336 pixels, 16 frames"] = (
     927,
     576_007_425,
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Tensors this small are slower on several."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def ours(theirs: Any) -> XCLIPModel:

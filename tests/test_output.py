@@ -14,10 +14,17 @@ from xclip_cli.results import Failure, Frames, Prediction, RankedLabel, RunHeade
 
 FRAMES = Frames(8, 8, 0, 0, (0.5, 1.5))
 GOOD = Prediction(
-    "a.mp4", "m", 0.0, 10.0, FRAMES, (RankedLabel("a cat", 0.75, 20.5), RankedLabel("a, dog", 0.25, 19.4)), ("careful",)
+    "a.mp4",
+    "m",
+    None,
+    0.0,
+    10.0,
+    FRAMES,
+    (RankedLabel("a cat", 0.75, 20.5), RankedLabel("a, dog", 0.25, 19.4)),
+    ("careful",),
 )
 BAD = Failure.of("b\udce9.mp4", VideoError("no such file", "missing"))
-HEADER = RunHeader("0", "m", "sha256:0", 2, "0", 8, None, None, "float32", 5)
+HEADER = RunHeader("0", "m", None, "sha256:0", 2, "0", 8, "hf", None, None, "float32", 5)
 
 
 def test_json_is_an_array_of_records(tmp_path: Path) -> None:
@@ -29,6 +36,7 @@ def test_json_is_an_array_of_records(tmp_path: Path) -> None:
         "video": "a.mp4",
         "status": "ok",
         "model": "m",
+        "revision": None,
         "start_seconds": 0.0,
         "end_seconds": 10.0,
         "frames": {"requested": 8, "decoded": 8, "repeated": 0, "errors": 0, "times_seconds": [0.5, 1.5]},
@@ -98,7 +106,7 @@ def test_the_table_shows_ranks_bars_and_warnings() -> None:
 
 def test_hostile_text_stays_text() -> None:
     label = "\x1b[31mred\x1b]0;title\x07 [bold]x[/bold] \u202egnp"
-    hostile = Prediction("\x1b[2J.mp4", "m", 0, 1, FRAMES, (RankedLabel(label, 1.0, 1.0),))
+    hostile = Prediction("\x1b[2J.mp4", "m", None, 0, 1, FRAMES, (RankedLabel(label, 1.0, 1.0),))
     text = shown(hostile, 200)
     assert "\x1b" not in text
     assert "\x07" not in text

@@ -11,8 +11,12 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
-from .classifier import Classifier
+from .classifier import Classifier, choose_device, choose_dtype, measured_macs_per_second
 from .errors import ResultsError, VideoError
+from .labels import Labels
+from .model.checkpoints import find_cached, hub_name, shortened
+from .model.config import XCLIPConfig
+from .model.public import public_checkpoints
 from .results import Failure, Record
 from .sampling import VIDEO_SUFFIXES
 
@@ -104,6 +108,41 @@ def classify_inputs(
         classifier.load()
     records = classifier.classify_all(requests[1:])
     return (item if isinstance(item, Failure) else next(records) for item in inputs.items)
+
+
+def plan(inputs: Inputs, labels: Labels, model: str, device: str, dtype: str, preprocess: str) -> Iterator[str]:
+    """What a run would do, a line each: nothing is downloaded, decoded or loaded."""
+    failures = [item for item in inputs.items if isinstance(item, Failure)]
+    yield f"videos: {len(inputs.paths)}" + (f", and {len(failures)} inputs that are none" if failures else "")
+    for failure in failures:
+        yield f"  {failure.video}: {failure.message}"
+    missing = [path for path in inputs.paths if not Path(path).is_file()]
+    for path in missing:
+        yield f"  {path}: no such file"
+    yield f"labels: {len(labels.names)}, {len(labels.all_texts)} texts"
+    for warning in labels.warnings:
+        yield f"  warning: {warning}"
+    found = find_cached(model)
+    if found is None:
+        repo, revision = hub_name(model)
+        public = public_checkpoints().get(repo)
+        size = f", about {public.megabytes} MB" if public else ""
+        yield f"model: {repo}{f' at {revision}' if revision else ''}, not cached: it would be downloaded{size}"
+        macs = public.gmac * 1e9 if public else None
+    else:
+        config = XCLIPConfig.from_folder(found.folder)
+        vision, macs = config.vision_config, config.video_macs()
+        yield f"model: {found.name}{f' at {found.revision}' if found.revision else ''}, in {found.folder}"
+        yield f"  {vision.num_frames} frames of {vision.image_size} pixels, one view, preprocessing {preprocess}"
+        if unknown := found.unknown_words(labels.all_texts):
+            yield f"  warning: it was not trained on {shortened(unknown)}"
+    where = choose_device(device)
+    computed_in = choose_dtype(dtype, where)
+    yield f"device: {where}, {str(computed_in).removeprefix('torch.')}"
+    if macs is not None:
+        seconds = macs / measured_macs_per_second(where, computed_in)
+        count = len(inputs.paths) - len(missing)
+        yield f"time: about {seconds:.2g} s of model a video, {seconds * count:.2g} s in all, and decoding beside it"
 
 
 class Run:

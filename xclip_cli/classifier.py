@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
@@ -21,8 +22,8 @@ from . import __version__
 from .decoding import Decoder
 from .errors import LabelsError, ModelError, VideoError, XClipError
 from .labels import BARE_LABEL, Labels
-from .model.checkpoints import Checkpoint, choose_model, find_checkpoint
-from .model.config import XCLIPConfig
+from .model.checkpoints import Checkpoint, choose_model, find_checkpoint, shortened
+from .model.config import PREPROCESSINGS, XCLIPConfig
 from .model.tokenizer import CLIPTokenizer
 from .results import Failure, Frames, Prediction, RankedLabel, Record, RunHeader
 from .sampling import ClipInfo, ClipRequest, parse_time
@@ -48,8 +49,9 @@ class Classifier:
     labels, else the checkpoint that X-CLIP's authors recommend for labels of one's own. ``templates`` apply where
     ``labels`` are plain names. ``device``: auto, cpu, cuda or cuda:N. ``dtype``: auto (bfloat16 where the hardware
     computes it natively, else float32), float32, bfloat16 or float16. ``threads``: of torch on the CPU.
+    ``preprocess``: hf, as the checkpoint's files say, or paper, the protocol of the published accuracies.
 
-    Raises LabelsError, ModelError, and ValueError for an unknown dtype.
+    Raises LabelsError, ModelError, and ValueError for an unknown dtype or preprocessing.
     """
 
     def __init__(
@@ -61,9 +63,12 @@ class Classifier:
         device: str = AUTO,
         dtype: str = AUTO,
         threads: int | None = None,
+        preprocess: str = "hf",
     ) -> None:
         if dtype not in DTYPES:
             raise ValueError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
+        if preprocess not in PREPROCESSINGS:
+            raise ValueError(f"preprocess {preprocess!r} is not one of {', '.join(PREPROCESSINGS)}")
         self.labels = labels if isinstance(labels, Labels) else Labels.of(labels, templates)
         self.checkpoint = model if isinstance(model, Checkpoint) else self._find(str(model))
         self.config = XCLIPConfig.from_folder(self.checkpoint.folder)
@@ -71,6 +76,7 @@ class Classifier:
         self.warnings = self._warnings()
         self._input_ids = self._tokenize(CLIPTokenizer.from_folder(self.checkpoint.folder))
         self._device_name, self._dtype_name, self._threads = device, dtype, threads
+        self.preprocess = preprocess
 
     def classify(
         self, video: str | os.PathLike[str] | Any, start: Time | None = None, end: Time | None = None
@@ -118,14 +124,13 @@ class Classifier:
         self.close()
 
     def _find(self, name: str) -> Checkpoint:
-        return find_checkpoint(choose_model(self.labels.all_texts) if name == AUTO else name)
+        return find_checkpoint(choose_model(self.labels.all_texts)[0] if name == AUTO else name)
 
     def _warnings(self) -> tuple[str, ...]:
         unknown = self.checkpoint.unknown_words(self.labels.all_texts)
         if not unknown:
             return self.labels.warnings
-        shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
-        warning = f"the model {self.checkpoint.name} was not trained on these words and can only guess: {shown}"
+        warning = f"the model {self.checkpoint.name} can only guess: it was not trained on {shortened(unknown)}"
         return (*self.labels.warnings, warning)
 
     def _tokenize(self, tokenizer: CLIPTokenizer) -> list[list[int]]:
@@ -147,29 +152,12 @@ class Classifier:
     @cached_property
     def device(self) -> torch.device:
         """Where the model runs. Raises XClipError where there is no such device."""
-        import torch
-
-        if self._device_name == AUTO:
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            device = torch.device(self._device_name)
-        except RuntimeError as error:
-            raise XClipError(f"unknown device {self._device_name!r}: give auto, cpu, cuda or cuda:N") from error
-        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            raise XClipError(
-                f"there is no device {self._device_name}: torch sees {torch.cuda.device_count()} CUDA devices; use cpu"
-            )
-        return device
+        return choose_device(self._device_name)
 
     @cached_property
     def dtype(self) -> torch.dtype:
         """What the model computes in."""
-        import torch
-
-        if self._dtype_name != AUTO:
-            dtype: torch.dtype = getattr(torch, self._dtype_name)
-            return dtype
-        return torch.bfloat16 if _computes_bfloat16(self.device) else torch.float32
+        return choose_dtype(self._dtype_name, self.device)
 
     @cached_property
     def model(self) -> XCLIPModel:
@@ -184,10 +172,12 @@ class Classifier:
 
     @cached_property
     def processor(self) -> XCLIPProcessor:
-        """Resizes and normalises as the checkpoint says."""
+        """Resizes and normalises as the checkpoint, or the paper, says."""
         from .model.processor import XCLIPProcessor
 
-        return XCLIPProcessor.from_folder(self.checkpoint.folder)
+        processor = XCLIPProcessor.from_folder(self.checkpoint.folder)
+        processor.image_processor = processor.image_processor.variant(self.preprocess)
+        return processor
 
     @cached_property
     def _text_features(self) -> Tensor:
@@ -255,6 +245,7 @@ class Classifier:
         return Prediction(
             video=video,
             model=self.checkpoint.name,
+            revision=self.checkpoint.revision,
             start_seconds=clip.start_seconds,
             end_seconds=clip.end_seconds,
             frames=Frames(
@@ -278,10 +269,12 @@ class Classifier:
         return RunHeader(
             xclip=__version__,
             model=self.checkpoint.name,
+            revision=self.checkpoint.revision,
             model_identity=self.checkpoint.identity,
             labels=len(self.labels.names),
             labels_sha256=hashlib.sha256(content.encode()).hexdigest(),
             num_frames=self.config.vision_config.num_frames,
+            preprocess=self.preprocess,
             start=None if start is None else str(start),
             end=None if end is None else str(end),
             dtype=str(self.dtype).removeprefix("torch."),
@@ -293,6 +286,44 @@ def _exact(time: Time | None) -> Fraction | None:
     if time is None:
         return None
     return parse_time(time) if isinstance(time, str) else Fraction(time)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called ``name``; for auto the first CUDA device if there is one. Raises XClipError."""
+    import torch
+
+    if name == AUTO:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise XClipError(f"unknown device {name!r}: give auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise XClipError(f"there is no device {name}: torch sees {torch.cuda.device_count()} CUDA devices; use cpu")
+    return device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The dtype called ``name``; for auto bfloat16 where the device computes it natively, else float32."""
+    import torch
+
+    if name == AUTO:
+        return torch.bfloat16 if _computes_bfloat16(device) else torch.float32
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def measured_macs_per_second(device: torch.device, dtype: torch.dtype, size: int = 1024) -> float:
+    """How fast the device multiplies matrices of a transformer's size: for estimates."""
+    import torch
+
+    a, b = torch.ones(size, size, dtype=dtype, device=device), torch.ones(size, size, dtype=dtype, device=device)
+    best = float("inf")
+    for _ in range(5):
+        began = time.perf_counter()
+        float((a @ b)[0, 0])  # waits for the device
+        best = min(best, time.perf_counter() - began)
+    return size**3 / best
 
 
 def _computes_bfloat16(device: torch.device) -> bool:

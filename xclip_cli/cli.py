@@ -7,12 +7,17 @@ import sys
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import __version__
 from .errors import LabelsError, ModelError, ResultsError, XClipError
+
+if TYPE_CHECKING:
+    from .labels import Labels
+    from .model.checkpoints import Checkpoint
+    from .output import Notes
 
 app = typer.Typer(
     name="xclip",
@@ -22,7 +27,9 @@ app = typer.Typer(
     help="Zero-shot video classification with X-CLIP: rank your own labels for each video.",
 )
 labels_app = typer.Typer(no_args_is_help=True, help="Label sets: those that come with xclip, and checking your own.")
+models_app = typer.Typer(no_args_is_help=True, help="Models: what there is, what is cached, downloading, checking.")
 app.add_typer(labels_app, name="labels")
+app.add_typer(models_app, name="models")
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_MODEL, EXIT_INTERRUPTED = 1, 2, 4, 130
 
@@ -62,6 +69,13 @@ class OutputFormat(StrEnum):
     json = "json"
     jsonl = "jsonl"
     csv = "csv"
+
+
+class Preprocess(StrEnum):
+    """Which protocol frames are resized and cropped by."""
+
+    hf = "hf"
+    paper = "paper"
 
 
 class DType(StrEnum):
@@ -122,9 +136,14 @@ ModelOpt = Annotated[
         "-m",
         envvar="XCLIP_MODEL",
         metavar="NAME",
-        help="A checkpoint folder, a hub id, 'bundled', or 'auto': the bundled model if it was trained on every word "
-        "of the labels, else the checkpoint for open labels, xclip-base-patch16-zero-shot.",
+        help="A checkpoint folder, a hub id or its short name, 'bundled', or 'auto': the bundled model if it was "
+        "trained on every word of the labels, else the checkpoint for open labels, base-patch16-zero-shot.",
     ),
+]
+OfflineOpt = Annotated[bool, typer.Option("--offline", help="Open no connection: use what is cached.")]
+JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ModelArg = Annotated[
+    str, typer.Argument(metavar="NAME", help="A hub id or its short name (name@revision), a folder, or 'bundled'.")
 ]
 
 
@@ -143,6 +162,13 @@ def classify(
             help="Precision; auto is bfloat16 where the hardware computes it natively, else float32.",
         ),
     ] = DType.auto,
+    preprocess: Annotated[
+        Preprocess,
+        typer.Option(
+            metavar="hf|paper",
+            help="Resize as the checkpoint's files say, or as the published accuracies were measured.",
+        ),
+    ] = Preprocess.hf,
     top_k: Annotated[
         int, typer.Option("--top-k", "-k", min=0, metavar="N", help="Labels to show a video; 0 for all.")
     ] = 5,
@@ -175,17 +201,23 @@ def classify(
         int | None,
         typer.Option(min=1, metavar="N", help="CPU threads of the model. Default: torch's.", show_default=False),
     ] = None,
+    offline: OfflineOpt = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Show what would run, and do nothing.", show_default=False)
+    ] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first video that fails.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors on stderr.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")] = False,
 ) -> None:
     """Rank labels for videos."""
     from . import output as formats
-    from .batch import Run, classify_inputs, expand_inputs, read_path_list
+    from .batch import Run, classify_inputs, expand_inputs, plan, read_path_list
     from .classifier import Classifier
     from .labels import load_labels
 
     notes = formats.Notes(quiet, verbose)
+    if offline:
+        switch_off_hub()
     if start is not None and end is not None and start >= end:
         raise typer.BadParameter(f"--start {float(start):g} s is not before --end {float(end):g} s")
     chosen = _chosen_format(output_format, output)
@@ -200,13 +232,19 @@ def classify(
         raise typer.BadParameter("give at least one video or folder, or a list of them with --from-file")
     for notice in inputs.notices():
         notes.say(notice)
+    wanted = load_labels(labels or [], label or [], template or [])
+    if dry_run:
+        for line in plan(inputs, wanted, _name_of_model(model, wanted, notes), device, dtype.value, preprocess.value):
+            typer.echo(line)
+        raise typer.Exit
     try:
         with Classifier(
-            model,
-            labels=load_labels(labels or [], label or [], template or []),
+            _find_model(model, wanted, notes),
+            labels=wanted,
             device=device,
             dtype=dtype.value,
             threads=threads,
+            preprocess=preprocess.value,
         ) as classifier:
             for warning in classifier.warnings:
                 notes.say(f"warning: {warning}")
@@ -251,6 +289,98 @@ def _chosen_format(asked: OutputFormat | None, output: Path | None) -> str:
             raise typer.BadParameter(f"{output} has no suffix that names a format: pass --format")
         return found
     return "table" if is_terminal(None) else "jsonl"
+
+
+def switch_off_hub() -> None:
+    """Have huggingface_hub open no connection; it reads its settings once, when it is imported."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def _name_of_model(name: str, labels: Labels, notes: Notes) -> str:
+    """``auto`` as the model it stands for, which is said."""
+    if name != "auto":
+        return name
+    from .model.checkpoints import choose_model
+
+    name, reason = choose_model(labels.all_texts)
+    notes.say(f"model {name}: {reason} (--model chooses another)")
+    return name
+
+
+def _find_model(name: str, labels: Labels, notes: Notes) -> Checkpoint:
+    from .model.checkpoints import find_checkpoint
+
+    return find_checkpoint(_name_of_model(name, labels, notes), bar=notes.bar())
+
+
+@models_app.command("list")
+def list_models(json_: JsonOpt = False) -> None:
+    """List the bundled model and the public checkpoints: sizes, published accuracy, whether they are cached."""
+    import json
+
+    from .model.describe import list_models
+    from .output import print_models
+
+    rows = list_models()
+    if json_:
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        print_models(rows)
+
+
+@models_app.command("info")
+def show_model(name: ModelArg, json_: JsonOpt = False, offline: OfflineOpt = False) -> None:
+    """Show what a model is: sizes, cost of a clip, memory, where it comes from. Weights are not loaded."""
+    import json
+
+    if offline:
+        switch_off_hub()
+    from .model.describe import describe
+    from .output import format_fields
+
+    values = describe(name)
+    typer.echo(json.dumps(values, indent=2) if json_ else format_fields(values))
+
+
+@models_app.command("pull")
+def pull_model(name: ModelArg) -> None:
+    """Download a model, unless it is cached, and print its folder."""
+    from .model.checkpoints import find_checkpoint
+    from .output import Notes
+
+    typer.echo(find_checkpoint(name, bar=Notes(False, False).bar()).folder)
+
+
+@models_app.command("path")
+def show_path(name: ModelArg) -> None:
+    """Print a model's folder; exit 4 if it is not cached. Opens no connection."""
+    switch_off_hub()
+    from .model.checkpoints import find_checkpoint
+
+    typer.echo(find_checkpoint(name).folder)
+
+
+@models_app.command("verify")
+def verify_model(
+    name: ModelArg,
+    published: Annotated[
+        bool, typer.Option("--published", help="Also compare with the probabilities and logits that were published.")
+    ] = False,
+    offline: OfflineOpt = False,
+) -> None:
+    """Check a model's files against the hub's hashes, load it and compute with it; exit 1 if anything is wrong."""
+    from .output import Notes, printable
+
+    if offline:
+        switch_off_hub()
+    from .model.checkpoints import find_checkpoint
+    from .verification import verify
+
+    wrong = 0
+    for check in verify(find_checkpoint(name, bar=Notes(False, False).bar()), published):
+        typer.echo(printable(f"{'ok  ' if check.passed else 'FAIL'}  {check.what}: {check.detail}"))
+        wrong += not check.passed
+    raise typer.Exit(EXIT_FAILURE if wrong else 0)
 
 
 @labels_app.command("list")

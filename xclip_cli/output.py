@@ -9,10 +9,20 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console, Group
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -92,6 +102,41 @@ def format_record(record: Record, blocks: bool = True) -> Group:
         table.add_row(str(rank), label, bar(ranked.score, BAR_WIDTH, blocks), f"{ranked.score:.3f}")
     notes = [Text(f"warning: {printable(warning)}", style="yellow") for warning in record.warnings]
     return Group(heading, table, *notes)
+
+
+def print_models(rows: list[dict[str, Any]]) -> None:
+    """Models as a table, as wide as it needs to be where stdout is no terminal."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200)
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    for heading in ("name", "frames", "px", "patch", "MB", "GMAC", "cached", "accuracy (top-1 / top-5, %)"):
+        table.add_column(heading, justify="right" if heading in ("frames", "px", "patch", "MB", "GMAC") else "left")
+    for row in rows:
+        table.add_row(
+            row["name"].removeprefix("microsoft/xclip-"),
+            *(str(row[key]) for key in ("num_frames", "image_size", "patch_size", "megabytes")),
+            f"{row['gmac']:.1f}",
+            "yes" if row["cached"] else "no",
+            f"{row['accuracy']}, {row['protocol']}",
+        )
+    console.print(table)
+
+
+def format_fields(values: dict[str, Any], indent: str = "") -> str:
+    """Nested values, a line each."""
+    lines = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{key}:", format_fields(value, indent + "  ")]
+        elif isinstance(value, list):
+            lines += [f"{indent}{key}: {printable(str(item))}" for item in value]
+        elif value is not None:
+            lines.append(
+            number = isinstance(value, int) and not isinstance(value, bool)
+            lines.append(f"{indent}{key}: {f'{value:,}' if number else printable(str(value))}")
+            )
+    return "\n".join(lines)
 
 
 def bar(share: float, width: int, blocks: bool = True) -> str:
@@ -193,6 +238,47 @@ class Notes:
                     self.say(f"failed: {record.video}: {record.message}")
                 progress.advance(task)
                 yield record
+
+    def bar(self) -> type | None:
+        """A tqdm class that draws downloads with rich; None, which leaves them to the hub library, off a terminal."""
+        if self._quiet or not self._console.is_terminal:
+            return None
+        return rich_bar(self._console)
+
+
+def rich_bar(console: Console) -> type:
+    """tqdm, which the hub library reports to, drawn by rich."""
+    from huggingface_hub import utils
+
+    base: Any = utils.tqdm  # type: ignore[attr-defined]
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    progress = Progress(*columns, console=console, transient=True)
+
+    class RichBar(base):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            kwargs["leave"] = False
+            super().__init__(*args, **kwargs)
+            progress.start()
+            self._task = progress.add_task(self.desc or "", total=self.total)
+
+        def display(self, msg: str | None = None, pos: int | None = None) -> None:
+            if hasattr(self, "_task"):
+                progress.update(self._task, completed=self.n, total=self.total, description=self.desc or "")
+
+        def close(self) -> None:
+            super().close()
+            if hasattr(self, "_task") and self._task in progress.task_ids:
+                progress.remove_task(self._task)
+                if not progress.task_ids:
+                    progress.stop()
+
+    return RichBar
 
 
 class RateColumn(ProgressColumn):

@@ -37,6 +37,7 @@ class Prediction:
 
     video: str  # the path as given
     model: str
+    revision: str | None  # the commit of a model from the hub
     start_seconds: float
     end_seconds: float
     frames: Frames
@@ -93,10 +94,12 @@ class RunHeader:
 
     xclip: str  # version
     model: str
+    revision: str | None
     model_identity: str
     labels: int
     labels_sha256: str  # of names and texts, in order
     num_frames: int
+    preprocess: str
     start: str | None  # of the window, in exact seconds; None: the video's start
     end: str | None
     dtype: str

@@ -6,45 +6,24 @@ Never imports torch.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
-import json
-import logging
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
-
-if TYPE_CHECKING:
-    from huggingface_hub.hf_api import ModelInfo
-
-log = logging.getLogger(__name__)
+from . import hub
+from .files import TEXT_NAMES, find_weight_files, header_bytes
+from .public import full_name, public_checkpoints
 
 BUNDLED = "bundled"
 BUNDLED_FOLDER = Path(__file__).parent.parent / "bundled" / "checkpoint"
 OPEN_LABELS_MODEL = "microsoft/xclip-base-patch16-zero-shot"  # what its authors recommend for labels of one's own
 
-SAFETENSORS_NAME = "model.safetensors"
-PICKLED_NAME = "pytorch_model.bin"
-WEIGHT_NAMES = (SAFETENSORS_NAME, SAFETENSORS_NAME + ".index.json", PICKLED_NAME, PICKLED_NAME + ".index.json")
-TEXT_NAMES = (  # everything of a checkpoint that is not weights
-    "config.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.json",
-    "merges.txt",
-)
-NEEDED_TEXT_NAMES = (  # beside the config, one of each
-    ("preprocessor_config.json", "processor_config.json"),
-    ("tokenizer.json", "vocab.json"),
-)
 WORDS_NAME = "words.txt"
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -55,8 +34,9 @@ _WORD = re.compile(r"[^\W\d_]+")
 class Checkpoint:
     """A checkpoint that is there, and how to speak of it."""
 
-    name: str  # as given: a hub id, a path or "bundled"
+    name: str  # a hub id, a path as given, or "bundled"
     folder: Path
+    revision: str | None = None  # the commit, of a hub id
 
     @cached_property
     def identity(self) -> str:
@@ -71,7 +51,7 @@ class Checkpoint:
             if target.parent.name == "blobs":  # the hub's cache names files by their hash
                 digest.update(target.name.encode())
             else:
-                digest.update(_header(target) + struct.pack("<Q", target.stat().st_size))
+                digest.update(header_bytes(target) + struct.pack("<Q", target.stat().st_size))
         for name in TEXT_NAMES:
             path = self.folder / name
             if path.is_file():
@@ -91,144 +71,91 @@ class Checkpoint:
         return sorted({word for text in texts for word in _WORD.findall(text.lower())} - self.words)
 
 
-def find_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
+def find_checkpoint(name: str, revision: str | None = None, bar: type | None = None) -> Checkpoint:
     """The checkpoint called ``name``: ``bundled``, a folder, or a hub id, which is downloaded once.
 
-    ``revision`` (hub ids only) is a branch, tag or commit. Raises ModelError.
+    A public checkpoint's short name stands for its hub id. ``revision`` (also as ``name@revision``) is a branch, tag or
+    commit of the hub. ``bar`` is a tqdm class that shows a download. Raises ModelError.
     """
+    cached = find_cached(name, revision)
+    if cached is not None:
+        return cached
+    repo, revision = hub_name(name, revision)
+    folder = hub.download(repo, revision, bar)
+    return Checkpoint(repo, folder, folder.name)
+
+
+def find_cached(name: str, revision: str | None = None) -> Checkpoint | None:
+    """The checkpoint called ``name`` if it is there without any network. Raises ModelError for what is no name."""
+    local = find_local(name)
+    if local is not None:
+        return local
+    repo, revision = hub_name(name, revision)
+    folder = hub.cached_folder(repo, revision)
+    return None if folder is None else Checkpoint(repo, folder, folder.name)
+
+
+def find_local(name: str) -> Checkpoint | None:
+    """The bundled checkpoint or a folder's; None where ``name`` can only be the hub's. Raises ModelError."""
     if name == BUNDLED:
         if not BUNDLED_FOLDER.is_dir():
             raise ModelError(f"the bundled model is missing from this installation ({BUNDLED_FOLDER}): reinstall xclip")
         return Checkpoint(BUNDLED, BUNDLED_FOLDER)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"{name} is not a checkpoint folder: it has no config.json")
-        find_weight_files(folder)
-        return Checkpoint(name, folder)
-    if folder.exists():
+    path = _existing(name)
+    if path is None:
+        return None
+    if not path.is_dir():
         raise ModelError(f"{name} is a file; a model is a checkpoint folder, a hub id or {BUNDLED!r}")
-    if not _HUB_ID.fullmatch(name) or name.startswith("."):
+    if not (path / "config.json").is_file():
+        raise ModelError(f"{name} is not a checkpoint folder: it has no config.json")
+    find_weight_files(path)
+    return Checkpoint(name, path)
+
+
+def hub_name(name: str, revision: str | None = None) -> tuple[str, str | None]:
+    """A hub id and its revision, from an id or a public checkpoint's short name, with or without @revision.
+
+    Raises ModelError, with the nearest known names, for what can be neither.
+    """
+    name, _, pinned = name.partition("@")
+    repo = full_name(name)
+    if not _HUB_ID.fullmatch(repo) or repo.startswith("."):
+        known = [BUNDLED, *(public.short_name for public in public_checkpoints().values()), *public_checkpoints()]
+        near = difflib.get_close_matches(name, known, 3)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise ModelError(
-            f"there is no model {name!r}: give a checkpoint folder that exists, a hub id such as "
+            f"there is no model {name!r}: {hint}give a checkpoint folder that exists, a hub id such as "
             f"{OPEN_LABELS_MODEL}, or {BUNDLED!r}"
         )
-    return Checkpoint(name, _hub_folder(name, revision))
+    return repo, revision or pinned or None
 
 
 def find_folder(name: str, revision: str | None = None) -> Path:
     """The folder to read a config, tokenizer or processor from: a local one may lack weights. Raises ModelError."""
-    folder = Path(name).expanduser()
-    return folder if name != BUNDLED and folder.is_dir() else find_checkpoint(name, revision).folder
+    path = None if name == BUNDLED else _existing(name)
+    return path if path is not None and path.is_dir() else find_checkpoint(name, revision).folder
 
 
-def choose_model(texts: Iterable[str]) -> str:
-    """The name that ``auto`` stands for: the bundled model if it knows every word of ``texts``, else the checkpoint
-    that X-CLIP's authors recommend for labels of one's own."""
-    return OPEN_LABELS_MODEL if find_checkpoint(BUNDLED).unknown_words(texts) else BUNDLED
+def choose_model(texts: Iterable[str]) -> tuple[str, str]:
+    """The name that ``auto`` stands for, and why: the bundled model if it was trained on every word of ``texts``, else
+    the checkpoint that X-CLIP's authors recommend for labels of one's own."""
+    unknown = find_checkpoint(BUNDLED).unknown_words(texts)
+    if not unknown:
+        return BUNDLED, "it was trained on every word of the labels"
+    return OPEN_LABELS_MODEL, f"the bundled model was not trained on {shortened(unknown)}"
 
 
-def find_weight_files(folder: Path) -> list[Path]:
-    """The weight files of a checkpoint folder: one, or its shards. safetensors is preferred. Raises ModelError."""
-    for name in WEIGHT_NAMES:
-        path = folder / name
-        if not path.is_file():
-            continue
-        files = [folder / shard for shard in _shards(path)] if path.suffix == ".json" else [path]
-        if absent := [file.name for file in files if not file.is_file()]:
-            raise ModelError(f"{path} lists shards that are missing: {', '.join(absent)}")
-        return files
-    raise ModelError(f"no weights in {folder}: it needs one of {', '.join(WEIGHT_NAMES)}")
+def shortened(words: Sequence[str], limit: int = 5) -> str:
+    """The first of many words."""
+    return ", ".join(words[:limit]) + (f" and {len(words) - limit} more" if len(words) > limit else "")
 
 
-def _shards(index: Path) -> list[str]:
+def _existing(name: str) -> Path | None:
+    """``name`` as a path, if there is something there."""
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{index} is not an index of weight shards: {error!r}") from error
-    for name in names:
-        if not isinstance(name, str) or Path(name).name != name:
-            raise ModelError(f"{index} names a shard outside its folder: {name!r}")
-    return names
-
-
-def _header(path: Path) -> bytes:
-    """What tells one weight file from another without reading it all."""
-    with path.open("rb") as file:
-        if path.suffix != ".safetensors":
-            return file.read(1 << 16)
-        (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
-        return file.read(min(length, 1 << 24))
-
-
-def _hub_folder(repo: str, revision: str | None) -> Path:
-    """The snapshot of a hub repository, from the cache without any network, else downloaded into it."""
-    import huggingface_hub
-    from huggingface_hub import constants, errors
-
-    try:
-        cached = _cached_folder(repo, revision)
-    except errors.HFValidationError as error:
-        raise ModelError(f"{repo} is neither a folder nor a hub id: {str(error).splitlines()[0]}") from error
-    if cached is not None:
-        return cached
-    if constants.HF_HUB_OFFLINE:
-        raise ModelError(
-            f"{repo} is not, or not wholly, in the cache ({constants.HF_HUB_CACHE}) and HF_HUB_OFFLINE is set: unset "
-            f"it to download the model, or use the {BUNDLED!r} model"
-        )
-    # the hub library's own HTTP errors derive from those of its HTTP client, whichever that is
-    client_error: Any = errors.HfHubHTTPError.__bases__[0]
-    try:
-        info = huggingface_hub.HfApi().model_info(repo, revision=revision, files_metadata=True)
-        wanted = _files_to_download(info, repo)
-        size = sum(file.size or 0 for file in info.siblings or [] if file.rfilename in wanted)
-        log.info("downloading %s (%.0f MB) into %s", repo, size / 1e6, constants.HF_HUB_CACHE)
-        return Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=wanted))
-    except errors.GatedRepoError as error:
-        raise ModelError(
-            f"{repo} is gated: accept its terms on its page at the hub, then log in with `hf auth login`"
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise ModelError(
-            f"the hub has no model {repo}, or it is private: check the name, or log in with `hf auth login`"
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise ModelError(f"{repo} has no revision {revision!r} on the hub") from error
-    except (client_error, OSError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ModelError(
-            f"cannot download {repo} from the hub ({reason}): check the network and try again, or use the "
-            f"{BUNDLED!r} model, which needs none"
-        ) from error
-
-
-def _cached_folder(repo: str, revision: str | None) -> Path | None:
-    """The snapshot of a hub repository in the cache, if all that a checkpoint needs is in it.
-
-    Part of it may be there: a download broke off, or another program needed less.
-    """
-    import huggingface_hub
-
-    config = huggingface_hub.try_to_load_from_cache(repo, "config.json", revision=revision)
-    if not isinstance(config, str):
+        path = Path(name).expanduser()
+        return path if path.exists() else None
+    except ValueError:  # a NUL byte
         return None
-    folder = Path(config).parent
-    try:
-        find_weight_files(folder)
-    except ModelError:
-        return None
-    return folder if all(any((folder / name).is_file() for name in names) for names in NEEDED_TEXT_NAMES) else None
-
-
-def _files_to_download(info: ModelInfo, repo: str) -> list[str]:
-    """The files of a repository that are needed, weights in one format."""
-    names = {file.rfilename for file in info.siblings or []}
-    weights = next((name for name in WEIGHT_NAMES if name in names), None)
-    if weights is None or "config.json" not in names:
-        raise ModelError(f"{repo} on the hub is not a checkpoint: it lacks config.json or weights")
-    shards = []
-    if weights.endswith(".json"):
-        stem, suffix = weights.removesuffix(".index.json").split(".")
-        shards = sorted(name for name in names if re.fullmatch(rf"{stem}-\d+-of-\d+\.{suffix}", name))
-    return [name for name in TEXT_NAMES if name in names] + [weights, *shards]
+    except (OSError, RuntimeError) as error:  # too long, no permission, or the home of nobody
+        raise ModelError(f"cannot read {name}: {error}") from error

@@ -17,6 +17,7 @@ from ..errors import ModelError
 _Tower = TypeVar("_Tower", bound="PretrainedConfig")
 
 CONFIG_NAME = "config.json"
+PREPROCESSINGS = ("hf", "paper")  # as the checkpoint's files say, or as the published accuracies were measured
 ACTIVATIONS = ("quick_gelu", "gelu", "gelu_new", "relu", "selu")
 
 
@@ -203,6 +204,38 @@ class XCLIPConfig(PretrainedConfig):
         """Build from the configs of the two encoders."""
         return cls(text_config=text_config, vision_config=vision_config, **kwargs)
 
+    def count_parameters(self) -> int:
+        """How many numbers the weights hold."""
+        text, vision, width = self.text_config, self.vision_config, self.projection_dim
+        text_count = (text.vocab_size + text.max_position_embeddings + 2) * text.hidden_size
+        text_count += text.num_hidden_layers * _layer_parameters(text.hidden_size, text.intermediate_size)
+        side = vision.hidden_size
+        vision_count = (1 + vision.num_channels * vision.patch_size**2 + vision.num_patches + 1 + 4) * side
+        message = _attention_parameters(side) + side * side + 3 * side
+        vision_count += vision.num_hidden_layers * (_layer_parameters(side, vision.intermediate_size) + message)
+        mit_count = vision.num_frames * width
+        mit_count += vision.mit_num_hidden_layers * _layer_parameters(width, vision.mit_intermediate_size)
+        prompt_count = 3 * width + self.prompt_layers * (12 * width**2 + 10 * width)
+        own_count = (text.hidden_size + 2 * side) * width + 2 * side + 1
+        return text_count + vision_count + mit_count + prompt_count + own_count
+
+    def video_macs(self) -> int:
+        """Multiplications that encoding one clip takes (its texts not counted)."""
+        vision, width = self.vision_config, self.projection_dim
+        side, patches, frames = vision.hidden_size, vision.num_patches, vision.num_frames
+        tokens = patches + 2  # with class token and message
+        layer = 4 * tokens * side**2 + 2 * tokens**2 * side + 2 * (patches + 1) * side * vision.intermediate_size
+        layer += 5 * side**2 + 2 * frames * side  # the message, and its attention over frames
+        stem = patches * side * (vision.num_channels * vision.patch_size**2 + width) + side * width
+        mit = 4 * width**2 + 2 * frames * width + 2 * width * vision.mit_intermediate_size
+        return frames * (vision.num_hidden_layers * layer + stem + vision.mit_num_hidden_layers * mit)
+
+    def text_macs(self, tokens: int) -> int:
+        """Multiplications that encoding one text of so many tokens takes."""
+        text = self.text_config
+        layer = 4 * text.hidden_size**2 + 2 * tokens * text.hidden_size + 2 * text.hidden_size * text.intermediate_size
+        return tokens * text.num_hidden_layers * layer + text.hidden_size * self.projection_dim
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, both encoders' included."""
         return {
@@ -210,6 +243,15 @@ class XCLIPConfig(PretrainedConfig):
             "text_config": self.text_config.to_dict(),
             "vision_config": self.vision_config.to_dict(),
         }
+
+
+def _attention_parameters(width: int) -> int:
+    return 4 * (width**2 + width)
+
+
+def _layer_parameters(width: int, inner_width: int) -> int:
+    """Of a transformer layer: attention, MLP and two norms."""
+    return _attention_parameters(width) + 2 * width * inner_width + inner_width + width + 4 * width
 
 
 def _tower(cls: type[_Tower], given: _Tower | dict[str, Any] | None, legacy: dict[str, Any] | None) -> _Tower:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import ModelError
-from .config import CONFIG_NAME, XCLIPConfig
+from .config import CONFIG_NAME, PREPROCESSINGS, XCLIPConfig
 from .tokenizer import CLIPTokenizer, _read_json
 
 PREPROCESSOR_NAME = "preprocessor_config.json"
@@ -61,6 +61,7 @@ class XCLIPImageProcessor:
     do_normalize: bool = True
     image_mean: Sequence[float] = field(default_factory=lambda: [0.485, 0.456, 0.406])
     image_std: Sequence[float] = field(default_factory=lambda: [0.229, 0.224, 0.225])
+    antialias: bool = True  # False: the authors' own resizing, and the long side rounded; no file can ask for it
 
     def __post_init__(self) -> None:
         self.size = _side(self.size, "size", {"shortest_edge"})
@@ -73,7 +74,7 @@ class XCLIPImageProcessor:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Build from the JSON form of any version; without a ``crop_size`` the crop is ``size``, as in 2022."""
-        known = {f.name for f in fields(cls)}
+        known = {f.name for f in fields(cls)} - {"antialias"}
         accepted = {key: value for key, value in values.items() if key in known and value is not None}
         if "size" in accepted:
             accepted.setdefault("crop_size", accepted["size"])
@@ -81,14 +82,28 @@ class XCLIPImageProcessor:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, as the Hugging Face library reads it."""
+        values = asdict(self)
+        del values["antialias"]
         return {
-            **asdict(self),
+            **values,
             "size": {"shortest_edge": self.size},
             "crop_size": {"height": self.crop_size, "width": self.crop_size},
             "image_processor_type": "VideoMAEImageProcessor",
             "feature_extractor_type": "VideoMAEFeatureExtractor",
             "processor_class": "XCLIPProcessor",
         }
+
+    def variant(self, preprocessing: str) -> XCLIPImageProcessor:
+        """The same for another protocol: ``hf`` as the checkpoint's files say, or ``paper``.
+
+        ``paper`` is the protocol of the published accuracies (the authors' code, one view): the short side 256/224 of
+        the crop, bilinear without antialias, which sees a little less of the picture's edges. Raises ValueError.
+        """
+        if preprocessing not in PREPROCESSINGS:
+            raise ValueError(f"preprocessing {preprocessing!r} is not one of {', '.join(PREPROCESSINGS)}")
+        if preprocessing == "hf":
+            return self
+        return replace(self, size=int(256 / 224 * self.crop_size), resample=2, do_resize=True, antialias=False)
 
     def resize_and_crop(self, frame: Any) -> Tensor:
         """One frame, an array, tensor or Pillow image, [H, W, 3] or [3, H, W] → [3, crop, crop] of its dtype.
@@ -100,12 +115,13 @@ class XCLIPImageProcessor:
         height, width = picture.shape[-2:]
         if self.do_resize:
             short, long = sorted((height, width))
-            longer = int(self.size * long / short)
+            longer = int(self.size * long / short + (0 if self.antialias else 0.5))
             target = (self.size, longer) if height <= width else (longer, self.size)
             if target != (height, width):
                 # channels last in memory: torch's fast path for bytes
                 batch = picture.unsqueeze(0).contiguous(memory_format=torch.channels_last)
-                picture = F.interpolate(batch, size=target, **RESAMPLING[self.resample])[0]
+                how = RESAMPLING[self.resample]
+                picture = F.interpolate(batch, size=target, **(how if self.antialias else {"mode": how["mode"]}))[0]
         return _center_crop(picture, self.crop_size) if self.do_center_crop else picture
 
     def normalize(self, pictures: Tensor) -> Tensor:
@@ -258,7 +274,7 @@ def _channels_first(frame: Any) -> Tensor:
         raise ValueError(
             f"a frame must be an array, a tensor or a Pillow image, got {frame!r:.60}: read the file first"
         )
-    picture = frame if isinstance(frame, Tensor) else torch.from_numpy(np.array(frame))
+    picture = frame if isinstance(frame, Tensor) else _as_tensor(frame)
     if picture.dtype != torch.uint8 and not picture.is_floating_point():
         wide, picture = picture.long(), picture.to(torch.uint8)
         if not picture.long().equal(wide):
@@ -268,6 +284,13 @@ def _channels_first(frame: Any) -> Tensor:
     if picture.ndim == 3 and picture.shape[2] == 3:
         return picture.permute(2, 0, 1)
     raise ValueError(f"a frame must be [height, width, 3] or [3, height, width], got {list(picture.shape)}")
+
+
+def _as_tensor(frame: Any) -> Tensor:
+    """An array or Pillow image as a tensor: without a copy, unless torch could not share it."""
+    array = np.asarray(frame)
+    shareable = array.flags.writeable and all(stride > 0 for stride in array.strides)
+    return torch.from_numpy(array if shareable else array.copy())
 
 
 def _center_crop(picture: Tensor, side: int) -> Tensor:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import ModelError
-from .checkpoints import SAFETENSORS_NAME, find_weight_files
+from .files import SAFETENSORS_NAME, find_weight_files
 
 IGNORED_SUFFIX = "embeddings.position_ids"  # buffers in files of 2022: plain counting, never a parameter
 TOWERS = ("text_model.", "vision_model.")

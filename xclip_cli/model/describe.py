@@ -1,0 +1,151 @@
+"""What a checkpoint is, from its config and the headers of its weight files. Never imports torch."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelError
+from . import hub
+from .checkpoints import BUNDLED, find_cached, hub_name
+from .config import CONFIG_NAME, XCLIPConfig
+from .files import find_weight_files
+from .public import PublicCheckpoint, public_checkpoints
+
+SHORT_TEXT = 8  # tokens of a usual label, start and end included
+MAX_HEADER = 100_000_000  # bytes; the format's own limit
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Sizes, cost and origin of a checkpoint, as plain values. Raises ModelError.
+
+    Of a hub id that is not cached only the config and the weights' header are fetched.
+    """
+    checkpoint = find_cached(name)
+    if checkpoint is None:
+        repo, revision = hub_name(name)
+        config_path, weights = hub.peek(repo, revision)
+        found = {"name": repo, "revision": config_path.parent.name, "cached": False}
+        words = None
+    else:
+        config_path, weights = checkpoint.folder / CONFIG_NAME, _local_weights(checkpoint.folder)
+        found = {"name": checkpoint.name, "revision": checkpoint.revision, "cached": True}
+        found |= {"folder": str(checkpoint.folder), "identity": checkpoint.identity}
+        words = checkpoint.words
+    return {
+        **found,
+        **_published(public_checkpoints().get(str(found["name"]))),
+        **_sizes(XCLIPConfig.from_folder(config_path.parent)),
+        "weights": weights,
+        "words": None if words is None else len(words),
+    }
+
+
+def _local_weights(folder: Path) -> dict[str, Any]:
+    files = find_weight_files(folder)
+    readable = all(path.suffix == ".safetensors" for path in files)  # pickled weights would have to be loaded
+    types = Counter(entry["dtype"] for path in files for entry in read_header(path).values()) if readable else None
+    return {
+        "files": [path.name for path in files],
+        "megabytes": round(sum(path.stat().st_size for path in files) / 1e6, 1),
+        "tensors_by_dtype": None if types is None else dict(types),
+    }
+
+
+def _published(public: PublicCheckpoint | None) -> dict[str, Any]:
+    if public is None:
+        return {}
+    return {"trained_on": public.trained_on, "accuracy": public.accuracy, "protocol": public.protocol}
+
+
+def _sizes(config: XCLIPConfig) -> dict[str, Any]:
+    text, vision = config.text_config, config.vision_config
+    parameters = config.count_parameters()
+    return {
+        "num_frames": vision.num_frames,
+        "image_size": vision.image_size,
+        "patch_size": vision.patch_size,
+        "vision": {
+            "width": vision.hidden_size,
+            "layers": vision.num_hidden_layers,
+            "heads": vision.num_attention_heads,
+        },
+        "text": {
+            "width": text.hidden_size,
+            "layers": text.num_hidden_layers,
+            "heads": text.num_attention_heads,
+            "max_tokens": text.max_position_embeddings,
+        },
+        "projection": config.projection_dim,
+        "mit": {"layers": vision.mit_num_hidden_layers, "heads": vision.mit_num_attention_heads},
+        "prompts": {"layers": config.prompt_layers, "heads": config.prompt_num_attention_heads},
+        "parameters": parameters,
+        "gmac_per_clip": round(config.video_macs() / 1e9, 3),
+        "gmac_per_short_text": round(config.text_macs(SHORT_TEXT) / 1e9, 4),
+        "megabytes_in_memory": {"float32": round(parameters * 4 / 1e6), "bfloat16": round(parameters * 2 / 1e6)},
+        "notes": _notes(config),
+    }
+
+
+def _notes(config: XCLIPConfig) -> list[str]:
+    """What a user of this model should know and cannot see."""
+    usual, vision = config.projection_dim // 64, config.vision_config
+    heads = (vision.mit_num_attention_heads, config.prompt_num_attention_heads)
+    if config.projection_dim % 64 == 0 and heads != (usual, usual):
+        return [
+            f"MIT and prompt generator have {heads[0]} and {heads[1]} attention heads here; the authors' code has "
+            f"{usual} of each at this width, and weights do not tell: results differ from the authors' unless that is "
+            "how it was trained"
+        ]
+    return []
+
+
+def read_header(path: Path) -> dict[str, dict[str, Any]]:
+    """The tensors that a safetensors file says it holds. Raises ModelError."""
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else MAX_HEADER + 1
+        text = file.read(length) if length <= MAX_HEADER else b""
+    try:
+        header = json.loads(text)
+        return {name: entry for name, entry in header.items() if name != "__metadata__"}
+    except (ValueError, AttributeError) as error:
+        raise ModelError(f"{path} is not a safetensors file: its header cannot be read") from error
+
+
+def list_models() -> list[dict[str, Any]]:
+    """The bundled model and the public checkpoints, each with whether it can be used without the network."""
+    bundled = describe(BUNDLED)
+    rows = [
+        {
+            "name": BUNDLED,
+            "patch_size": bundled["patch_size"],
+            "num_frames": bundled["num_frames"],
+            "image_size": bundled["image_size"],
+            "trained_on": "generated clips",
+            "accuracy": "see its card",
+            "protocol": "single view",
+            "megabytes": round(bundled["weights"]["megabytes"]),
+            "gmac": bundled["gmac_per_clip"],
+            "cached": True,
+        }
+    ]
+    for public in public_checkpoints().values():
+        rows.append(
+            {
+                "name": public.name,
+                "patch_size": public.patch_size,
+                "num_frames": public.num_frames,
+                "image_size": public.image_size,
+                "trained_on": public.trained_on,
+                "accuracy": public.accuracy,
+                "protocol": public.protocol,
+                "megabytes": public.megabytes,
+                "gmac": public.gmac,
+                "cached": find_cached(public.name) is not None,
+            }
+        )
+    return rows
