@@ -131,11 +131,12 @@ def format_fields(values: dict[str, Any], indent: str = "") -> str:
             lines += [f"{indent}{key}:", format_fields(value, indent + "  ")]
         elif isinstance(value, list):
             lines += [f"{indent}{key}: {printable(str(item))}" for item in value]
+        elif isinstance(value, bool):
+            lines.append(f"{indent}{key}: {'yes' if value else 'no'}")
+        elif isinstance(value, int):
+            lines.append(f"{indent}{key}: {value:,}")
         elif value is not None:
-            lines.append(
-            number = isinstance(value, int) and not isinstance(value, bool)
-            lines.append(f"{indent}{key}: {f'{value:,}' if number else printable(str(value))}")
-            )
+            lines.append(f"{indent}{key}: {printable(str(value))}")
     return "\n".join(lines)
 
 
