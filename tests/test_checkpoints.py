@@ -681,18 +681,23 @@ def test_the_cache_needs_no_hub(hub: tuple[str, list[str]], downloaded: Any) -> 
     assert len(hub[1]) == before
 
 
-def test_what_the_cache_lacks_is_fetched(hub: tuple[str, list[str]], downloaded: Any, tmp_path: Path) -> None:
-    """A download broke off, or another program needed the model alone."""
+@pytest.mark.parametrize("absent", ["config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"])
+def test_what_the_cache_lacks_is_fetched(
+    hub: tuple[str, list[str]], downloaded: Any, tmp_path: Path, absent: str
+) -> None:
+    """A download broke off, or another program needed less of the model."""
     cache, folders = downloaded
     shutil.copytree(cache, tmp_path, dirs_exist_ok=True, symlinks=True)
     folder = tmp_path / Path(folders["owner/good"]).relative_to(cache)
-    for absent in ("model.safetensors", "tokenizer.json", "preprocessor_config.json"):
-        (folder / absent).unlink()
-    unreachable = look_up([("owner/good", None)], tmp_path, "http://127.0.0.1:9")
-    assert unreachable[0].startswith("ModelError: cannot download owner/good from the hub (")
-    assert unreachable[0].endswith("check the network and try again, or use the 'bundled' model, which needs none")
+    (folder / absent).unlink()
     assert look_up([("owner/good", None)], tmp_path, hub[0]) == [str(folder)]
     assert {path.name for path in folder.iterdir()} == set(FILES)
+
+
+def test_a_hub_that_cannot_be_reached(tmp_path: Path) -> None:
+    (message,) = look_up([("owner/good", None)], tmp_path, "http://127.0.0.1:9")
+    assert message.startswith("ModelError: cannot download owner/good from the hub (")
+    assert message.endswith("check the network and try again, or use the 'bundled' model, which needs none")
 
 
 def test_identity_of_a_cached_checkpoint_is_the_hubs(tmp_path: Path, folder: Path) -> None:

@@ -240,33 +240,25 @@ class Notes:
                 progress.advance(task)
                 yield record
 
-    def bar(self) -> type | None:
-        """A tqdm class that draws downloads with rich; None, which leaves them to the hub library, off a terminal."""
-        if self._quiet or not self._console.is_terminal:
-            return None
-        return rich_bar(self._console)
+    def bar(self) -> type:
+        """A tqdm class, which the hub library reports downloads to: a rich bar on a terminal, nothing elsewhere."""
+        return rich_bar(self._console, hidden=self._quiet or not self._console.is_terminal)
 
 
-def rich_bar(console: Console) -> type:
-    """tqdm, which the hub library reports to, drawn by rich."""
+def rich_bar(console: Console, hidden: bool) -> type:
+    """A tqdm class that rich draws."""
     from huggingface_hub import utils
 
     base: Any = utils.tqdm  # type: ignore[attr-defined]
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    progress = Progress(*columns, console=console, transient=True)
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    progress = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
 
     class RichBar(base):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            kwargs["leave"] = False
-            super().__init__(*args, **kwargs)
-            progress.start()
-            self._task = progress.add_task(self.desc or "", total=self.total)
+            super().__init__(*args, **{**kwargs, "disable": hidden})
+            if not hidden:
+                progress.start()
+                self._task = progress.add_task(kwargs.get("desc") or "", total=kwargs.get("total"))
 
         def display(self, msg: str | None = None, pos: int | None = None) -> None:
             if hasattr(self, "_task"):

@@ -343,11 +343,9 @@ def _stored_tensor(file: _File, name: str, value: Any) -> _StoredTensor:
             raise ValueError(f"{name} is {value.name!a}, expected a plain tensor")
         case _:
             raise ValueError(f"{name} is of type {type(value).__name__}, expected a tensor")
-    if (
-        not all(isinstance(number, int) and 0 <= number < LARGEST for number in (offset, *shape, *strides))
-        or 0 in shape
-    ):
-        raise ValueError(f"{name} is of shape {list(shape)!a}, expected whole numbers of at least 1")
+    whole = all(isinstance(number, int) and 0 <= number < LARGEST for number in (offset, *shape, *strides))
+    if not whole or 0 in shape or len(shape) != len(strides):
+        raise ValueError(f"{name} is of shape {list(shape)!a}, expected whole numbers of at least 1 and their strides")
     dtype = STORAGES.get(kind)
     if dtype is None or not dtype.is_floating_point:
         raise ValueError(f"{name} is of {kind!a}, expected floating-point numbers")
@@ -388,7 +386,7 @@ def _plain(entries: dict[Any, Any], seen: set[int]) -> dict[str, Any]:
             plain[key] = [item for item in value if _is_scalar(item)]
         elif _is_scalar(value):
             plain[key] = value
-        elif isinstance(value, dict | _Inert) and id(inner := _entries(value)) not in seen:
+        elif (inner := _entries(value)) and id(inner) not in seen:
             plain[key] = _plain(inner, seen)
     return plain
 
