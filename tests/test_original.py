@@ -158,10 +158,19 @@ def weights(source: Any) -> OrderedDict[str, Tensor]:
     return original_names(source.state_dict())
 
 
-@pytest.fixture
-def pth(weights: OrderedDict[str, Tensor], tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def written(source: Any, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Its checkpoint, as the authors save it."""
-    return write_original(tmp_path / "k400_8_5.pth", weights)
+    path = tmp_path_factory.mktemp("original") / "k400_8_5.pth"
+    return write_original(path, original_names(source.state_dict())).read_bytes()
+
+
+@pytest.fixture
+def pth(written: bytes, tmp_path: Path) -> Path:
+    """A copy of it, to be changed at will."""
+    path = tmp_path / "k400_8_5.pth"
+    path.write_bytes(written)
+    return path
 
 
 def load(path: Path, heads: int | None = None) -> XCLIPModel:

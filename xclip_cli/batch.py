@@ -15,7 +15,7 @@ from .classifier import Classifier, choose_device, choose_dtype, measured_macs_p
 from .errors import ResultsError, VideoError
 from .labels import Labels
 from .model.checkpoints import find_cached, hub_name, shortened
-from .model.config import XCLIPConfig
+from .model.loading import load_config
 from .model.public import public_checkpoints
 from .results import Failure, Record
 from .sampling import VIDEO_SUFFIXES
@@ -130,7 +130,7 @@ def plan(inputs: Inputs, labels: Labels, model: str, device: str, dtype: str, pr
         yield f"model: {repo}{f' at {revision}' if revision else ''}, not cached: it would be downloaded{size}"
         macs = public.gmac * 1e9 if public else None
     else:
-        config = XCLIPConfig.from_folder(found.folder)
+        config = load_config(found)
         vision, macs = config.vision_config, config.video_macs()
         yield f"model: {found.name}{f' at {found.revision}' if found.revision else ''}, in {found.folder}"
         yield f"  {vision.num_frames} frames of {vision.image_size} pixels, one view, preprocessing {preprocess}"

@@ -23,7 +23,8 @@ from .decoding import Decoder
 from .errors import LabelsError, ModelError, VideoError, XClipError
 from .labels import BARE_LABEL, Labels
 from .model.checkpoints import Checkpoint, choose_model, find_checkpoint, shortened
-from .model.config import PREPROCESSINGS, XCLIPConfig
+from .model.config import PREPROCESSINGS
+from .model.loading import load_config, load_image_processor, load_model, load_tokenizer
 from .model.tokenizer import CLIPTokenizer
 from .results import Failure, Frames, Prediction, RankedLabel, Record, RunHeader
 from .sampling import ClipInfo, ClipRequest, parse_time
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .model.modeling import XCLIPModel
-    from .model.processor import XCLIPProcessor
+    from .model.processor import XCLIPImageProcessor
 
 Time = str | float | Fraction  # "HH:MM:SS.mmm", or seconds
 
@@ -50,6 +51,8 @@ class Classifier:
     ``labels`` are plain names. ``device``: auto, cpu, cuda or cuda:N. ``dtype``: auto (bfloat16 where the hardware
     computes it natively, else float32), float32, bfloat16 or float16. ``threads``: of torch on the CPU.
     ``preprocess``: hf, as the checkpoint's files say, or paper, the protocol of the published accuracies.
+    ``tokenizer``: a folder or hub id, for an authors' ``.pth``, which holds none. ``heads``: attention heads of MIT and
+    prompt generator, where they are to differ from the checkpoint's.
 
     Raises LabelsError, ModelError, and ValueError for an unknown dtype or preprocessing.
     """
@@ -64,6 +67,8 @@ class Classifier:
         dtype: str = AUTO,
         threads: int | None = None,
         preprocess: str = "hf",
+        tokenizer: str | None = None,
+        heads: int | None = None,
     ) -> None:
         if dtype not in DTYPES:
             raise ValueError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
@@ -71,10 +76,10 @@ class Classifier:
             raise ValueError(f"preprocess {preprocess!r} is not one of {', '.join(PREPROCESSINGS)}")
         self.labels = labels if isinstance(labels, Labels) else Labels.of(labels, templates)
         self.checkpoint = model if isinstance(model, Checkpoint) else self._find(str(model))
-        self.config = XCLIPConfig.from_folder(self.checkpoint.folder)
+        self.config = load_config(self.checkpoint, heads)
         self.decoder = Decoder()
         self.warnings = self._warnings()
-        self._input_ids = self._tokenize(CLIPTokenizer.from_folder(self.checkpoint.folder))
+        self._input_ids = self._tokenize(load_tokenizer(self.checkpoint, tokenizer))
         self._device_name, self._dtype_name, self._threads = device, dtype, threads
         self.preprocess = preprocess
 
@@ -164,20 +169,14 @@ class Classifier:
         """The model, in eval mode, on its device."""
         import torch
 
-        from .model.modeling import XCLIPModel
-
         if self._threads:
             torch.set_num_threads(self._threads)
-        return XCLIPModel.from_folder(self.checkpoint.folder, self.config, dtype=self.dtype, device=self.device)
+        return load_model(self.checkpoint, self.config, self.dtype, self.device)
 
     @cached_property
-    def processor(self) -> XCLIPProcessor:
+    def image_processor(self) -> XCLIPImageProcessor:
         """Resizes and normalises as the checkpoint, or the paper, says."""
-        from .model.processor import XCLIPProcessor
-
-        processor = XCLIPProcessor.from_folder(self.checkpoint.folder)
-        processor.image_processor = processor.image_processor.variant(self.preprocess)
-        return processor
+        return load_image_processor(self.checkpoint, self.config).variant(self.preprocess)
 
     @cached_property
     def _text_features(self) -> Tensor:
@@ -202,7 +201,7 @@ class Classifier:
         request = self.decoder.pending[0]
         pictures: list[Tensor] = []
         # Every picture is cut down on arrival: 32 frames of 4K would take 800 MB.
-        resize = self.processor.image_processor.resize_and_crop
+        resize = self.image_processor.resize_and_crop
         try:
             clip = self.decoder.collect(lambda picture: pictures.append(resize(picture).clone()))
             return self._predict(request.path, pictures, clip)
@@ -211,7 +210,7 @@ class Classifier:
 
     def _classify_frames(self, frames: Any) -> Prediction:
         """Frames in memory, sampled like a video of constant rate."""
-        resize = self.processor.image_processor.resize_and_crop
+        resize = self.image_processor.resize_and_crop
         total, wanted = len(frames), self.config.vision_config.num_frames
         if total == 0:
             raise VideoError("there are no frames", "no_frames")
@@ -234,7 +233,7 @@ class Classifier:
         model, text_features = self.model, self._text_features
         with torch.inference_mode():
             frames = torch.stack([pictures[place] for place in clip.places]).to(self.device)
-            pixel_values = self.processor.image_processor.normalize(frames).unsqueeze(0).to(self.dtype)
+            pixel_values = self.image_processor.normalize(frames).unsqueeze(0).to(self.dtype)
             encoded = model.encode_video(pixel_values)
             similarity = model.similarity(text_features, encoded.features, encoded.visual_tokens)
             logits = similarity.logits_per_video[0].cpu()

@@ -140,6 +140,23 @@ ModelOpt = Annotated[
         "trained on every word of the labels, else the checkpoint for open labels, base-patch16-zero-shot.",
     ),
 ]
+TokenizerOpt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER|NAME",
+        help="Tokenizer of an authors' .pth file, which holds none. Default: microsoft/xclip-base-patch32's.",
+        show_default=False,
+    ),
+]
+HeadsOpt = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Attention heads of MIT and prompt generator. Default: the checkpoint's (see `xclip models info`).",
+        show_default=False,
+    ),
+]
 OfflineOpt = Annotated[bool, typer.Option("--offline", help="Open no connection: use what is cached.")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ModelArg = Annotated[
@@ -169,6 +186,8 @@ def classify(
             help="Resize as the checkpoint's files say, or as the published accuracies were measured.",
         ),
     ] = Preprocess.hf,
+    tokenizer: TokenizerOpt = None,
+    heads: HeadsOpt = None,
     top_k: Annotated[
         int, typer.Option("--top-k", "-k", min=0, metavar="N", help="Labels to show a video; 0 for all.")
     ] = 5,
@@ -245,6 +264,8 @@ def classify(
             dtype=dtype.value,
             threads=threads,
             preprocess=preprocess.value,
+            tokenizer=tokenizer,
+            heads=heads,
         ) as classifier:
             for warning in classifier.warnings:
                 notes.say(f"warning: {warning}")
@@ -381,6 +402,26 @@ def verify_model(
         typer.echo(printable(f"{'ok  ' if check.passed else 'FAIL'}  {check.what}: {check.detail}"))
         wrong += not check.passed
     raise typer.Exit(EXIT_FAILURE if wrong else 0)
+
+
+@models_app.command("convert")
+def convert_model(
+    source: Annotated[str, typer.Argument(metavar="FILE", help="A .pth of X-CLIP's authors, or any other model.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
+    tokenizer: TokenizerOpt = None,
+    heads: HeadsOpt = None,
+    offline: OfflineOpt = False,
+) -> None:
+    """Write a checkpoint as a Hugging Face-style folder."""
+    if offline:
+        switch_off_hub()
+    from .model.checkpoints import find_checkpoint
+    from .model.loading import convert
+
+    if folder.exists():
+        raise typer.BadParameter(f"{folder} exists: give a new folder")
+    convert(find_checkpoint(source), folder, tokenizer, heads)
+    typer.echo(folder)
 
 
 @labels_app.command("list")

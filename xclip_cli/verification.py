@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from .errors import ModelError
 from .model import hub
 from .model.checkpoints import Checkpoint
+from .model.loading import load_config, load_model
 from .model.public import (
     PUBLISHED_CLIPS,
     PUBLISHED_DATASET,
@@ -39,9 +40,10 @@ def verify(checkpoint: Checkpoint, published: bool = False) -> Iterator[Check]:
     Raises ModelError where a check cannot be made at all.
     """
     yield from _check_files(checkpoint)
-    from .model.modeling import XCLIPModel
+    import torch
 
-    model = XCLIPModel.from_pretrained(checkpoint.folder)
+    config = load_config(checkpoint)
+    model = load_model(checkpoint, config, torch.float32, torch.device("cpu"))
     count = sum(parameter.numel() for parameter in model.parameters())
     yield Check("loads", True, f"{len(model.state_dict())} tensors, {count:,} parameters")
     yield _check_numbers(model)
@@ -51,7 +53,7 @@ def verify(checkpoint: Checkpoint, published: bool = False) -> Iterator[Check]:
 
 def _check_files(checkpoint: Checkpoint) -> Iterator[Check]:
     """Every file against the hash that the hub knows it by, which is its name in the cache."""
-    files = sorted(path for path in checkpoint.folder.iterdir() if path.is_file())
+    files = [checkpoint.folder] if checkpoint.is_original else sorted(checkpoint.folder.iterdir())
     hashed = [path for path in files if path.resolve().parent.name == "blobs"]
     if checkpoint.revision is None or not hashed:
         yield Check("files", True, f"{len(files)} local files: there is no hub to compare them with")

@@ -25,6 +25,7 @@ BUNDLED_FOLDER = Path(__file__).parent.parent / "bundled" / "checkpoint"
 OPEN_LABELS_MODEL = "microsoft/xclip-base-patch16-zero-shot"  # what its authors recommend for labels of one's own
 
 WORDS_NAME = "words.txt"
+ORIGINAL_SUFFIX = ".pth"
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _WORD = re.compile(r"[^\W\d_]+")
@@ -35,8 +36,13 @@ class Checkpoint:
     """A checkpoint that is there, and how to speak of it."""
 
     name: str  # a hub id, a path as given, or "bundled"
-    folder: Path
+    folder: Path  # or the file, of the authors' own checkpoints
     revision: str | None = None  # the commit, of a hub id
+
+    @property
+    def is_original(self) -> bool:
+        """Whether this is a ``.pth`` of X-CLIP's authors, which holds weights alone."""
+        return self.folder.suffix == ORIGINAL_SUFFIX
 
     @cached_property
     def identity(self) -> str:
@@ -46,7 +52,7 @@ class Checkpoint:
         and size (hashing all weights would take longer than using them).
         """
         digest = hashlib.sha256()
-        for path in find_weight_files(self.folder):
+        for path in self.weight_files:
             target = path.resolve()
             if target.parent.name == "blobs":  # the hub's cache names files by their hash
                 digest.update(target.name.encode())
@@ -57,6 +63,11 @@ class Checkpoint:
             if path.is_file():
                 digest.update(path.read_bytes())
         return f"sha256:{digest.hexdigest()}"
+
+    @property
+    def weight_files(self) -> list[Path]:
+        """Where the weights are. Raises ModelError."""
+        return [self.folder] if self.is_original else find_weight_files(self.folder)
 
     @cached_property
     def words(self) -> frozenset[str] | None:
@@ -72,7 +83,7 @@ class Checkpoint:
 
 
 def find_checkpoint(name: str, revision: str | None = None, bar: type | None = None) -> Checkpoint:
-    """The checkpoint called ``name``: ``bundled``, a folder, or a hub id, which is downloaded once.
+    """The checkpoint called ``name``: ``bundled``, a folder, an authors' ``.pth``, or a hub id, downloaded once.
 
     A public checkpoint's short name stands for its hub id. ``revision`` (also as ``name@revision``) is a branch, tag or
     commit of the hub. ``bar`` is a tqdm class that shows a download. Raises ModelError.
@@ -96,7 +107,7 @@ def find_cached(name: str, revision: str | None = None) -> Checkpoint | None:
 
 
 def find_local(name: str) -> Checkpoint | None:
-    """The bundled checkpoint or a folder's; None where ``name`` can only be the hub's. Raises ModelError."""
+    """The bundled checkpoint, a folder's or a file's; None where ``name`` can only be the hub's. Raises ModelError."""
     if name == BUNDLED:
         if not BUNDLED_FOLDER.is_dir():
             raise ModelError(f"the bundled model is missing from this installation ({BUNDLED_FOLDER}): reinstall xclip")
@@ -104,8 +115,13 @@ def find_local(name: str) -> Checkpoint | None:
     path = _existing(name)
     if path is None:
         return None
+    if path.is_file() and path.suffix == ORIGINAL_SUFFIX:
+        return Checkpoint(name, path)
     if not path.is_dir():
-        raise ModelError(f"{name} is a file; a model is a checkpoint folder, a hub id or {BUNDLED!r}")
+        raise ModelError(
+            f"{name} is a file; a model is a checkpoint folder, a hub id, {BUNDLED!r} or a {ORIGINAL_SUFFIX} file of "
+            "X-CLIP's authors"
+        )
     if not (path / "config.json").is_file():
         raise ModelError(f"{name} is not a checkpoint folder: it has no config.json")
     find_weight_files(path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from dataclasses import InitVar, dataclass, field, fields
+from dataclasses import InitVar, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -203,6 +203,11 @@ class XCLIPConfig(PretrainedConfig):
     ) -> Self:
         """Build from the configs of the two encoders."""
         return cls(text_config=text_config, vision_config=vision_config, **kwargs)
+
+    def with_heads(self, heads: int) -> Self:
+        """The same with so many attention heads in MIT and prompt generator. Raises ValueError."""
+        vision = replace(self.vision_config, mit_num_attention_heads=heads)
+        return replace(self, vision_config=vision, prompt_num_attention_heads=heads)
 
     def count_parameters(self) -> int:
         """How many numbers the weights hold."""

@@ -10,11 +10,12 @@ from typing import Any
 
 from ..errors import ModelError
 from . import hub
-from .checkpoints import BUNDLED, find_cached, hub_name
-from .config import CONFIG_NAME, XCLIPConfig
-from .files import find_weight_files
+from .checkpoints import BUNDLED, Checkpoint, find_cached, hub_name
+from .config import XCLIPConfig
+from .loading import load_config
 from .public import PublicCheckpoint, public_checkpoints
 
+HUB_HEADS = 8  # of MIT and prompt generator in every conversion on the hub, the large models' included
 SHORT_TEXT = 8  # tokens of a usual label, start and end included
 MAX_HEADER = 100_000_000  # bytes; the format's own limit
 
@@ -27,25 +28,28 @@ def describe(name: str) -> dict[str, Any]:
     checkpoint = find_cached(name)
     if checkpoint is None:
         repo, revision = hub_name(name)
-        config_path, weights = hub.peek(repo, revision)
-        found = {"name": repo, "revision": config_path.parent.name, "cached": False}
+        folder, weights = hub.peek(repo, revision)
+        config = XCLIPConfig.from_folder(folder)
+        found = {"name": repo, "revision": folder.name, "cached": False}
         words = None
     else:
-        config_path, weights = checkpoint.folder / CONFIG_NAME, _local_weights(checkpoint.folder)
+        config, weights = load_config(checkpoint), _local_weights(checkpoint)
         found = {"name": checkpoint.name, "revision": checkpoint.revision, "cached": True}
         found |= {"folder": str(checkpoint.folder), "identity": checkpoint.identity}
         words = checkpoint.words
     return {
         **found,
         **_published(public_checkpoints().get(str(found["name"]))),
-        **_sizes(XCLIPConfig.from_folder(config_path.parent)),
+        **_sizes(config),
+        "notes": _notes(config, checkpoint is not None and checkpoint.is_original),
         "weights": weights,
+        "training": _training(checkpoint),
         "words": None if words is None else len(words),
     }
 
 
-def _local_weights(folder: Path) -> dict[str, Any]:
-    files = find_weight_files(folder)
+def _local_weights(checkpoint: Checkpoint) -> dict[str, Any]:
+    files = checkpoint.weight_files
     readable = all(path.suffix == ".safetensors" for path in files)  # pickled weights would have to be loaded
     types = Counter(entry["dtype"] for path in files for entry in read_header(path).values()) if readable else None
     return {
@@ -86,19 +90,32 @@ def _sizes(config: XCLIPConfig) -> dict[str, Any]:
         "gmac_per_clip": round(config.video_macs() / 1e9, 3),
         "gmac_per_short_text": round(config.text_macs(SHORT_TEXT) / 1e9, 4),
         "megabytes_in_memory": {"float32": round(parameters * 4 / 1e6), "bfloat16": round(parameters * 2 / 1e6)},
-        "notes": _notes(config),
     }
 
 
-def _notes(config: XCLIPConfig) -> list[str]:
+def _training(checkpoint: Checkpoint | None) -> dict[str, Any] | None:
+    """What an authors' file records of its training."""
+    if checkpoint is None or not checkpoint.is_original:
+        return None
+    from .original import training_config
+
+    return training_config(checkpoint.folder)
+
+
+def _notes(config: XCLIPConfig, original: bool) -> list[str]:
     """What a user of this model should know and cannot see."""
     usual, vision = config.projection_dim // 64, config.vision_config
     heads = (vision.mit_num_attention_heads, config.prompt_num_attention_heads)
+    if original and usual != HUB_HEADS:
+        return [
+            f"MIT and prompt generator have {usual} attention heads each, as in the authors' code; the conversions of "
+            f"such models on the hub have {HUB_HEADS}: --heads {HUB_HEADS} computes what those compute"
+        ]
     if config.projection_dim % 64 == 0 and heads != (usual, usual):
         return [
             f"MIT and prompt generator have {heads[0]} and {heads[1]} attention heads here; the authors' code has "
-            f"{usual} of each at this width, and weights do not tell: results differ from the authors' unless that is "
-            "how it was trained"
+            f"{usual} of each at this width, and weights do not tell: --heads {usual} computes what the authors' code "
+            "computes"
         ]
     return []
 

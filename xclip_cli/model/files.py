@@ -11,15 +11,10 @@ from ..errors import ModelError
 SAFETENSORS_NAME = "model.safetensors"
 PICKLED_NAME = "pytorch_model.bin"
 WEIGHT_NAMES = (SAFETENSORS_NAME, SAFETENSORS_NAME + ".index.json", PICKLED_NAME, PICKLED_NAME + ".index.json")
+TOKENIZER_NAMES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
 TEXT_NAMES = (  # everything of a checkpoint that is not weights
-    "config.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.json",
-    "merges.txt",
+    *("config.json", "preprocessor_config.json", "processor_config.json"),
+    *TOKENIZER_NAMES,
 )
 NEEDED_TEXT_NAMES = (  # beside the config, one of each
     ("preprocessor_config.json", "processor_config.json"),

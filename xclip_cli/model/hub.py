@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
-from .files import NEEDED_TEXT_NAMES, TEXT_NAMES, WEIGHT_NAMES, find_weight_files
+from .files import NEEDED_TEXT_NAMES, TEXT_NAMES, TOKENIZER_NAMES, WEIGHT_NAMES, find_weight_files
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -53,7 +53,8 @@ def cached_folder(repo: str, revision: str | None) -> Path | None:
 def download(repo: str, revision: str | None, bar: type | None = None) -> Path:
     """Download what is needed of a repository into the hub's cache → its snapshot. Raises ModelError.
 
-    A download that broke off goes on where it ended. ``bar`` is a tqdm class that shows the progress.
+    A connection that breaks is taken up again where it broke, as the hub's library does it. ``bar`` is a tqdm class
+    that shows the progress.
     """
     import huggingface_hub
     from huggingface_hub import constants
@@ -74,8 +75,22 @@ def download(repo: str, revision: str | None, bar: type | None = None) -> Path:
     return folder
 
 
+def tokenizer_folder(repo: str, revision: str | None) -> Path:
+    """The snapshot of a repository with its tokenizer's files, from the cache or downloaded. Raises ModelError."""
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    cached = huggingface_hub.try_to_load_from_cache(repo, "tokenizer.json", revision=revision)
+    if isinstance(cached, str):
+        return Path(cached).parent
+    if constants.HF_HUB_OFFLINE:
+        raise ModelError(f"it is not in the cache ({constants.HF_HUB_CACHE}) and the hub is switched off")
+    with translated_errors(repo, revision):
+        return Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=list(TOKENIZER_NAMES)))
+
+
 def peek(repo: str, revision: str | None) -> tuple[Path, dict[str, Any]]:
-    """A repository's config file, and what its weights are, without downloading them. Raises ModelError."""
+    """A snapshot with a repository's config, and what its weights are, which stay at the hub. Raises ModelError."""
     import huggingface_hub
 
     with translated_errors(repo, revision):
@@ -87,7 +102,7 @@ def peek(repo: str, revision: str | None) -> tuple[Path, dict[str, Any]]:
             metadata = huggingface_hub.get_safetensors_metadata(repo, revision=info.sha)
             types = Counter(t.dtype for file in metadata.files_metadata.values() for t in file.tensors.values())
     size = sum(file.size or 0 for file in info.siblings or [] if file.rfilename in wanted)
-    return config, {
+    return config.parent, {
         "files": wanted,
         "megabytes": round(size / 1e6, 1),
         "tensors_by_dtype": None if types is None else dict(types),
@@ -171,7 +186,7 @@ def _advice(repo: str, error: Exception) -> str:
     if status is not None:
         return f"cannot download {repo} from the hub ({reason}): try again later, or {WITHOUT_NETWORK}"
     if type(error).__name__ in ("RemoteProtocolError", "ReadError", "ReadTimeout") or "Consistency check" in reason:
-        return f"the download of {repo} was interrupted ({reason}): run it again, it goes on where it ended"
+        return f"the download of {repo} was interrupted ({reason}): run it again"
     return f"cannot download {repo} from the hub ({reason}): check the network and try again, or {WITHOUT_NETWORK}"
 
 

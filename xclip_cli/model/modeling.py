@@ -14,12 +14,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import ModelError
 from .config import PretrainedConfig, XCLIPConfig, XCLIPTextConfig, XCLIPVisionConfig
 from .outputs import (
     BaseModelOutput,
@@ -447,15 +448,18 @@ class PretrainedModel(nn.Module):
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
     ) -> Self:
-        """Load a checkpoint: a folder, a hub id (downloaded once) or ``bundled``. The model comes in eval mode.
+        """Load a checkpoint: a folder, a hub id (downloaded once), ``bundled`` or an authors' ``.pth``, in eval mode.
 
         Weights are memory-mapped, converted to ``dtype`` where they differ, and nothing is initialised first. Raises
         ModelError where the checkpoint is not found or does not fit.
         """
         from .checkpoints import find_checkpoint
 
-        folder = find_checkpoint(str(name), revision=revision).folder
-        return cls.from_folder(folder, cls.config_class.from_folder(folder), dtype, torch.device(device))
+        checkpoint = find_checkpoint(str(name), revision=revision)
+        if checkpoint.is_original:
+            return cls._from_original(checkpoint.folder, dtype, torch.device(device))
+        config = cls.config_class.from_folder(checkpoint.folder)
+        return cls.from_folder(checkpoint.folder, config, dtype, torch.device(device))
 
     @classmethod
     def from_folder(cls, folder: Path, config: PretrainedConfig, dtype: torch.dtype, device: torch.device) -> Self:
@@ -464,6 +468,13 @@ class PretrainedModel(nn.Module):
             model = cls(config)
         load_weights(model, folder, dtype, device)
         return model.eval()
+
+    @classmethod
+    def _from_original(cls, path: Path, dtype: torch.dtype, device: torch.device) -> Self:
+        raise ModelError(
+            f"{path} is a whole X-CLIP of its authors' code: load it as XCLIPModel, or convert it with "
+            "`xclip models convert`"
+        )
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors``, which the Hugging Face library loads too."""
@@ -558,6 +569,12 @@ class XCLIPModel(PretrainedModel):
         self.mit = MultiframeIntegrationTransformer(vision)
         self.prompts_generator = PromptGenerator(config)
         initialise(self)
+
+    @classmethod
+    def _from_original(cls, path: Path, dtype: torch.dtype, device: torch.device) -> Self:
+        from .loading import load_original
+
+        return cast("Self", load_original(path, None, dtype, device))
 
     def encode_text(
         self,

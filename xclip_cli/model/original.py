@@ -452,4 +452,6 @@ def _name(key: Any) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    """What it says, in printable characters: some of it may come from the file."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    return "".join(character if character.isprintable() else "?" for character in line)
