@@ -22,10 +22,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": set(),
     "decoding": {"video"},
     "classifier": {"decoding", "labels", "model"},
-    "batch": {"classifier"},
+    "batch": {"classifier", "labels", "model"},
+    "verification": {"model"},
     "output": set(),
     "bundled": {"model", "classifier"},
-    "cli": {"output", "batch", "classifier", "labels", "bundled"},
+    "cli": {"output", "batch", "classifier", "labels", "model", "bundled", "verification"},
     "__main__": {"cli"},
     "__init__": {"classifier", "labels", "model"},
 }

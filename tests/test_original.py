@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import random
 import re
 import sys
 import types
@@ -596,6 +597,26 @@ def test_truncated(share: float, legacy: bool, pth: Path, weights: OrderedDict[s
     write_original(pth, weights, _use_new_zipfile_serialization=not legacy)
     pth.write_bytes(pth.read_bytes()[: int(share * pth.stat().st_size)])
     assert "damaged" in refused(pth)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_bytes_are_refused_in_a_line_or_do_not_matter(seed: int, pth: Path) -> None:
+    whole, generator = pth.read_bytes(), random.Random(seed)
+    start = whole.index(b"\x80\x02}")  # of the pickle
+    for _ in range(15):
+        damaged = bytearray(whole)
+        for _ in range(generator.choice((1, 2, 5))):
+            damaged[start + generator.randrange(20_000)] = generator.randrange(256)
+        pth.write_bytes(damaged)
+        try:
+            read_original(pth)
+        except ModelError as error:
+            assert str(error).isprintable()
+
+
+def test_a_message_cannot_steer_the_terminal(pth: Path, weights: OrderedDict[str, Tensor]) -> None:
+    plant(pth, weights, lambda _: b"F\x1b[2J\n")
+    assert "could not convert string to float: '?[2J" in refused(pth)
 
 
 def test_a_storage_shorter_than_its_tensors(pth: Path) -> None:

@@ -69,7 +69,7 @@ def test_every_example_runs(folder: Path) -> None:
 
 def test_every_flag_and_file_exists() -> None:
     text = README.read_text("utf-8")
-    helps = shell("xclip --help; xclip classify --help; xclip labels --help", README.parent).stdout
+    helps = shell("xclip --help; xclip classify --help; xclip labels --help; xclip models verify --help", README.parent).stdout
     for flag in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) - {"--extra-index-url"}:
         assert flag in helps, flag
     (tree,) = (block for language, block in BLOCKS if "xclip_cli/" in block and not language)
