@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import ModelError
+from .config import CONFIG_NAME
 from .files import SAFETENSORS_NAME, find_weight_files
 
 IGNORED_SUFFIX = "embeddings.position_ids"  # buffers in files of 2022: plain counting, never a parameter
@@ -94,6 +95,7 @@ def save_weights(model: nn.Module, folder: Path) -> None:
             part,
             metadata={"format": "pt"},
         )
+        part.chmod((folder / CONFIG_NAME).stat().st_mode)  # safetensors' own is for the owner alone
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
