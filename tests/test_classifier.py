@@ -130,6 +130,28 @@ def test_half_precision_ranks_alike(checkpoint: Path, clip: Path, dtype: str) ->
     assert all(abs(r.logit - exact_logits[r.label]) < 0.2 for r in got.predictions)
 
 
+def test_what_fits_badly_is_said(checkpoint: Path, tmp_path: Path) -> None:
+    tiny = write_clip(
+        tmp_path / "tiny.mkv", codec="ffv1", pix_fmt="yuv444p", pictures=[numbered(i, 20, 12) for i in range(3)]
+    )
+    with make(checkpoint) as classifier:
+        few, small = classifier.classify(tiny).warnings
+        assert few == "only 3 different frames for a model that takes 8: frames are repeated"
+        assert small.startswith("pictures 12 pixels small are enlarged to 32")
+        assert classifier.classify([numbered(0, 20, 12)] * 8).warnings == (small,)
+    with Classifier(checkpoint, labels=LABELS, dtype="float16", device="cpu") as classifier:
+        classifier.load()
+        assert classifier.warnings == ("float16 is slow on a CPU and can overflow: bfloat16 or float32 fit better",)
+
+
+def test_preprocessing_is_chosen(checkpoint: Path, clip: Path) -> None:
+    with make(checkpoint) as one, make(checkpoint, preprocess="paper") as other:
+        assert one.classify(clip).predictions != other.classify(clip).predictions
+        assert other.run_header(None, None, 5).preprocess == "paper"
+    with pytest.raises(ValueError, match="preprocess 'x' is not one of hf, paper"):
+        make(checkpoint, preprocess="x")
+
+
 def test_ties_keep_the_order_of_the_labels(checkpoint: Path, clip: Path) -> None:
     labels = Labels(("b", "a", "c"), (("a cat",), ("a cat",), ("a cat",)))
     with make(checkpoint, labels) as classifier:

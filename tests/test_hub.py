@@ -216,6 +216,13 @@ def test_info_fetches_no_weights(online: Program, hub: Hub) -> None:
     assert cached["parameters"] == values["parameters"]
 
 
+def test_a_mistyped_name_suggests_the_nearest(online: Program, hub: Hub) -> None:
+    for name in ("base-patch33", "microsoft/xclip-base-patch33"):
+        done = online("models", "pull", name)
+        assert done.returncode == 4
+        assert f"did you mean {REPO if '/' in name else 'base-patch32'} or" in done.stderr
+
+
 def test_the_list_says_what_is_cached(online: Program) -> None:
     rows = {row["name"]: row for row in json.loads(online("models", "list", "--json").stdout)}
     assert len(rows) == 19

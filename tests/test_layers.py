@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "video": set(),
     "model": set(),
     "decoding": {"video"},
-    "classifier": {"decoding", "labels", "model"},
+    "classifier": {"decoding", "labels", "model", "video"},  # video for its types alone
     "batch": {"classifier", "labels", "model"},
     "verification": {"model"},
     "output": set(),

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import reference
@@ -476,3 +477,33 @@ def test_folders_without_their_files(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "preprocessor_config.json").write_text("{", "utf-8")
     with pytest.raises(ModelError, match=r"cannot read .*preprocessor_config\.json"):
         XCLIPProcessor.from_folder(tmp_path)
+
+
+# The paper's protocol
+
+
+@pytest.mark.parametrize("size", [(720, 1280), (1280, 720), (240, 320), (361, 640), (100, 77), (256, 256), (257, 300)])
+def test_the_papers_preprocessing_is_that_of_the_authors_code(size: tuple[int, int]) -> None:
+    """Resized by OpenCV, as mmcv does for them: short side 256, long side rounded, no antialias; centre crop 224."""
+    height, width = size
+    frame = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8), (3, 3), 0)
+    scale = 256 / min(size)
+    resized = cv2.resize(frame, (int(width * scale + 0.5), int(height * scale + 0.5)), interpolation=cv2.INTER_LINEAR)
+    top, left = (resized.shape[0] - 224) // 2, (resized.shape[1] - 224) // 2
+    expected = resized[top : top + 224, left : left + 224]
+    ours = XCLIPImageProcessor().variant("paper").resize_and_crop(frame).permute(1, 2, 0).numpy()
+    difference = np.abs(ours.astype(int) - expected)
+    assert difference.max() <= 1
+    assert difference.mean() < 0.3  # OpenCV computes in fixed point and rounds down a little
+
+
+def test_the_papers_preprocessing_at_336_pixels() -> None:
+    paper = XCLIPImageProcessor(size=336, crop_size=336).variant("paper")
+    assert (paper.size, paper.crop_size) == (384, 336)
+    assert "antialias" not in paper.to_dict()
+
+
+def test_unknown_preprocessings_are_refused() -> None:
+    assert XCLIPImageProcessor().variant("hf") == XCLIPImageProcessor()
+    with pytest.raises(ValueError, match="preprocessing 'x' is not one of hf, paper"):
+        XCLIPImageProcessor().variant("x")

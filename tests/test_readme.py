@@ -69,7 +69,8 @@ def test_every_example_runs(folder: Path) -> None:
 
 def test_every_flag_and_file_exists() -> None:
     text = README.read_text("utf-8")
-    helps = shell("xclip --help; xclip classify --help; xclip labels --help; xclip models verify --help", README.parent).stdout
+    commands = ("", "classify", "labels", "models verify", "models convert")
+    helps = "".join(shell(f"xclip {command} --help", README.parent).stdout for command in commands)
     for flag in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) - {"--extra-index-url"}:
         assert flag in helps, flag
     (tree,) = (block for language, block in BLOCKS if "xclip_cli/" in block and not language)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from .model.modeling import XCLIPModel
     from .model.processor import XCLIPImageProcessor
+    from .video import Picture
 
 Time = str | float | Fraction  # "HH:MM:SS.mmm", or seconds
 
@@ -82,6 +83,7 @@ class Classifier:
         self._input_ids = self._tokenize(load_tokenizer(self.checkpoint, tokenizer))
         self._device_name, self._dtype_name, self._threads = device, dtype, threads
         self.preprocess = preprocess
+        self._loaded = False
 
     def classify(
         self, video: str | os.PathLike[str] | Any, start: Time | None = None, end: Time | None = None
@@ -116,7 +118,10 @@ class Classifier:
 
     def load(self) -> None:
         """Import torch, load the weights and encode the labels, unless that is done. Raises ModelError."""
-        _ = self._text_features
+        if not self._loaded:
+            self.warnings += tuple(dtype_misfits(self.dtype, self.device))
+            _ = self._text_features
+            self._loaded = True
 
     def close(self) -> None:
         """End the decode worker."""
@@ -200,11 +205,16 @@ class Classifier:
         """The oldest submitted clip, classified."""
         request = self.decoder.pending[0]
         pictures: list[Tensor] = []
-        # Every picture is cut down on arrival: 32 frames of 4K would take 800 MB.
-        resize = self.image_processor.resize_and_crop
+        short_sides: list[int] = []
+
+        def receive(picture: Picture) -> None:
+            # Every picture is cut down on arrival: 32 frames of 4K would take 800 MB.
+            pictures.append(self.image_processor.resize_and_crop(picture).clone())
+            short_sides.append(min(picture.shape[:2]))
+
         try:
-            clip = self.decoder.collect(lambda picture: pictures.append(resize(picture).clone()))
-            return self._predict(request.path, pictures, clip)
+            clip = self.decoder.collect(receive)
+            return self._predict(request.path, pictures, clip, min(short_sides))
         except VideoError as error:
             return Failure.of(request.path, error)
 
@@ -224,12 +234,22 @@ class Classifier:
             errors=0,
             warnings=(),
         )
-        return self._predict("", [resize(frames[i]) for i in different], clip)
+        smallest = min(sorted(np.shape(frames[i]))[1] for i in different)  # the channels are the smallest of all
+        return self._predict("", [resize(frames[i]) for i in different], clip, smallest)
 
-    def _predict(self, video: str, pictures: Sequence[Tensor], clip: ClipInfo) -> Prediction:
+    def _misfits(self, clip: ClipInfo, smallest: int) -> Iterator[str]:
+        """What of a video fits the model badly; ``smallest`` is the short side of its pictures."""
+        wanted, size = len(clip.places), self.config.vision_config.image_size
+        if clip.decoded < wanted:
+            yield f"only {clip.decoded} different frames for a model that takes {wanted}: frames are repeated"
+        if smallest < size / 2:
+            yield f"pictures {smallest} pixels small are enlarged to {size}: they lack the detail it was trained on"
+
+    def _predict(self, video: str, pictures: Sequence[Tensor], clip: ClipInfo, smallest: int) -> Prediction:
         """Rank the labels for one clip, given as its different pictures, resized."""
         import torch
 
+        self.load()
         model, text_features = self.model, self._text_features
         with torch.inference_mode():
             frames = torch.stack([pictures[place] for place in clip.places]).to(self.device)
@@ -255,7 +275,7 @@ class Classifier:
                 times_seconds=clip.times_seconds,
             ),
             predictions=tuple(RankedLabel(self.labels.names[i], scores[i], float(logits[i])) for i in order),
-            warnings=(*self.warnings, *clip.warnings),
+            warnings=(*self.warnings, *clip.warnings, *self._misfits(clip, smallest)),
         )
 
     def description(self) -> str:
@@ -310,6 +330,16 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if _computes_bfloat16(device) else torch.float32
     dtype: torch.dtype = getattr(torch, name)
     return dtype
+
+
+def dtype_misfits(dtype: torch.dtype, device: torch.device) -> Iterator[str]:
+    """What speaks against computing in ``dtype`` on ``device``."""
+    import torch
+
+    if dtype == torch.float16 and device.type == "cpu":
+        yield "float16 is slow on a CPU and can overflow: bfloat16 or float32 fit better"
+    if dtype == torch.bfloat16 and not _computes_bfloat16(device):
+        yield "this hardware only emulates bfloat16: float32 is faster and more exact"
 
 
 def measured_macs_per_second(device: torch.device, dtype: torch.dtype, size: int = 1024) -> float:

@@ -267,10 +267,10 @@ def classify(
             tokenizer=tokenizer,
             heads=heads,
         ) as classifier:
-            for warning in classifier.warnings:
-                notes.say(f"warning: {warning}")
             run = Run(fail_fast)
             records = run.counted(classify_inputs(classifier, inputs, start, end))
+            for warning in classifier.warnings:
+                notes.say(f"warning: {warning}")
             if not formats.is_terminal(output):  # where results scroll by, they are the progress
                 records = notes.progress(records, len(inputs.items))
             notes.say(classifier.description(), detail=True)

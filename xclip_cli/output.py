@@ -110,14 +110,16 @@ def print_models(rows: list[dict[str, Any]]) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=200)
     table = Table(box=None, padding=(0, 1), pad_edge=False)
-    for heading in ("name", "frames", "px", "patch", "MB", "GMAC", "cached", "accuracy (top-1 / top-5, %)"):
-        table.add_column(heading, justify="right" if heading in ("frames", "px", "patch", "MB", "GMAC") else "left")
+    numbers = ("frames", "px", "patch", "MB", "GMAC")
+    for heading in ("name", *numbers, "cached", "trained on", "accuracy (top-1 / top-5, %)"):
+        table.add_column(heading, justify="right" if heading in numbers else "left")
     for row in rows:
         table.add_row(
             row["name"].removeprefix("microsoft/xclip-"),
             *(str(row[key]) for key in ("num_frames", "image_size", "patch_size", "megabytes")),
             f"{row['gmac']:.1f}",
             "yes" if row["cached"] else "no",
+            row["trained_on"],
             f"{row['accuracy']}, {row['protocol']}",
         )
     console.print(table)

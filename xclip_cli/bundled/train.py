@@ -37,9 +37,9 @@ CHECKPOINT = Path(__file__).with_name("checkpoint")
 WIDTH = 128
 TEXT_LENGTH = 24  # tokens
 IMAGE_SIZE, PATCH_SIZE = 48, 12
-SHAPES_SHARE, STATES_SHARE = 0.31, 0.42  # of a batch; the rest is camera moves
+SHAPES_SHARE, STATES_SHARE = 0.17, 0.5  # of a batch; the rest is camera moves
 TRAINED_SHAPES = [label for label in synthetic.MOVING_SHAPES if label not in synthetic.HELD_OUT_SHAPES]
-SHAPES_A_STEP = 64  # among how many of TRAINED_SHAPES a step's clips are told apart
+SHAPES_A_STEP = 32  # among how many of TRAINED_SHAPES a step's clips are told apart
 PICTURES = 400  # drawn once for this many steps and shared by their clips
 STEPS_A_SET_OF_PICTURES = 500
 
@@ -315,7 +315,7 @@ def train(arguments: argparse.Namespace) -> None:
             table = "  ".join(f"{name} {np.mean(values):.3f}" for name, values in seen.items())
             print(f"step {step + 1}  {table}  {(time.monotonic() - start) / 50:.2f} s/step", flush=True)
             seen, start = {}, time.monotonic()
-        if (step + 1) % 250 == 0 or step + 1 == arguments.steps:
+        if (step + 1) % 100 == 0 or step + 1 == arguments.steps:
             state = {
                 "step": step + 1,
                 "model": model.state_dict(),

@@ -6,7 +6,6 @@ Never imports torch.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 import struct
@@ -18,7 +17,7 @@ from pathlib import Path
 from ..errors import ModelError
 from . import hub
 from .files import TEXT_NAMES, find_weight_files, header_bytes
-from .public import full_name, public_checkpoints
+from .public import full_name, nearest
 
 BUNDLED = "bundled"
 BUNDLED_FOLDER = Path(__file__).parent.parent / "bundled" / "checkpoint"
@@ -136,11 +135,8 @@ def hub_name(name: str, revision: str | None = None) -> tuple[str, str | None]:
     name, _, pinned = name.partition("@")
     repo = full_name(name)
     if not _HUB_ID.fullmatch(repo) or repo.startswith("."):
-        known = [BUNDLED, *(public.short_name for public in public_checkpoints().values()), *public_checkpoints()]
-        near = difflib.get_close_matches(name, known, 3)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise ModelError(
-            f"there is no model {name!r}: {hint}give a checkpoint folder that exists, a hub id such as "
+            f"there is no model {name!r}: {nearest(name)}give a checkpoint folder that exists, a hub id such as "
             f"{OPEN_LABELS_MODEL}, or {BUNDLED!r}"
         )
     return repo, revision or pinned or None

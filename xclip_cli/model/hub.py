@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
 from .files import NEEDED_TEXT_NAMES, TEXT_NAMES, TOKENIZER_NAMES, WEIGHT_NAMES, find_weight_files
+from .public import nearest
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -164,7 +165,8 @@ def translated_errors(repo: str, revision: str | None = None) -> Iterator[None]:
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise ModelError(
-            f"the hub has no model {repo}, or it is private: check the name, or log in with `hf auth login`"
+            f"the hub has no model {repo}, or it is private: {nearest(repo)}check the name, or log in with "
+            "`hf auth login`"
         ) from error
     except errors.RevisionNotFoundError as error:
         raise ModelError(f"{repo} has no revision {revision!r} on the hub") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from dataclasses import dataclass
 from functools import cache
@@ -47,6 +48,13 @@ def public_checkpoints() -> dict[str, PublicCheckpoint]:
         row["name"]: PublicCheckpoint(**{**row, "published_probabilities": tuple(row["published_probabilities"])})
         for row in rows
     }
+
+
+def nearest(name: str) -> str:
+    """A hint at the public checkpoints whose names are nearest, or nothing."""
+    known = [*public_checkpoints(), *(public.short_name for public in public_checkpoints().values())]
+    near = [] if name in known else difflib.get_close_matches(name, known, 3)
+    return f"did you mean {' or '.join(near)}? " if near else ""
 
 
 def full_name(name: str) -> str:
