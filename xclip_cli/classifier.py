@@ -82,7 +82,7 @@ class Classifier:
         self.warnings = self._warnings()
         self._input_ids = self._tokenize(load_tokenizer(self.checkpoint, tokenizer))
         self._device_name, self._dtype_name, self._threads = device, dtype, threads
-        self.preprocess = preprocess
+        self.preprocess, self._heads = preprocess, heads
         self._loaded = False
 
     def classify(
@@ -294,6 +294,7 @@ class Classifier:
             labels_sha256=hashlib.sha256(content.encode()).hexdigest(),
             num_frames=self.config.vision_config.num_frames,
             preprocess=self.preprocess,
+            heads=self._heads,
             start=None if start is None else str(start),
             end=None if end is None else str(end),
             dtype=str(self.dtype).removeprefix("torch."),

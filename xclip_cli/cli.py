@@ -234,7 +234,7 @@ def classify(
     from .classifier import Classifier
     from .labels import load_labels
 
-    notes = formats.Notes(quiet, verbose)
+    notes = formats.Notes(quiet)
     if offline:
         switch_off_hub()
     if start is not None and end is not None and start >= end:
@@ -273,7 +273,8 @@ def classify(
                 notes.say(f"warning: {warning}")
             if not formats.is_terminal(output):  # where results scroll by, they are the progress
                 records = notes.progress(records, len(inputs.items))
-            notes.say(classifier.description(), detail=True)
+            if verbose:
+                notes.say(classifier.description())
             header = None if output is None else classifier.run_header(start, end, top_k)
             formats.write(chosen, (record.top(top_k) for record in records), output, header)
     except KeyboardInterrupt:
@@ -369,7 +370,7 @@ def pull_model(name: ModelArg) -> None:
     from .model.checkpoints import find_checkpoint
     from .output import Notes
 
-    typer.echo(find_checkpoint(name, bar=Notes(False, False).bar()).folder)
+    typer.echo(find_checkpoint(name, bar=Notes().bar()).folder)
 
 
 @models_app.command("path")
@@ -398,7 +399,7 @@ def verify_model(
     from .verification import verify
 
     wrong = 0
-    for check in verify(find_checkpoint(name, bar=Notes(False, False).bar()), published):
+    for check in verify(find_checkpoint(name, bar=Notes().bar()), published):
         typer.echo(printable(f"{'ok  ' if check.passed else 'FAIL'}  {check.what}: {check.detail}"))
         wrong += not check.passed
     raise typer.Exit(EXIT_FAILURE if wrong else 0)

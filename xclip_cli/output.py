@@ -216,8 +216,8 @@ def _write_stdout(name: str, records: Iterable[Record], header: RunHeader | None
 class Notes:
     """What a run says on stderr, and its progress there."""
 
-    def __init__(self, quiet: bool, verbose: bool) -> None:
-        self._quiet, self._verbose = quiet, verbose
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
         self._console = Console(stderr=True, highlight=False)
         if not quiet:
             handler = _Handler(self)
@@ -225,9 +225,9 @@ class Notes:
             logger.handlers, logger.propagate = [handler], False
             logger.setLevel(logging.INFO)
 
-    def say(self, text: str, detail: bool = False) -> None:
-        """One line; ``detail`` only with --verbose."""
-        if not self._quiet and (self._verbose or not detail):
+    def say(self, text: str) -> None:
+        """One line."""
+        if not self._quiet:
             self._console.print(printable(text), markup=False, soft_wrap=True)
 
     def progress(self, records: Iterator[Record], total: int) -> Iterator[Record]:
