@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -46,6 +47,33 @@ def test_a_folder_without_videos_is_one_failure(tree: Path) -> None:
     assert isinstance(failure, Failure)
     assert (failure.video, failure.code) == (str(tree / "empty"), "empty_folder")
     assert "--recursive" in failure.message
+
+
+@pytest.mark.parametrize("name", ["y" * 300 + ".mp4", "a/" * 3000, "", "nul\0.mp4"])
+def test_names_that_no_file_can_have_are_taken_as_they_are(name: str) -> None:
+    assert expand_inputs([name]).items == [name]
+
+
+def test_a_folder_that_cannot_be_read_costs_itself_alone(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def refusing(path: str) -> object:
+        if str(path).endswith("sub"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    items = expand_inputs([str(tree)], recursive=True).items
+    failures = [item for item in items if isinstance(item, Failure)]
+    assert [item for item in items if isinstance(item, str)] == [str(tree / "a.MKV"), str(tree / "b.mp4")]
+    assert [(failure.video, failure.code) for failure in failures] == [(str(tree / "sub"), "permission")]
+
+
+def test_one_file_by_two_spellings_is_one(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree)
+    inputs = expand_inputs(["b.mp4", "./b.mp4", str(tree / "b.mp4"), "sub/../b.mp4"])
+    assert inputs.items == ["b.mp4"]
+    assert len(inputs.repeated) == 3
 
 
 def test_urls_are_refused_with_a_hint() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import shutil
 from fractions import Fraction
@@ -232,3 +233,65 @@ def test_the_run_header(checkpoint: Path) -> None:
         assert (header["start"], header["end"], header["top_k"]) == ("1/2", None, 5)
         assert "video" not in header
         assert header["labels_sha256"] != other.run_header(None, None, 5).labels_sha256
+
+
+def test_an_interrupted_call_does_not_mix_up_later_ones(checkpoint: Path, tmp_path: Path) -> None:
+    dark = write_clip(tmp_path / "dark.mp4", pictures=[numbered(0)] * 8)
+    bright = write_clip(tmp_path / "bright.mp4", pictures=[numbered(1023)] * 8)
+    with make(checkpoint) as classifier:
+        expected = classifier.classify(dark), classifier.classify(bright)
+        resize = classifier.image_processor.resize_and_crop
+
+        def interrupt(picture: object) -> torch.Tensor:
+            raise KeyboardInterrupt
+
+        classifier.image_processor.resize_and_crop = interrupt  # type: ignore[method-assign]
+        with pytest.raises(KeyboardInterrupt):
+            classifier.classify(bright)
+        classifier.image_processor.resize_and_crop = resize  # type: ignore[method-assign]
+        assert (classifier.classify(dark), classifier.classify(bright)) == expected
+
+
+def test_an_unfinished_iterator_is_said_and_can_be_closed(checkpoint: Path, clip: Path, tmp_path: Path) -> None:
+    other = write_clip(tmp_path / "other.mp4", 8)
+    with make(checkpoint) as classifier:
+        records = classifier.classify_all([clip, clip, clip])
+        next(records)
+        with pytest.raises(RuntimeError, match="an iterator of classify_all is unfinished"):
+            classifier.classify(other)
+        records.close()  # type: ignore[attr-defined]
+        assert classifier.classify(other).video == str(other)
+    with pytest.raises(RuntimeError, match="the decoder is closed"):
+        classifier.classify(other)
+
+
+def test_a_forgotten_classifier_leaves_no_worker(checkpoint: Path, clip: Path) -> None:
+    classifier = make(checkpoint)
+    classifier.classify(clip)
+    worker = classifier.decoder._worker
+    assert worker is not None
+    del classifier
+    gc.collect()
+    assert worker.poll() is not None
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [(-1, None), (None, 0), (1.5, 0.5), (float("nan"), None), ("1:00", "0:30"), (None, -3)]
+)
+def test_windows_that_are_none(checkpoint: Path, clip: Path, start: object, end: object) -> None:
+    with make(checkpoint) as classifier, pytest.raises(ValueError, match="is empty or begins before|is not a time"):
+        classifier.classify(clip, start=start, end=end)  # type: ignore[arg-type]
+
+
+def test_wrong_types_are_said(checkpoint: Path) -> None:
+    with pytest.raises(TypeError, match="labels and templates are lists of strings, not one string"):
+        make(checkpoint, "black")  # type: ignore[arg-type]
+    with pytest.raises(LabelsError, match="is no text|are no text|that are no text"):
+        make(checkpoint, [1, 2])  # type: ignore[list-item]
+    with make(checkpoint) as classifier:
+        with pytest.raises(TypeError, match="a video is a path or a list of frames"):
+            classifier.classify(None)
+        with pytest.raises(TypeError, match=r"frames must be arrays \[height, width, 3\] of bytes"):
+            classifier.classify([np.zeros((8, 8, 3), np.float32)])
+        with pytest.raises(TypeError, match="videos must be a list of paths"):
+            classifier.classify_all("a.mp4")

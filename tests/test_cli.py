@@ -121,9 +121,13 @@ def test_windows(xclip: Run, checkpoint: Path, clip: Path) -> None:
         (["a.mp4", "--label", "x", "--dtype", "int8"], 2, "int8"),
         (["a.mp4", "--label", "x", "--top-k", "-1"], 2, "should be greater than or equal to 0"),
         (["a.mp4", "--label", "x", "--model", "./nowhere"], 4, "there is no model './nowhere'"),
-        (["a.mp4", "--label", "x", "--model", "no/such"], 4, "no/such is not in the cache"),
+        (["a.mp4", "--label", "x", "--model", "no/such"], 4, "no/such is not, or not wholly, in the cache"),
         (["a.mp4", "--label", "x", "--from-file", "no"], 2, "cannot read the list of videos no"),
         (["a.mp4", "--label", "x", "--nonsense"], 2, "--nonsense"),
+        (["a.mp4", "--label", "x", "--device", "mps"], 2, "'mps' is not auto, cpu, cuda or cuda:N"),
+        (["a.mp4", "--label", "x", "--end", "0"], 2, "is not before --end 0 s"),
+        (["a.mp4", "--labels", ""], 2, "an empty name is no label file"),
+        (["a.mp4", "--label", "x", "--model", "k400_32_8.pth"], 4, "there is no file k400_32_8.pth"),
     ],
 )
 def test_errors_are_one_clear_message(xclip: Run, arguments: list[str], code: int, message: str) -> None:
@@ -185,6 +189,53 @@ def test_a_stdout_that_takes_nothing_is_one_line(checkpoint: Path, clip: Path, t
     assert done.stderr == f"error: cannot write to stdout: {message}\n1\n"
 
 
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&-"])
+def test_closed_streams_change_nothing(checkpoint: Path, clip: Path, closed: str) -> None:
+    program = Path(sys.executable).with_name("xclip")
+    labels = " ".join(f"'{argument}'" for argument in ARGUMENTS)
+    command = f"{program} classify {clip} {labels} --model {checkpoint} {closed}"
+    done = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0
+    assert records(done.stdout)[0]["status"] == "ok"
+
+
+def test_a_closed_stdout_is_said(checkpoint: Path, clip: Path, tmp_path: Path) -> None:
+    program = Path(sys.executable).with_name("xclip")
+    labels = " ".join(f"'{argument}'" for argument in ARGUMENTS)
+    command = f"{program} classify {clip} {labels} --model {checkpoint}"
+    done = subprocess.run(["sh", "-c", f"{command} >&-"], stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "error: stdout is closed: pass -o FILE\n")
+    out = tmp_path / "out.csv"
+    assert subprocess.run(["sh", "-c", f"{command} -o {out} >&-"], check=False).returncode == 0
+    assert out.exists()
+
+
+def test_the_systems_errors_are_one_line(xclip: Run, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.touch()
+    for arguments in (["demo", blocked], ["models", "convert", "bundled", blocked / "new"]):
+        done = xclip(*arguments)
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: ")
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_sigterm_leaves_nothing_behind(checkpoint: Path, clip: Path, tmp_path: Path) -> None:
+    copies = [str(shutil.copy(clip, tmp_path / f"{i}.mp4")) for i in range(300)]
+    folder = tmp_path / "out"
+    folder.mkdir()
+    program = Path(sys.executable).with_name("xclip")
+    command = [program, "classify", *copies, *ARGUMENTS, "--model", checkpoint, "-o", folder / "out.csv"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(folder.iterdir()):
+        time.sleep(0.01)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors
+    assert "Traceback" not in errors
+    assert list(folder.iterdir()) == []
+
+
 def test_a_table_on_a_terminal(checkpoint: Path, clip: Path) -> None:
     reader, writer = pty.openpty()
     program = Path(sys.executable).with_name("xclip")
@@ -210,7 +261,7 @@ def test_both_names_are_the_same_program(program: str) -> None:
 def test_label_sets(xclip: Run, tmp_path: Path) -> None:
     listed = xclip("labels", "list").stdout
     assert "kinetics-400      400 labels" in listed
-    assert "actions            16 templates" in listed
+    assert "actions            16 template" in listed
     assert len(xclip("labels", "show", "kinetics-400").stdout.splitlines()) == 400
     assert "a video of {}" in xclip("labels", "show", "actions").stdout.lower()
     assert xclip("labels", "show", "nothing").returncode == 2

@@ -22,6 +22,7 @@ def names(path: Path) -> list[str]:
         (b"a cat\na dog\n", ["a cat", "a dog"]),
         (b"\xef\xbb\xbfa cat\r\n\r\n# a comment\r\n  a dog  \r\n", ["a cat", "a dog"]),
         (b"passing American football (in game)\nC# code", ["passing American football (in game)", "C# code"]),
+        (b"a cat\ra dog\r", ["a cat", "a dog"]),
         ("café\x0bbar\u2028x\n日本語".encode(), ["café\x0bbar\u2028x", "日本語"]),
     ],
 )
@@ -69,6 +70,8 @@ def test_json(tmp_path: Path, content: str, expected: list[Any]) -> None:
         ("l.json", b'{"a": []}', "the texts of 'a' must be a list of one or more texts"),
         ("l.json", b'{"a": [3]}', "the texts of 'a' must be a list of one or more texts"),
         ("l.json", b"{}", "holds no labels"),
+        ("l.json", b"[" * 100_000, "must be a list of labels"),
+        ("l.json", b"[" + b"1" * 5000 + b"]", "must be a list of labels"),
     ],
 )
 def test_faults_name_file_and_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -133,6 +136,7 @@ def test_one_label_is_worth_a_warning() -> None:
     [
         ([], ["{}"], "no labels given: pass --labels FILE"),
         (["a", " "], ["{}"], "the label ' ' is empty"),
+        (["a", "\ud800"], ["{}"], "holds bytes or half characters that are no text"),
         (["a"], ["no place"], r"the template 'no place' has no \{\} for the label"),
     ],
 )

@@ -3,6 +3,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -148,7 +150,7 @@ def test_outputs_that_would_destroy_something_are_refused(tmp_path: Path) -> Non
     with pytest.raises(ResultsError, match="exists: pass --force to replace it"):
         check_output(there, False, [])
     check_output(there, True, [])
-    with pytest.raises(ResultsError, match="is one of the videos"):
+    with pytest.raises(ResultsError, match="is one of the inputs"):
         check_output(there, True, [str(there)])
     with pytest.raises(ResultsError, match="is a folder"):
         check_output(tmp_path, True, [])
@@ -168,3 +170,39 @@ def test_a_run_that_breaks_leaves_earlier_results_alone(tmp_path: Path) -> None:
         write("json", breaking(), path, None)
     assert path.read_text() == "earlier"
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.json"]
+
+
+def test_devices_and_pipes_are_written_through(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    check_output(pipe, False, [])
+    write("csv", iter([GOOD]), pipe, None)
+    assert os.read(reader, 100_000).startswith(b"video,status,")
+    os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+
+    def records():
+        path.write_text("another run's")
+        yield GOOD
+
+    with pytest.raises(ResultsError, match="was made by another program meanwhile: these results are in"):
+        write("csv", records(), path, None)
+    assert path.read_text() == "another run's"
+    assert len(list(tmp_path.glob("out.*.csv"))) == 1
+
+
+def test_a_long_name_is_no_problem(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 250 + ".csv")
+    write("csv", iter([GOOD]), path, None)
+    assert path.read_text().startswith("video,")
+
+
+def test_narrow_tables_keep_their_labels() -> None:
+    console = Console(file=io.StringIO(), width=40)
+    console.print(format_record(GOOD, bar_width=13))
+    assert "a cat" in console.file.getvalue()  # type: ignore[attr-defined]

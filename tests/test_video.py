@@ -250,7 +250,7 @@ def test_a_file_cut_short_says_so(tmp_path: Path) -> None:
         (lambda p: None, "missing", "no such file"),
         (lambda p: p.mkdir(), "not_a_file", "not a regular file"),
         (lambda p: os.mkfifo(p), "not_a_file", "not a regular file"),
-        (lambda p: p.write_bytes(b""), "unsupported", "not a video that can be read"),
+        (lambda p: p.write_bytes(b""), "empty", "the file is empty"),
         (lambda p: p.write_bytes(os.urandom(4096)), "unsupported", "not a video that can be read"),
         (lambda p: p.write_text("a cat\na dog\n" * 50), "unsupported", "not a video that can be read"),
         (lambda p: p.write_text("ffconcat version 1.0\nfile other.mp4\n"), "unsupported", "not a video"),

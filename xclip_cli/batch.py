@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -48,48 +48,58 @@ def expand_inputs(given: Iterable[str], recursive: bool = False) -> Inputs:
     """Folders become the videos in them, sorted; every other input stands for itself, once."""
     inputs, seen = Inputs(), set()
     for path in given:
-        if _URL.match(path) and not Path(path).exists():
+        if _URL.match(path) and not _is(Path.exists, path):
             message = "a URL: xclip reads files only; download it first, for example with curl or yt-dlp"
             found: Sequence[str | Failure] = [Failure.of(path, VideoError(message, "url"))]
-        elif Path(path).is_dir():
+        elif path and _is(Path.is_dir, path):
             found = _videos_in(path, recursive, inputs)
         else:
             found = [path]
         for item in found:
             name = item if isinstance(item, str) else item.video
-            if name in seen:
+            key = os.path.abspath(name)  # noqa: PTH100 - pathlib's would follow links
+            if key in seen:
                 inputs.repeated.append(name)
             else:
-                seen.add(name)
+                seen.add(key)
                 inputs.items.append(item)
     return inputs
 
 
+def _is(test: Callable[[Path], bool], path: str) -> bool:
+    """A question about a path that may be too long, or in a folder that may not be searched: then no."""
+    try:
+        return test(Path(path))
+    except (OSError, ValueError):
+        return False
+
+
 def _videos_in(folder: str, recursive: bool, inputs: Inputs) -> Sequence[str | Failure]:
     """The videos of a folder, sorted by path; hidden files and folders are left out."""
-    videos = []
-    try:
-        for parent, folders, files in os.walk(folder, onerror=_raise):
-            folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
-            visible = [name for name in files if not name.startswith(".")]
-            matching = [name for name in visible if Path(name).suffix.lower() in VIDEO_SUFFIXES]
-            inputs.ignored += len(visible) - len(matching)
-            videos += [str(Path(parent, name)) for name in matching]
-    except PermissionError:
-        return [Failure.of(folder, VideoError("no permission to read the folder", "permission"))]
-    if not videos:
+    videos: list[str] = []
+    failures: list[Failure] = []
+
+    def refuse(error: OSError) -> None:
+        message = f"the folder cannot be read: {error.strerror}"
+        failures.append(Failure.of(str(error.filename), VideoError(message, "permission")))
+
+    for parent, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
+        visible = [name for name in files if not name.startswith(".")]
+        matching = [name for name in visible if Path(name).suffix.lower() in VIDEO_SUFFIXES]
+        inputs.ignored += len(visible) - len(matching)
+        videos += [str(Path(parent, name)) for name in matching]
+    if not videos and not failures:
         below = "" if recursive else " (pass --recursive to look into its folders)"
         return [Failure.of(folder, VideoError(f"the folder holds no videos{below}", "empty_folder"))]
-    return sorted(videos)
-
-
-def _raise(error: OSError) -> None:
-    raise error
+    return sorted([*videos, *failures], key=lambda item: item if isinstance(item, str) else item.video)
 
 
 def read_path_list(source: str, nul: bool = False) -> list[str]:
     """Paths from a file, or from stdin for ``-``: one a line, or separated by NUL bytes. Raises ResultsError."""
     try:
+        if source == "-" and sys.stdin is None:
+            raise ResultsError("stdin is closed: there is no list of videos to read")
         data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     except OSError as error:
         raise ResultsError(f"cannot read the list of videos {source}: {error.strerror}") from error
@@ -103,10 +113,9 @@ def classify_inputs(
     """One record for each input, in order. The first video decodes while torch and the weights are loaded, which is
     done when this returns. Raises ModelError."""
     requests = [classifier.request(path, start, end) for path in inputs.paths]
+    records = classifier.classify_all(requests)
     if requests:
-        classifier.decoder.submit(requests[0])
         classifier.load()
-    records = classifier.classify_all(requests[1:])
     return (item if isinstance(item, Failure) else next(records) for item in inputs.items)
 
 
@@ -116,7 +125,7 @@ def plan(inputs: Inputs, labels: Labels, model: str, device: str, dtype: str, pr
     yield f"videos: {len(inputs.paths)}" + (f", and {len(failures)} inputs that are none" if failures else "")
     for failure in failures:
         yield f"  {failure.video}: {failure.message}"
-    missing = [path for path in inputs.paths if not Path(path).is_file()]
+    missing = [path for path in inputs.paths if not _is(Path.is_file, path)]
     for path in missing:
         yield f"  {path}: no such file"
     yield f"labels: {len(labels.names)}, {len(labels.all_texts)} texts"
@@ -142,7 +151,7 @@ def plan(inputs: Inputs, labels: Labels, model: str, device: str, dtype: str, pr
     if macs is not None:
         seconds = macs / measured_macs_per_second(where, computed_in)
         count = len(inputs.paths) - len(missing)
-        yield f"time: about {seconds:.2g} s of model a video, {seconds * count:.2g} s in all, and decoding beside it"
+        yield f"time: at least {seconds:.2g} s a video, {seconds * count:.2g} s in all, beside start-up and decoding"
 
 
 class Run:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -103,18 +104,38 @@ class Classifier:
     def classify_all(self, videos: Iterable[str | os.PathLike[str] | ClipRequest]) -> Iterator[Record]:
         """One record a video, in order, a Failure where one cannot be read. The next video decodes meanwhile.
 
-        Videos that were submitted to ``decoder`` before come first.
+        The first video starts to decode at once. Exhaust or close the iterator before the classifier is used again:
+        until then other calls raise RuntimeError.
         """
-        for video in videos:
-            self.decoder.submit(video if isinstance(video, ClipRequest) else self.request(video))
-            if len(self.decoder.pending) > 1:
+        if isinstance(videos, str | os.PathLike):
+            raise TypeError(f"videos must be a list of paths, got {videos!r}: classify takes one video")
+        self._require_idle()
+        requests = (video if isinstance(video, ClipRequest) else self.request(video) for video in videos)
+        for first in requests:
+            self.decoder.submit(first)
+            break
+        return self._records(requests)
+
+    def _records(self, requests: Iterator[ClipRequest]) -> Iterator[Record]:
+        try:
+            for request in requests:
+                self.decoder.submit(request)
                 yield self._next_record()
-        while self.decoder.pending:
-            yield self._next_record()
+            while self.decoder.pending:
+                yield self._next_record()
+        finally:
+            self.decoder.cancel()
+
+    def _require_idle(self) -> None:
+        if self.decoder.pending:
+            raise RuntimeError("an iterator of classify_all is unfinished: exhaust or close it first")
 
     def request(self, video: str | os.PathLike[str], start: Time | None = None, end: Time | None = None) -> ClipRequest:
         """What to decode of a video for this model. Raises ValueError where ``start`` or ``end`` is no time."""
-        return ClipRequest(os.fspath(video), self.config.vision_config.num_frames, _exact(start), _exact(end))
+        first, last = _exact(start), _exact(end)
+        if (first or 0) < 0 or (last is not None and last <= (first or 0)):
+            raise ValueError(f"the window from {start} to {end} is empty or begins before the video")
+        return ClipRequest(os.fspath(video), self.config.vision_config.num_frames, first, last)
 
     def load(self) -> None:
         """Import torch, load the weights and encode the labels, unless that is done. Raises ModelError."""
@@ -221,9 +242,13 @@ class Classifier:
     def _classify_frames(self, frames: Any) -> Prediction:
         """Frames in memory, sampled like a video of constant rate."""
         resize = self.image_processor.resize_and_crop
+        if frames is None or isinstance(frames, bytes):
+            raise TypeError(f"a video is a path or a list of frames, got {frames!r:.40}")
         total, wanted = len(frames), self.config.vision_config.num_frames
         if total == 0:
             raise VideoError("there are no frames", "no_frames")
+        if any(np.asarray(frame).dtype != np.uint8 or np.size(frame) == 0 for frame in frames):
+            raise TypeError("frames must be arrays [height, width, 3] of bytes (uint8), 0 to 255, and not empty")
         chosen = [int((2 * i + 1) * total / (2 * wanted)) for i in range(wanted)]
         different = sorted(set(chosen))
         clip = ClipInfo(
@@ -305,6 +330,8 @@ class Classifier:
 def _exact(time: Time | None) -> Fraction | None:
     if time is None:
         return None
+    if isinstance(time, float) and not math.isfinite(time):
+        raise ValueError(f"{time} is not a time")
     return parse_time(time) if isinstance(time, str) else Fraction(time)
 
 
@@ -318,6 +345,8 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise XClipError(f"unknown device {name!r}: give auto, cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise XClipError(f"unknown device {name!r}: give auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise XClipError(f"there is no device {name}: torch sees {torch.cuda.device_count()} CUDA devices; use cpu")
     return device

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
+import signal
 import sys
 from enum import StrEnum
 from fractions import Fraction
@@ -111,6 +114,12 @@ def _time(text: str) -> Fraction:
         raise typer.BadParameter(str(error)) from error
 
 
+def _check_device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise typer.BadParameter(f"{name!r} is not auto, cpu, cuda or cuda:N")
+    return name
+
+
 VideosArg = Annotated[
     list[str] | None, typer.Argument(metavar="VIDEO...", help="Video files, or folders of them.", show_default=False)
 ]
@@ -144,7 +153,7 @@ TokenizerOpt = Annotated[
     str | None,
     typer.Option(
         metavar="FOLDER|NAME",
-        help="Tokenizer of an authors' .pth file, which holds none. Default: microsoft/xclip-base-patch32's.",
+        help="Tokenizer of an authors' .pth file, which holds none. Default: base-patch32's, from the hub.",
         show_default=False,
     ),
 ]
@@ -171,7 +180,9 @@ def classify(
     label: LabelOpt = None,
     template: TemplateOpt = None,
     model: ModelOpt = "auto",
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where to run the model.")] = "auto",
+    device: Annotated[
+        str, typer.Option(metavar="auto|cpu|cuda[:n]", callback=_check_device, help="Where to run the model.")
+    ] = "auto",
     dtype: Annotated[
         DType,
         typer.Option(
@@ -237,14 +248,14 @@ def classify(
     notes = formats.Notes(quiet)
     if offline:
         switch_off_hub()
-    if start is not None and end is not None and start >= end:
-        raise typer.BadParameter(f"--start {float(start):g} s is not before --end {float(end):g} s")
+    if end is not None and end <= (start or 0):
+        raise typer.BadParameter(f"--start {float(start or 0):g} s is not before --end {float(end):g} s")
     chosen = _chosen_format(output_format, output)
     try:
         given = [*(videos or []), *(read_path_list(from_file, null) if from_file else [])]
         inputs = expand_inputs(given, recursive)
         if output is not None:
-            formats.check_output(output, force, inputs.paths)
+            formats.check_output(output, force, [*inputs.paths, *(labels or []), *([from_file] if from_file else [])])
     except ResultsError as error:
         raise typer.BadParameter(str(error)) from error
     if not given:
@@ -276,7 +287,7 @@ def classify(
             if verbose:
                 notes.say(classifier.description())
             header = None if output is None else classifier.run_header(start, end, top_k)
-            formats.write(chosen, (record.top(top_k) for record in records), output, header)
+            formats.write(chosen, (record.top(top_k) for record in records), output, header, force)
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if len(inputs.items) > 1:
@@ -433,7 +444,7 @@ def list_labels() -> None:
     for name, path in shipped("labels").items():
         typer.echo(f"{name:<16} {len(read_labels(str(path))):>4} labels")
     for name, path in shipped("templates").items():
-        typer.echo(f"{name:<16} {len(read_templates(str(path))):>4} templates")
+        typer.echo(f"{name:<16} {len(read_templates(str(path))):>4} template(s)")
 
 
 @labels_app.command("show")
@@ -472,14 +483,34 @@ def check_labels(
 
 
 def main() -> None:
-    """Run the program: errors of ours are one line on stderr, bugs keep their traceback."""
+    """Run the program: errors of ours, and the system's, are one line on stderr; bugs keep their traceback."""
+    _prepare_process()
     try:
         app()
-    except XClipError as error:
+    except (XClipError, OSError) as error:
         if os.environ.get("XCLIP_DEBUG"):
             raise
         from .output import printable
 
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        codes = {LabelsError: EXIT_USAGE, ModelError: EXIT_MODEL}
+        print(f"error: {printable(_one_line(error))}", file=sys.stderr)
+        codes: dict[type[Exception], int] = {LabelsError: EXIT_USAGE, ModelError: EXIT_MODEL}
         sys.exit(codes.get(type(error), EXIT_FAILURE))
+
+
+def _prepare_process() -> None:
+    """Make sure of what a program takes for granted."""
+    for descriptor in range(3):  # a closed one would be taken by the next file that is opened
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names may hold bytes that no encoding has
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is open is closed
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error)

@@ -11,6 +11,7 @@ and stdout; pictures cross in the ring, one at a time, and the parent frees each
 
 from __future__ import annotations
 
+import fcntl
 import json
 import mmap
 import os
@@ -46,10 +47,14 @@ class Decoder:
         os.ftruncate(self._ring_file, RING_BYTES)
         self._ring = mmap.mmap(self._ring_file, RING_BYTES)
         self._worker: subprocess.Popen[bytes] | None = None
+        self._worker_is_stale = False
+        self._closed = False
         self.pending: deque[ClipRequest] = deque()  # submitted and not yet collected, oldest first
 
     def submit(self, request: ClipRequest) -> None:
         """Have a clip decoded behind those submitted before; returns at once."""
+        if self._closed:
+            raise RuntimeError("the decoder is closed")
         if self._worker is None:
             self._worker = self._start()
         self.pending.append(request)
@@ -61,8 +66,26 @@ class Decoder:
         worker = self._worker
         if worker is None or not self.pending:
             raise RuntimeError("nothing was submitted")
-        self.pending.popleft()
-        for line in cast("IO[bytes]", worker.stdout):
+        try:
+            return self._receive(cast("IO[bytes]", worker.stdout), receive)
+        except VideoError:
+            raise
+        except BaseException:
+            self._worker_is_stale = True  # its replies to this request are half read
+            raise
+        finally:
+            self.pending.popleft()
+            if self._worker_is_stale or self._worker is None:
+                self._restart()
+
+    def cancel(self) -> None:
+        """Forget what was submitted and not collected."""
+        if self.pending:
+            self.pending.clear()
+            self._end_worker()
+
+    def _receive(self, replies: IO[bytes], receive: Callable[[Picture], Any]) -> ClipInfo:
+        for line in replies:
             message = json.loads(line)
             if "picture" in message:
                 offset, height, width = message["picture"]
@@ -72,22 +95,35 @@ class Decoder:
                 return ClipInfo.from_json(message["clip"])
             else:
                 raise VideoError(message["error"]["message"], message["error"]["code"])
-        how = self._stop()
+        raise VideoError(f"the decoder {self._stop()} on this file", "crashed")
+
+    def _restart(self) -> None:
+        """A new worker, for the requests that are still to come."""
+        self._end_worker()
         rest = list(self.pending)
         self.pending.clear()
         for request in rest:
             self.submit(request)
-        raise VideoError(f"the decoder {how} on this file", "crashed")
+
+    def _end_worker(self) -> None:
+        self._worker_is_stale = False
+        if self._worker is not None:
+            self._worker.kill()
+            self._stop()
 
     def close(self) -> None:
         """End the worker."""
         self.pending.clear()
-        if self._worker is not None:
-            self._worker.kill()
-            self._stop()
-        if not self._ring.closed:
-            self._ring.close()
+        self._end_worker()
+        if not self._closed:
+            self._closed = True
             os.close(self._ring_file)
+            with suppress(BufferError):  # a traceback may still hold a picture: the ring goes with it
+                self._ring.close()
+
+    def __del__(self) -> None:
+        with suppress(AttributeError, OSError):  # it may not even have been made
+            self.close()
 
     def __enter__(self) -> Self:
         return self
@@ -124,9 +160,14 @@ class Decoder:
 def _anonymous_file() -> int:
     """A file without a name, which no crash can leave behind."""
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("xclip-pictures")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
+        descriptor = os.memfd_create("xclip-pictures")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    # Where stdin or stdout is closed its number is free, and the worker's pipes would take it.
+    above = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(descriptor)
+    return above
 
 
 def serve(ring_file: int) -> None:
@@ -135,7 +176,8 @@ def serve(ring_file: int) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # nothing that a library prints may look like a reply
+    with suppress(OSError):  # stderr may be closed
+        os.dup2(2, 1)  # nothing that a library prints may look like a reply
     server = _Server(mmap.mmap(ring_file, RING_BYTES), sys.stdin.buffer, replies)
     while request := server.next_request():
         try:
@@ -177,8 +219,11 @@ class _Server:
 
     def reply(self, message: dict[str, Any]) -> None:
         """Send one line to the parent."""
-        self._outgoing.write(json.dumps(message).encode("ascii") + b"\n")
-        self._outgoing.flush()
+        try:
+            self._outgoing.write(json.dumps(message).encode("ascii") + b"\n")
+            self._outgoing.flush()
+        except BrokenPipeError:
+            os._exit(0)  # the parent is gone, and nobody is left to tell
 
     def _listen(self) -> bool:
         """Take in one line from the parent; False when there will be no more."""

@@ -11,6 +11,7 @@ import csv
 import difflib
 import io
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ class Labels:
     @classmethod
     def of(cls, names: Iterable[str], templates: Iterable[str] = (BARE_LABEL,)) -> Labels:
         """From label names alone. Raises LabelsError."""
+        if isinstance(names, str) or isinstance(templates, str):
+            raise TypeError("labels and templates are lists of strings, not one string")
         return make_labels([(name, (name,)) for name in names], templates)
 
     @property
@@ -52,6 +55,8 @@ def make_labels(entries: Iterable[Phrases], templates: Iterable[str]) -> Labels:
     unique: dict[str, tuple[str, ...]] = {}
     twice = []
     for name, phrases in entries:
+        if not all(_is_text(phrase) for phrase in (name, *phrases)):
+            raise LabelsError(f"the label {name!r} holds bytes or half characters that are no text")
         if not name.strip() or not phrases or not all(phrase.strip() for phrase in phrases):
             raise LabelsError(f"the label {name!r} is empty or has an empty text")
         if name in unique:
@@ -71,6 +76,14 @@ def make_labels(entries: Iterable[Phrases], templates: Iterable[str]) -> Labels:
         for phrases in unique.values()
     )
     return Labels(tuple(unique), texts, templates, tuple(warnings))
+
+
+def _is_text(phrase: object) -> bool:
+    """Whether a tokenizer can take it: a string without lone surrogates."""
+    try:
+        return isinstance(phrase, str) and phrase.encode() is not None
+    except UnicodeEncodeError:
+        return False
 
 
 def load_labels(sources: Sequence[str], names: Sequence[str] = (), templates: Sequence[str] = ()) -> Labels:
@@ -117,11 +130,16 @@ def shipped(kind: str) -> dict[str, Path]:
 
 
 def _find(source: str, kind: str, what: str) -> Path:
-    path = Path(source).expanduser()
-    if path.is_file():
-        return path
-    if path.exists():
-        raise LabelsError(f"{source} is not a file")
+    if not source:
+        raise LabelsError(f"an empty name is no {what}")
+    try:
+        path = Path(source).expanduser()
+        if path.is_file():
+            return path
+        if path.exists():
+            raise LabelsError(f"{source} is not a file")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise LabelsError(f"cannot read {source}: {error}") from error
     files = shipped(kind)
     if source not in files:
         near = difflib.get_close_matches(source, files, 1)
@@ -149,7 +167,7 @@ def _read_text(path: Path) -> str:
 
 
 def _parse_lines(text: str, path: Path) -> list[Phrases]:
-    lines = [line.strip() for line in text.split("\n")]
+    lines = [line.strip() for line in re.split(r"\r\n|\r|\n", text)]
     return [(line, (line,)) for line in lines if line and not line.startswith("#")]
 
 
@@ -157,7 +175,8 @@ def _parse_csv(text: str, path: Path) -> list[Phrases]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     entries: list[Phrases] = []
     try:
-        if "name" not in (reader.fieldnames or []):
+        reader.fieldnames = [field.strip().lower() for field in reader.fieldnames or []]
+        if "name" not in reader.fieldnames:
             raise LabelsError(f"{path}:1: needs a header with a column called name, such as id,name")
         for row in reader:
             if None in row or row["name"] is None:
@@ -178,6 +197,8 @@ def _parse_json(text: str, path: Path) -> list[Phrases]:
         items = json.loads(text, object_pairs_hook=list)  # pairs, so that no label of an object is lost
     except json.JSONDecodeError as error:
         raise LabelsError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
+    except (RecursionError, ValueError) as error:
+        raise LabelsError(f"{path}: must be a list of labels, or an object of label: list of texts") from error
     entries = []
     for item in items if isinstance(items, list) else [None]:
         name, texts = item if isinstance(item, tuple) else (item, item)

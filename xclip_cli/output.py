@@ -8,8 +8,9 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from rich.console import Console, Group
 from rich.progress import (
@@ -84,10 +85,10 @@ def write_table(records: Iterable[Record], out: TextIO, header: RunHeader | None
     for number, record in enumerate(records):
         if number:
             console.print()
-        console.print(format_record(record, blocks))
+        console.print(format_record(record, blocks, min(BAR_WIDTH, console.width // 3)))
 
 
-def format_record(record: Record, blocks: bool = True) -> Group:
+def format_record(record: Record, blocks: bool = True, bar_width: int = BAR_WIDTH) -> Group:
     """One record for people: the video, then rank, label, bar and score; ``blocks`` False draws in ASCII."""
     heading = Text(printable(record.video), style="bold", overflow="fold")
     if isinstance(record, Failure):
@@ -95,11 +96,11 @@ def format_record(record: Record, blocks: bool = True) -> Group:
     table = Table(box=None, padding=(0, 1), show_header=False)
     table.add_column(justify="right", style="dim")
     table.add_column(overflow="fold")
-    table.add_column(width=BAR_WIDTH, no_wrap=True, style="green")
+    table.add_column(width=bar_width, no_wrap=True, style="green")
     table.add_column(justify="right", no_wrap=True)
     for rank, ranked in enumerate(record.predictions, start=1):
         label = Text(printable(ranked.label), style="bold" if rank == 1 else "")
-        table.add_row(str(rank), label, bar(ranked.score, BAR_WIDTH, blocks), f"{ranked.score:.3f}")
+        table.add_row(str(rank), label, bar(ranked.score, bar_width, blocks), f"{ranked.score:.3f}")
     notes = [Text(f"warning: {printable(warning)}", style="yellow") for warning in record.warnings]
     return Group(heading, table, *notes)
 
@@ -166,23 +167,31 @@ def format_of(path: Path) -> str | None:
 
 def is_terminal(output: Path | None) -> bool:
     """Whether results go to a terminal."""
-    return output is None and sys.stdout.isatty()
+    return output is None and sys.stdout is not None and sys.stdout.isatty()
 
 
 def check_output(path: Path, force: bool, inputs: Iterable[str]) -> None:
     """Refuse a file for results that would destroy something, before any work is done. Raises ResultsError."""
-    if path.is_dir():
-        raise ResultsError(f"{path} is a folder: give a file for the results")
-    if not path.parent.is_dir():
-        raise ResultsError(f"the folder {path.parent} of the output does not exist")
-    if path.exists():
-        if any(Path(video).exists() and path.samefile(video) for video in inputs):
-            raise ResultsError(f"{path} is one of the videos: give another file for the results")
-        if not force:
+    try:
+        if path.is_dir():
+            raise ResultsError(f"{path} is a folder: give a file for the results")
+        if not path.parent.is_dir():
+            raise ResultsError(f"the folder {path.parent} of the output does not exist")
+        if not path.exists():
+            return
+        for given in inputs:
+            with suppress(OSError):  # it cannot be reached, so it cannot be destroyed
+                if path.samefile(given):
+                    raise ResultsError(f"{path} is one of the inputs: give another file for the results")
+        if path.is_file() and not force:  # a device or a pipe is written to, and loses nothing
             raise ResultsError(f"{path} exists: pass --force to replace it, or give another file")
+    except OSError as error:
+        raise ResultsError(f"cannot write {path}: {error.strerror}") from error
 
 
-def write(name: str, records: Iterable[Record], path: Path | None, header: RunHeader | None) -> None:
+def write(
+    name: str, records: Iterable[Record], path: Path | None, header: RunHeader | None, force: bool = False
+) -> None:
     """Write records in a format, to a file or to stdout. Raises ResultsError where the file cannot be written.
 
     JSON Lines grow in the file record by record; files of other formats appear only when they are whole.
@@ -190,20 +199,28 @@ def write(name: str, records: Iterable[Record], path: Path | None, header: RunHe
     if path is None:
         _write_stdout(name, records, header)
         return
-    target = path if name == "jsonl" else path.with_name(f".{path.name}.{os.getpid()}.part")
+    in_place = name == "jsonl" or (path.exists() and not path.is_file())
+    target = path if in_place else path.with_name(f".xclip-{os.getpid()}.part")
+    mode = "x" if name == "jsonl" and not force and not path.exists() else "w"
     try:
         # Undecodable bytes of file names become escapes in tables and CSV; JSON escapes them itself.
-        with target.open("w", encoding="utf-8", errors="backslashreplace", newline="") as out:
-            FORMATS[name](records, out, header)
+        with open(target, mode, encoding="utf-8", errors="backslashreplace", newline="") as out:  # noqa: PTH123
+            FORMATS[name](records, cast("TextIO", out), header)
+        if not in_place and not force and path.exists():
+            rescued = path.with_name(f"{path.stem}.{os.getpid()}{path.suffix}")
+            target.replace(rescued)
+            raise ResultsError(f"{path} was made by another program meanwhile: these results are in {rescued}")
         target.replace(path)
     except OSError as error:
         raise ResultsError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        if target != path:
+        if not in_place:
             target.unlink(missing_ok=True)
 
 
 def _write_stdout(name: str, records: Iterable[Record], header: RunHeader | None) -> None:
+    if sys.stdout is None:
+        raise ResultsError("stdout is closed: pass -o FILE")
     try:
         FORMATS[name](records, sys.stdout, header)
         sys.stdout.flush()

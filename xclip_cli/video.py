@@ -240,6 +240,9 @@ def _open_file(path: str) -> int:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise VideoError("not a regular file", "not_a_file")
+    if os.fstat(descriptor).st_size == 0:
+        os.close(descriptor)
+        raise VideoError("the file is empty", "empty")
     return descriptor
 
 

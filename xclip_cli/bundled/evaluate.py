@@ -47,15 +47,21 @@ def tally(name: str, shown: Sequence[str], answered: Sequence[str]) -> Tally:
     return Tally(name, len(shown) - mistakes.total(), len(shown), mistakes)
 
 
-def answers(paths: Sequence[Path], labels: Sequence[str], names: Sequence[str], model: str) -> list[str]:
-    """The first of `labels` for each video, as the entry of `names` at its place."""
-    name_of = dict(zip(labels, names, strict=True))
-    with Classifier(model, labels=labels) as classifier:
+def answers(paths: Sequence[Path], wordings: Sequence[Sequence[str]], model: str) -> list[list[int]]:
+    """For each wording of the same labels: which label each video is given, as its place in the wording.
+
+    Labels do not see each other, so all wordings are asked about at once and each is ranked by itself.
+    """
+    with Classifier(model, labels=list(dict.fromkeys(text for texts in wordings for text in texts))) as classifier:
         records = list(classifier.classify_all(paths))
+    given: list[list[int]] = [[] for _ in wordings]
     for record in records:
         if not isinstance(record, Prediction):
             raise RuntimeError(f"{record.video} could not be classified: {record.message}")
-    return [name_of[record.predictions[0].label] for record in records if isinstance(record, Prediction)]
+        logits = {ranked.label: ranked.logit for ranked in record.predictions}
+        for i, texts in enumerate(wordings):
+            given[i].append(max(range(len(texts)), key=lambda place: logits[texts[place]]))
+    return given
 
 
 # ---- synthetic clips -------------------------------------------------------------------------------------------------
@@ -78,19 +84,17 @@ def write_clips(folder: Path, labels: Sequence[str], seed: int) -> list[Path]:
 
 
 def measure_family(name: str, family: Sequence[str], clips_a_label: int, model: str, seed: int) -> Iterator[Tally]:
-    """The family's labels against each other, as they are and in phrasings kept from training."""
+    """The family's labels against each other, as they are and in two phrasings kept from training."""
     shown = [label for label in family for _ in range(clips_a_label)]
+    unseen = [[phrasings.held_out_phrasings(label)[i] for label in family] for i in range(2)]
     with tempfile.TemporaryDirectory() as folder:
-        paths = write_clips(Path(folder), shown, seed)
-        seen = [label not in synthetic.HELD_OUT_SHAPES for label in shown]
-        known = answers(paths, family, family, model)
-        for kind, wanted in (("", True), (", combinations never trained on", False)):
-            if wanted in seen:
-                pairs = [(s, a) for s, a, was in zip(shown, known, seen, strict=True) if was is wanted]
-                yield tally(name + kind, *zip(*pairs, strict=True))
-        for i in range(2):
-            texts = [phrasings.held_out_phrasings(label)[i] for label in family]
-            yield tally(f"{name}, unseen phrasings {i + 1}", shown, answers(paths, texts, family, model))
+        given = answers(write_clips(Path(folder), shown, seed), [family, *unseen], model)
+    known, *rephrased = [[family[place] for place in places] for places in given]
+    for kind, held_out in (("", False), (", never trained on", True)):
+        pairs = [(s, a) for s, a in zip(shown, known, strict=True) if (s in synthetic.HELD_OUT_SHAPES) is held_out]
+        if pairs:
+            yield tally(name + kind, [s for s, _ in pairs], [a for _, a in pairs])
+    yield tally(f"{name}, unseen phrasings", shown * len(unseen), [label for labels in rephrased for label in labels])
 
 
 # ---- real footage ----------------------------------------------------------------------------------------------------
@@ -141,7 +145,7 @@ OTHER_FOOTAGE = (
 )
 
 
-def read_footage(path: Path, count: int = 48, short_side: int = 240) -> synthetic.Frames:
+def read_footage(path: Path, count: int = 32, short_side: int = 240) -> synthetic.Frames:
     """The last `count` of the video's first 2 * `count` frames, scaled down to even sides, [T, H, W, 3]."""
     import av
 
@@ -159,7 +163,7 @@ def read_footage(path: Path, count: int = 48, short_side: int = 240) -> syntheti
 def refilm(rng: np.random.Generator, frames: synthetic.Frames, move: str) -> synthetic.Frames:
     """What a camera that makes `move` sees of a screen on which the footage runs, mirrored at its edges."""
     count, height, width, _ = frames.shape
-    side = 1024
+    side = 512
     pixels = side / synthetic.PICTURE_SPAN / min(height, width)  # how often a pixel of the frame repeats
 
     def mirrored(length: int) -> NDArray[np.intp]:
@@ -199,7 +203,8 @@ def measure_real(root: Path, model: str, rounds: int) -> Iterator[Tally]:
                     paths.append(Path(folder) / f"{len(paths):04d}{suffixes[rng.integers(len(suffixes))]}")
                     synthetic.write_video(paths[-1], changed, frames_per_second=25)
                     shown.append(label)
-            yield tally(name, shown, answers(paths, labels, labels, model))
+            (places,) = answers(paths, [labels], model)
+            yield tally(name, shown, [labels[place] for place in places])
 
 
 def change_footage(
@@ -236,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Measure the bundled model on encoded clips it was not trained on.")
     parser.add_argument("--model", default="bundled", help="a checkpoint folder, or bundled")
     parser.add_argument(
-        "--clips", type=int, default=30, help="clips a label; a tenth of it for moving shapes, at least 1"
+        "--clips", type=int, default=20, help="clips a label; a tenth of it for moving shapes, at least 1"
     )
     parser.add_argument("--families", nargs="*", default=["states", "camera", "shapes"])
     parser.add_argument("--real", type=Path, help="a folder with the real clips named in this file")

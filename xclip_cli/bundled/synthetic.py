@@ -157,7 +157,8 @@ def make_picture(rng: Rng, size: int = 256) -> Picture:
     noise = noise_field(rng, size, rng.uniform(0.7, 1.2))
     colored = np.stack([noise, np.roll(noise, size // 3, 0), np.roll(noise, size // 3, 1)], -1)
     mixing = np.ones((3, 3)) + saturation * 0.5 * rng.standard_normal((3, 3))
-    picture = random_color(rng, saturation) + rng.uniform(5, 70) * (colored @ mixing.astype(np.float32)) / 2
+    ground = random_color(rng, saturation) + rng.uniform(5, 70) * (colored @ mixing) / 2
+    picture = ground.astype(np.float32)
     leaves = int(rng.choice([10, 25, 50, 90]) * rng.uniform(0.6, 1.4))
     smallest, largest = 0.02, rng.uniform(0.2, 0.8)
     # large leaves first, so that small ones lie on top
@@ -169,9 +170,8 @@ def make_picture(rng: Rng, size: int = 256) -> Picture:
         place = np.ix_(rows % size, columns % size)
         mask = leaf_mask(rng, radius)
         color = random_color(rng, saturation)
-        shade = texture * np.roll(noise, rng.integers(size))[place] + rng.uniform(-60, 60) * np.linspace(
-            -0.5, 0.5, len(rows)
-        )
+        grain = noise[np.ix_((rows + rng.integers(size)) % size, columns % size)]
+        shade = texture * grain + rng.uniform(-60, 60) * np.linspace(-0.5, 0.5, len(rows))
         if rng.random() < 0.15:
             shade = shade + 50 * (np.arange(len(rows)) // rng.integers(2, 8) % 2)  # stripes: fences, windows, shutters
         picture[place] = np.where(mask[..., None], color + shade[..., None], picture[place])

@@ -37,9 +37,9 @@ CHECKPOINT = Path(__file__).with_name("checkpoint")
 WIDTH = 128
 TEXT_LENGTH = 24  # tokens
 IMAGE_SIZE, PATCH_SIZE = 48, 12
-SHAPES_SHARE, STATES_SHARE = 0.17, 0.5  # of a batch; the rest is camera moves
+SHAPES_SHARE, STATES_SHARE = 0.3, 0.42  # of a batch; the rest is camera moves
 TRAINED_SHAPES = [label for label in synthetic.MOVING_SHAPES if label not in synthetic.HELD_OUT_SHAPES]
-SHAPES_A_STEP = 32  # among how many of TRAINED_SHAPES a step's clips are told apart
+SHAPES_A_STEP = 64  # among how many of TRAINED_SHAPES a step's clips are told apart
 PICTURES = 400  # drawn once for this many steps and shared by their clips
 STEPS_A_SET_OF_PICTURES = 500
 
@@ -271,12 +271,13 @@ def train(arguments: argparse.Namespace) -> None:
     tokenizer = make_tokenizer(phrasings.training_texts())
     processor = XCLIPProcessor(make_image_processor(), tokenizer)
     model = XCLIPModel(make_config(len(tokenizer)))
-    first_batch, _ = Batches(arguments.seed, arguments.batch_size)[0]
-    initialise(model, processor.image_processor.normalize(first_batch))
+    state_path = arguments.work / "state.pt"
+    if not state_path.exists():
+        first_batch, _ = Batches(arguments.seed, arguments.batch_size)[0]
+        initialise(model, processor.image_processor.normalize(first_batch))
     model.to(device).train()
     mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.995))  # type: ignore[no-untyped-call]
     optimizers = make_optimizers(model)
-    state_path = arguments.work / "state.pt"
     first = 0
     if state_path.exists():
         state = torch.load(state_path, map_location=device, weights_only=True)
@@ -336,9 +337,9 @@ def make_image_processor() -> XCLIPImageProcessor:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line: `python -m xclip_cli.bundled.train --help`."""
     parser = argparse.ArgumentParser(description="Train the bundled model on synthetic clips.")
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=12000)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
+    parser.add_argument("--learning-rate", type=float, default=8e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="processes that draw clips")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -112,6 +112,8 @@ def find_local(name: str) -> Checkpoint | None:
             raise ModelError(f"the bundled model is missing from this installation ({BUNDLED_FOLDER}): reinstall xclip")
         return Checkpoint(BUNDLED, BUNDLED_FOLDER)
     path = _existing(name)
+    if path is None and name.endswith(ORIGINAL_SUFFIX):
+        raise ModelError(f"there is no file {name}")
     if path is None:
         return None
     if path.is_file() and path.suffix == ORIGINAL_SUFFIX:

@@ -60,11 +60,7 @@ def download(repo: str, revision: str | None, bar: type | None = None) -> Path:
     import huggingface_hub
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE:
-        raise ModelError(
-            f"{repo} is not, or not wholly, in the cache ({constants.HF_HUB_CACHE}) and the hub is switched off "
-            f"(--offline or HF_HUB_OFFLINE): switch it on to download the model, or {WITHOUT_NETWORK}"
-        )
+    _require_hub(repo)
     with translated_errors(repo, revision):
         info = huggingface_hub.HfApi().model_info(repo, revision=revision, files_metadata=True)
         wanted = needed_files(info, repo)
@@ -74,6 +70,16 @@ def download(repo: str, revision: str | None, bar: type | None = None) -> Path:
         folder = Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=wanted, tqdm_class=bar))
         check_hashes(repo, folder, hub_hashes(info, set(wanted) - present))
     return folder
+
+
+def _require_hub(repo: str) -> None:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise ModelError(
+            f"{repo} is not, or not wholly, in the cache ({constants.HF_HUB_CACHE}) and the hub is switched off "
+            f"(--offline or HF_HUB_OFFLINE): switch it on to download the model, or {WITHOUT_NETWORK}"
+        )
 
 
 def tokenizer_folder(repo: str, revision: str | None) -> Path:
@@ -94,6 +100,7 @@ def peek(repo: str, revision: str | None) -> tuple[Path, dict[str, Any]]:
     """A snapshot with a repository's config, and what its weights are, which stay at the hub. Raises ModelError."""
     import huggingface_hub
 
+    _require_hub(repo)
     with translated_errors(repo, revision):
         info = huggingface_hub.HfApi().model_info(repo, revision=revision, files_metadata=True)
         wanted = [name for name in needed_files(info, repo) if name.endswith((".safetensors", ".bin"))]
