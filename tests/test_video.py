@@ -298,6 +298,19 @@ def test_an_unknown_codec_is_said(tmp_path: Path) -> None:
     assert caught.value.code == "unsupported"
 
 
+def test_encrypted_videos_are_refused(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 5)
+    read(path)
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"stsd") + 16
+    assert data[entry : entry + 4] == b"avc1"
+    data[entry : entry + 4] = b"encv"
+    path.write_bytes(bytes(data))
+    with pytest.raises(VideoError, match="the video is encrypted") as caught:
+        read(path)
+    assert caught.value.code == "encrypted"
+
+
 def test_frames_over_the_limit_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "huge.png"
     side = 8192

@@ -8,6 +8,7 @@ and takes, of each, the frame shown at the centre (the paper's sparse test sampl
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     Picture = npt.NDArray[np.uint8]  # [height, width, 3], red green blue
 
 MAX_PIXELS = 8192 * 4320  # of one frame
+MAX_MOOV = 1 << 26  # bytes of an MP4's description that are looked at
 
 # Real containers and pictures only: no playlists, no network, nothing that opens other files.
 DEMUXERS = (
@@ -223,6 +225,8 @@ def _open(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
             reason = getattr(error, "strerror", None) or str(error)
             raise VideoError(f"not a video that can be read: {reason}", "unsupported") from error
         with container:
+            if "mp4" in container.format.name.split(",") and _is_encrypted(descriptor):
+                raise VideoError("the video is encrypted: it decodes to noise without its key", "encrypted")
             yield container, _choose_stream(container)
     finally:
         os.close(descriptor)
@@ -244,6 +248,25 @@ def _open_file(path: str) -> int:
         os.close(descriptor)
         raise VideoError("the file is empty", "empty")
     return descriptor
+
+
+def _is_encrypted(descriptor: int) -> bool:
+    """Whether an MP4 describes its pictures as ``encv``; FFmpeg shows the codec beneath and decodes noise.
+
+    ISO/IEC 14496-12: boxes of size and type, the sample descriptions in moov/trak/mdia/minf/stbl/stsd.
+    """
+    offset = 0
+    while len(header := os.pread(descriptor, 16, offset)) >= 8:
+        size, kind = int.from_bytes(header[:4]), header[4:8]
+        if size == 1:
+            size = int.from_bytes(header[8:16])
+        if kind == b"moov":
+            moov = os.pread(descriptor, min(size or MAX_MOOV, MAX_MOOV), offset)
+            return re.search(rb"stsd.{12}encv", moov, re.DOTALL) is not None
+        if size < 8:
+            return False
+        offset += size
+    return False
 
 
 def _choose_stream(container: InputContainer) -> VideoStream:
