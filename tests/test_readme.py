@@ -13,6 +13,7 @@ import pytest
 
 from xclip_cli.cli import app
 from xclip_cli.model.checkpoints import BUNDLED_FOLDER
+from xclip_cli.model.public import full_name, public_checkpoints
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
@@ -85,6 +86,18 @@ def test_every_command_is_in_the_readme() -> None:
     for command in [*app.registered_commands, *app.registered_groups]:
         name = command.name or command.callback.__name__
         assert f"xclip {name}" in text, name
+
+
+def test_the_table_of_models_is_that_of_the_data() -> None:
+    rows = [line.strip("| ").split(" | ") for line in README.read_text("utf-8").splitlines() if line.startswith("|")]
+    shown = {row[1].strip("`"): row[2:] for row in rows[2:]}
+    del shown["bundled"]
+    assert len(shown) > 5
+    for name, cells in shown.items():
+        public = public_checkpoints()[full_name(name)]
+        teraflops = 100
+        gpu = f"{2 * public.gmac / teraflops:.1f}"
+        assert cells == [str(public.num_frames), f"{public.cpu_seconds:g}", gpu, public.accuracy], name
 
 
 def test_the_install_lines_are_commands() -> None:

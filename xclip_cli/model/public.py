@@ -32,6 +32,7 @@ class PublicCheckpoint:
     original: str | None  # the authors' own file, where it has a name
     megabytes: int  # of the weights, in float32
     gmac: float  # billions of multiplications a clip, texts not counted
+    cpu_seconds: float  # a clip, of model alone: measured on 2 cores that compute bfloat16 natively
     published_probabilities: tuple[float, ...]  # of PUBLISHED_TEXTS
 
     @property
