@@ -47,7 +47,6 @@ class Decoder:
         os.ftruncate(self._ring_file, RING_BYTES)
         self._ring = mmap.mmap(self._ring_file, RING_BYTES)
         self._worker: subprocess.Popen[bytes] | None = None
-        self._worker_is_stale = False
         self._closed = False
         self.pending: deque[ClipRequest] = deque()  # submitted and not yet collected, oldest first
 
@@ -71,12 +70,12 @@ class Decoder:
         except VideoError:
             raise
         except BaseException:
-            self._worker_is_stale = True  # its replies to this request are half read
+            self._end_worker()  # its replies to this request are half read
             raise
         finally:
             self.pending.popleft()
-            if self._worker_is_stale or self._worker is None:
-                self._restart()
+            if self._worker is None:
+                self._resubmit()
 
     def cancel(self) -> None:
         """Forget what was submitted and not collected."""
@@ -97,16 +96,14 @@ class Decoder:
                 raise VideoError(message["error"]["message"], message["error"]["code"])
         raise VideoError(f"the decoder {self._stop()} on this file", "crashed")
 
-    def _restart(self) -> None:
-        """A new worker, for the requests that are still to come."""
-        self._end_worker()
+    def _resubmit(self) -> None:
+        """Give the requests that are still to come to a new worker."""
         rest = list(self.pending)
         self.pending.clear()
         for request in rest:
             self.submit(request)
 
     def _end_worker(self) -> None:
-        self._worker_is_stale = False
         if self._worker is not None:
             self._worker.kill()
             self._stop()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from ..errors import ModelError
+from .files import read_json
 
 _Tower = TypeVar("_Tower", bound="PretrainedConfig")
 
@@ -56,12 +57,7 @@ class PretrainedConfig:
     def from_folder(cls, folder: Path) -> Self:
         """Read ``config.json`` of a checkpoint folder. Raises ModelError."""
         path = folder / CONFIG_NAME
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ModelError(f"cannot read {path}: {error}") from error
-        if not isinstance(values, dict):
-            raise ModelError(f"{path} holds {type(values).__name__}, not a JSON object")
+        values = read_json(path, required=True)
         try:
             return cls.from_dict(cls._own_part(values, path))
         except (TypeError, ValueError) as error:

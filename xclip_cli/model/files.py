@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
+from typing import Any
 
 from ..errors import ModelError
 
@@ -53,3 +54,16 @@ def header_bytes(path: Path) -> bytes:
             return file.read(1 << 16)
         (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
         return file.read(min(length, 1 << 24))
+
+
+def read_json(path: Path, required: bool = False) -> dict[str, Any]:
+    """A JSON object; empty where there is no such file, unless it is ``required``. Raises ModelError."""
+    if not required and not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {path}: {error}") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{path} holds {type(values).__name__}, not a JSON object")
+    return values

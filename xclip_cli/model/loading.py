@@ -64,9 +64,9 @@ def load_image_processor(checkpoint: Checkpoint, config: XCLIPConfig) -> XCLIPIm
         from .original import original_image_processor
 
         return original_image_processor(config)
-    from .processor import XCLIPProcessor
+    from .processor import XCLIPImageProcessor
 
-    return XCLIPProcessor.from_folder(checkpoint.folder).image_processor
+    return XCLIPImageProcessor.from_folder(checkpoint.folder)
 
 
 def load_model(checkpoint: Checkpoint, config: XCLIPConfig, dtype: torch.dtype, device: torch.device) -> XCLIPModel:

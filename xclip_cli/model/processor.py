@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ..errors import ModelError
 from .config import CONFIG_NAME, PREPROCESSINGS, XCLIPConfig
-from .tokenizer import CLIPTokenizer, _read_json
+from .files import read_json
+from .tokenizer import CLIPTokenizer
 
 PREPROCESSOR_NAME = "preprocessor_config.json"
 PROCESSOR_NAME = "processor_config.json"
@@ -79,6 +80,20 @@ class XCLIPImageProcessor:
         if "size" in accepted:
             accepted.setdefault("crop_size", accepted["size"])
         return cls(**accepted)
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> Self:
+        """Read a checkpoint folder's image processor. The crop is the model's image size. Raises ModelError."""
+        settings = read_json(folder / PREPROCESSOR_NAME)
+        settings = settings or read_json(folder / PROCESSOR_NAME).get("image_processor", {})
+        if not settings:
+            raise ModelError(f"no image processor in {folder}: it needs {PREPROCESSOR_NAME} or {PROCESSOR_NAME}")
+        if (folder / CONFIG_NAME).is_file():
+            settings = settings | {"crop_size": XCLIPConfig.from_folder(folder).vision_config.image_size}
+        try:
+            return cls.from_dict(settings)
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"the image processor's settings in {folder} are unusable: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, as the Hugging Face library reads it."""
@@ -168,18 +183,8 @@ class XCLIPProcessor:
 
     @classmethod
     def from_folder(cls, folder: Path) -> Self:
-        """Read the processor files of a checkpoint folder. The crop is the model's image size. Raises ModelError."""
-        settings = _read_json(folder / PREPROCESSOR_NAME)
-        settings = settings or _read_json(folder / PROCESSOR_NAME).get("image_processor", {})
-        if not settings:
-            raise ModelError(f"no image processor in {folder}: it needs {PREPROCESSOR_NAME} or {PROCESSOR_NAME}")
-        if (folder / CONFIG_NAME).is_file():
-            settings = settings | {"crop_size": XCLIPConfig.from_folder(folder).vision_config.image_size}
-        try:
-            image_processor = XCLIPImageProcessor.from_dict(settings)
-        except (TypeError, ValueError) as error:
-            raise ModelError(f"the image processor's settings in {folder} are unusable: {error}") from error
-        return cls(image_processor, CLIPTokenizer.from_folder(folder))
+        """Read the processor files of a checkpoint folder. Raises ModelError."""
+        return cls(XCLIPImageProcessor.from_folder(folder), CLIPTokenizer.from_folder(folder))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``preprocessor_config.json`` and the tokenizer's files, which the Hugging Face library loads too."""

@@ -11,6 +11,7 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, 
 from tokenizers.models import BPE
 
 from ..errors import ModelError
+from .files import read_json
 
 START = "<|startoftext|>"
 END = "<|endoftext|>"  # also the padding and the unknown token
@@ -82,7 +83,7 @@ class CLIPTokenizer:
     @classmethod
     def from_folder(cls, folder: Path) -> Self:
         """Read a checkpoint folder's ``tokenizer.json``, else ``vocab.json`` and ``merges.txt``. Raises ModelError."""
-        settings = _read_json(folder / "tokenizer_config.json")
+        settings = read_json(folder / "tokenizer_config.json")
         pad_token = settings.get("pad_token") or END
         if isinstance(pad_token, dict):  # a serialised AddedToken
             pad_token = pad_token.get("content", END)
@@ -102,7 +103,7 @@ class CLIPTokenizer:
         try:
             lines = merges_path.read_text(encoding="utf-8").splitlines()
             pairs: Any = [tuple(line.split()) for line in lines if line.strip() and not line.startswith("#version")]
-            return cls.from_vocabulary(_read_json(vocabulary_path), pairs, model_max_length, pad_token)
+            return cls.from_vocabulary(read_json(vocabulary_path), pairs, model_max_length, pad_token)
         except Exception as error:
             raise ModelError(f"cannot read {vocabulary_path} and {merges_path}: {error}") from error
 
@@ -172,16 +173,3 @@ class CLIPTokenizer:
 
     def __len__(self) -> int:
         return int(self.backend.get_vocab_size())
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """A JSON object, empty where there is no such file."""
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"cannot read {path}: {error}") from error
-    if not isinstance(values, dict):
-        raise ModelError(f"{path} holds {type(values).__name__}, not a JSON object")
-    return values
