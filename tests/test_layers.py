@@ -21,12 +21,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "video": set(),
     "model": set(),
     "decoding": {"video"},
-    "classifier": {"decoding", "labels", "model", "video"},  # video for its types alone
-    "batch": {"classifier", "labels", "model"},
+    "cache": set(),
+    "devices": set(),
+    "pipeline": {"decoding"},
+    "run_file": set(),
+    "classifier": {"cache", "decoding", "devices", "labels", "model", "pipeline", "video"},  # video for its types alone
+    "batch": {"classifier", "devices", "labels", "model"},
     "verification": {"model"},
     "output": set(),
     "bundled": {"model", "classifier"},
-    "cli": {"output", "batch", "classifier", "labels", "model", "bundled", "verification"},
+    "cli": {"output", "batch", "cache", "classifier", "labels", "model", "bundled", "run_file", "verification"},
     "__main__": {"cli"},
     "__init__": {"classifier", "labels", "model"},
 }
