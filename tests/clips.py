@@ -9,6 +9,9 @@ from pathlib import Path
 import av
 import numpy as np
 
+from xclip_cli.sampling import ClipInfo, ClipRequest
+from xclip_cli.video import read_clip
+
 BITS = 10
 SIDE = 16  # pixels of one bit
 WIDTH, HEIGHT = BITS * SIDE, 96
@@ -62,6 +65,28 @@ def write_clip(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+class Pictures(list[np.ndarray]):
+    """A sink for `read_clip` that keeps what it is given."""
+
+    restarts = 0
+
+    def put(self, picture: np.ndarray) -> None:
+        self.append(picture)
+
+    def restart(self) -> None:
+        self.clear()
+        self.restarts += 1
+
+    def progress(self) -> None:
+        pass
+
+
+def read_pictures(request: ClipRequest, threads: int = 1) -> tuple[ClipInfo, Pictures]:
+    """A clip, decoded in this process, and its different pictures."""
+    pictures = Pictures()
+    return read_clip(request, pictures, threads), pictures
 
 
 def write_audio(path: Path, seconds: int = 1, codec: str = "aac") -> Path:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from clips import write_clip
 # Nothing in a user's environment may change what the tests see; no test but those marked network may reach the hub.
 for name in ("XCLIP_MODEL", "XCLIP_DEBUG", "FORCE_COLOR", "GITHUB_ACTIONS"):
     os.environ.pop(name, None)
+
+# The user's cache is none of the tests' business.
+_cache = tempfile.TemporaryDirectory()
+os.environ["XCLIP_CACHE"] = _cache.name
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -13,10 +13,12 @@ import pytest
 import reference
 import torch
 from clips import numbered, write_clip
+from records import assert_same
 from transformers import XCLIPModel
 
 from xclip_cli import Classifier, Failure, Labels, LabelsError, ModelError, Prediction, VideoError, XClipError
 from xclip_cli.model.checkpoints import Checkpoint
+from xclip_cli.model.modeling import XCLIPModel as OurModel
 
 LABELS = ["abseiling", "air drumming", "answering questions", "a cat"]
 
@@ -83,7 +85,7 @@ def test_several_texts_are_averaged_before_the_prompts(checkpoint: Path, clip: P
     texts = [["a cat", "a video of a cat"], ["a dog", "a video of a dog"]]
     with make(checkpoint, ["a cat", "a dog"], templates=["{}", "a video of {}"]) as classifier:
         prediction = classifier.classify(clip)
-        raw = classifier.model
+        raw = OurModel.from_pretrained(checkpoint)
         tokenizer = reference.tokenizer()
         means = []
         for of_label in texts:
@@ -102,11 +104,12 @@ def test_several_texts_are_averaged_before_the_prompts(checkpoint: Path, clip: P
 
 def test_many_texts_are_encoded_as_one_by_one(checkpoint: Path) -> None:
     names = [f"label {'very ' * (i % 7)}number {i}" for i in range(600)]
+    model = OurModel.from_pretrained(checkpoint)
     with make(checkpoint, names) as classifier, torch.no_grad():
-        together = classifier._text_features
+        together = classifier._model_and_text_features[1]
         tokenizer = reference.tokenizer()
         for i in (0, 255, 256, 599):
-            alone = classifier.model.get_text_features(torch.tensor([tokenizer(names[i])["input_ids"]]))[0]
+            alone = model.get_text_features(torch.tensor([tokenizer(names[i])["input_ids"]]))[0]
             torch.testing.assert_close(together[i], alone, atol=1e-5, rtol=1e-5)
 
 
@@ -119,7 +122,8 @@ def test_all_videos_have_a_record_in_order(checkpoint: Path, clip: Path, tmp_pat
         assert [record.video for record in records] == [str(video) for video in videos]
         assert [type(record) for record in records] == [Prediction, Failure, Failure, Prediction]
         assert [r.code for r in records if isinstance(r, Failure)] == ["unsupported", "missing"]
-        assert records[0] == records[3] == classifier.classify(clip)
+        assert_same(records[0], records[3])
+        assert_same(records[0], classifier.classify(clip))
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -240,15 +244,15 @@ def test_an_interrupted_call_does_not_mix_up_later_ones(checkpoint: Path, tmp_pa
     bright = write_clip(tmp_path / "bright.mp4", pictures=[numbered(1023)] * 8)
     with make(checkpoint) as classifier:
         expected = classifier.classify(dark), classifier.classify(bright)
-        resize = classifier.image_processor.resize_and_crop
+        resize = classifier.image_processor.resize_and_crops
 
-        def interrupt(picture: object) -> torch.Tensor:
+        def interrupt(picture: object, crops: int) -> torch.Tensor:
             raise KeyboardInterrupt
 
-        classifier.image_processor.resize_and_crop = interrupt  # type: ignore[method-assign]
+        classifier.image_processor.resize_and_crops = interrupt  # type: ignore[method-assign]
         with pytest.raises(KeyboardInterrupt):
             classifier.classify(bright)
-        classifier.image_processor.resize_and_crop = resize  # type: ignore[method-assign]
+        classifier.image_processor.resize_and_crops = resize  # type: ignore[method-assign]
         assert (classifier.classify(dark), classifier.classify(bright)) == expected
 
 
@@ -261,18 +265,18 @@ def test_an_unfinished_iterator_is_said_and_can_be_closed(checkpoint: Path, clip
             classifier.classify(other)
         records.close()  # type: ignore[attr-defined]
         assert classifier.classify(other).video == str(other)
-    with pytest.raises(RuntimeError, match="the decoder is closed"):
+    with pytest.raises(RuntimeError, match="the decoders are closed"):
         classifier.classify(other)
 
 
 def test_a_forgotten_classifier_leaves_no_worker(checkpoint: Path, clip: Path) -> None:
     classifier = make(checkpoint)
     classifier.classify(clip)
-    worker = classifier.decoder._worker
-    assert worker is not None
-    del classifier
+    (worker,) = classifier.decoders._workers
+    process = worker._process
+    del classifier, worker
     gc.collect()
-    assert worker.poll() is not None
+    assert process.poll() is not None
 
 
 @pytest.mark.parametrize(

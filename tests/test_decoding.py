@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import number_of, numbered, write_clip
+from clips import number_of, numbered, read_pictures, write_clip
 from hypothesis import given
 from hypothesis import strategies as st
 
 from xclip_cli import decoding
-from xclip_cli.decoding import Decoder, _Server
+from xclip_cli.decoding import Decoders, _Server
 from xclip_cli.errors import VideoError
 from xclip_cli.sampling import ClipRequest
 
@@ -26,15 +26,20 @@ def request(path: Path | str) -> ClipRequest:
     return ClipRequest(str(path), 8)
 
 
-def collect(decoder: Decoder) -> list[int]:
-    numbers: list[int] = []
-    decoder.collect(lambda picture: numbers.append(number_of(picture)))
-    return numbers
+def decoders(workers: int = 1, timeout: float = 60) -> Decoders[int]:
+    """A pool that keeps of each picture the number it shows."""
+    return Decoders(number_of, workers, timeout)
+
+
+def collect(decoder: Decoders[int]) -> list[int]:
+    collected = decoder.collect()
+    assert collected is not None
+    return collected[1]
 
 
 def test_clips_come_in_the_order_of_their_requests(tmp_path: Path) -> None:
     paths = [write_clip(tmp_path / f"{i}.mp4", 8 + i) for i in range(4)]
-    with Decoder() as decoder:
+    with decoders() as decoder:
         for path in paths:
             decoder.submit(request(path))
         assert [collect(decoder) for _ in paths] == [[int(i * n / 8 + n / 16) for i in range(8)] for n in range(8, 12)]
@@ -42,7 +47,7 @@ def test_clips_come_in_the_order_of_their_requests(tmp_path: Path) -> None:
 
 
 def test_an_error_costs_one_video(tmp_path: Path) -> None:
-    with Decoder() as decoder:
+    with decoders() as decoder:
         decoder.submit(request(tmp_path / "missing.mp4"))
         decoder.submit(request(write_clip(tmp_path / "clip.mp4", 8)))
         with pytest.raises(VideoError, match="no such file"):
@@ -52,14 +57,14 @@ def test_an_error_costs_one_video(tmp_path: Path) -> None:
 
 def test_a_crash_costs_one_video(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mp4", 8)
-    with Decoder() as decoder:
+    with decoders() as decoder:
         decoder.submit(request(path))
         collect(decoder)
-        assert decoder._worker is not None
-        decoder._worker.send_signal(signal.SIGSTOP)  # so that it has answered nothing when it is killed
+        (worker,) = decoder._workers
+        worker._process.send_signal(signal.SIGSTOP)  # so that it has answered nothing when it is killed
         decoder.submit(request(path))
         decoder.submit(request(path))
-        decoder._worker.kill()
+        worker._process.kill()
         with pytest.raises(VideoError, match=r"the decoder crashed \(SIGKILL\) on this file") as caught:
             collect(decoder)
         assert caught.value.code == "crashed"
@@ -74,7 +79,7 @@ def test_more_pictures_than_the_ring_holds(tmp_path: Path, monkeypatch: pytest.M
     )
     monkeypatch.setattr(decoding, "_BOOT", boot)
     path = write_clip(tmp_path / "clip.mp4", 40)
-    with Decoder() as decoder:
+    with decoders() as decoder:
         for _ in range(3):
             decoder.submit(ClipRequest(str(path), 32))
             time.sleep(0.2)
@@ -105,12 +110,12 @@ def test_the_worker_ends_with_its_parent(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mp4", 8)
     code = f"""
         import os, time
-        from xclip_cli.decoding import Decoder
+        from xclip_cli.decoding import Decoders
         from xclip_cli.sampling import ClipRequest
-        decoder = Decoder()
+        decoder = Decoders(lambda picture: None)
         decoder.submit(ClipRequest({str(path)!r}, 8))
-        decoder.collect(lambda picture: None)
-        print(decoder._worker.pid, flush=True)
+        decoder.collect()
+        print(decoder._workers[0]._process.pid, flush=True)
         os.kill(os.getpid(), 9)
     """
     done = subprocess.run(
@@ -128,12 +133,11 @@ def test_the_worker_ends_with_its_parent(tmp_path: Path) -> None:
 def test_close_leaves_no_process_and_no_descriptor(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mp4", 8)
     before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
-    with Decoder() as decoder:
+    with decoders() as decoder:
         decoder.submit(request(path))
         collect(decoder)
-        worker = decoder._worker
-    assert worker is not None
-    assert worker.poll() is not None
+        (worker,) = decoder._workers
+    assert worker._process.poll() is not None
     if before:
         assert len(os.listdir("/proc/self/fd")) == before
 
@@ -145,11 +149,11 @@ def test_modules_in_the_current_folder_are_not_imported(tmp_path: Path) -> None:
     code = f"""
         import sys
         sys.path = [p for p in sys.path if p]
-        from xclip_cli.decoding import Decoder
+        from xclip_cli.decoding import Decoders
         from xclip_cli.sampling import ClipRequest
-        with Decoder() as decoder:
+        with Decoders(lambda picture: None) as decoder:
             decoder.submit(ClipRequest({str(path)!r}, 8))
-            assert len(decoder.collect(lambda picture: None).places) == 8
+            assert len(decoder.collect()[0].places) == 8
     """
     command = [sys.executable, "-P", "-c", textwrap.dedent(code)]
     assert subprocess.run(command, cwd=tmp_path, check=False).returncode == 0
@@ -162,13 +166,10 @@ def test_the_parent_imports_neither_torch_nor_av() -> None:
 
 def test_pictures_are_whole(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mkv", 8, codec="ffv1", pix_fmt="yuv444p")
-    pictures: list[np.ndarray] = []
-    with Decoder() as decoder:
+    with Decoders(lambda picture: picture.copy()) as decoder:
         decoder.submit(request(path))
-        decoder.collect(lambda picture: pictures.append(picture.copy()))
-    from xclip_cli.video import read_clip
-
-    alone: list[np.ndarray] = []
-    read_clip(request(path), alone.append)
-    for ours, theirs in zip(pictures, alone, strict=True):
+        collected = decoder.collect()
+    assert collected is not None
+    _, alone = read_pictures(request(path))
+    for ours, theirs in zip(collected[1], alone, strict=True):
         np.testing.assert_array_equal(ours, theirs)

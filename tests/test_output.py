@@ -26,7 +26,7 @@ GOOD = Prediction(
     ("careful",),
 )
 BAD = Failure.of("b\udce9.mp4", VideoError("no such file", "missing"))
-HEADER = RunHeader("0", "m", None, "sha256:0", 2, "0", 8, "hf", None, None, None, "float32", 5)
+HEADER = RunHeader("0", "m", None, "sha256:0", 2, "0", 8, "1x1", "hf", None, None, None, "float32", 5)
 
 
 def test_json_is_an_array_of_records(tmp_path: Path) -> None:

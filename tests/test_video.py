@@ -12,18 +12,16 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from clips import number_of, numbered, write_audio, write_clip
+from clips import number_of, numbered, read_pictures, write_audio, write_clip
 
 from xclip_cli.errors import VideoError
 from xclip_cli.sampling import ClipInfo, ClipRequest
-from xclip_cli.video import read_clip
 
 
 def read(path: Path | str, count: int = 8, start: Any = None, end: Any = None) -> tuple[list[np.ndarray], ClipInfo]:
     """A clip's frames, one for each place."""
-    pictures: list[np.ndarray] = []
     window = [None if time is None else Fraction(time) for time in (start, end)]
-    info = read_clip(ClipRequest(str(path), count, *window), pictures.append)
+    info, pictures = read_pictures(ClipRequest(str(path), count, 1, *window))
     assert info.decoded == len(pictures)
     return [pictures[place] for place in info.places], info
 

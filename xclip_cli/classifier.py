@@ -6,11 +6,13 @@ and the weights are loaded at the first use, or by ``load``. Videos are decoded 
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import cached_property
 from itertools import chain, islice
@@ -49,7 +51,7 @@ Time = str | float | Fraction  # "HH:MM:SS.mmm", or seconds
 TEXTS_AT_ONCE = 256
 PROMPTS_AT_ONCE = 1 << 13  # texts times videos: each takes some kilobytes in the prompt generator
 # Tokens (frames times patches) computed at once: more are no faster, and on a CPU they leave its caches.
-TOKENS_AT_ONCE = {"cpu": 1 << 11, "cuda": 1 << 17}
+TOKENS_AT_ONCE = {"cpu": 1 << 10, "cuda": 1 << 17}
 LARGEST_BATCH = {"cpu": 8, "cuda": 32}  # videos
 MOST_LANES = 16  # threads that compute batches, on a CPU
 FEATURES_FORMAT = 1  # of what the cache holds
@@ -108,7 +110,7 @@ class Classifier:
         self._workers, self._batch_size = workers or usable_cores(), batch_size
         self._cache = FeatureCache() if cache else None
         self._compile = compile
-        self._loaded = False
+        self._loaded = self._packed = False
         self.decoders: Decoders[_Received] = Decoders(self._receive, self._workers, timeout)
 
     def classify(
@@ -157,16 +159,15 @@ class Classifier:
             self.load()
             threads = torch.get_num_threads()
             lanes = min(threads, MOST_LANES) if self.device.type == "cpu" else 1
-            batch_size = self._batch_size or min(
-                LARGEST_BATCH[self.device.type], self._clips_at_once // self.views.count
-            )
-            batch_size = max(1, batch_size)
+            batch_size = self.batch_size
             known = list(islice(others, lanes * batch_size))
             if len(known) < lanes * batch_size:  # these are all: shared out evenly
                 count = len(first) + len(known)
                 if self._batch_size is None:
                     batch_size = min(batch_size, math.ceil(count / lanes))
                 lanes = min(lanes, math.ceil(count / batch_size))
+            else:
+                self._pack()
             pipeline = Pipeline(
                 first,
                 chain(known, others),
@@ -193,12 +194,12 @@ class Classifier:
     def load(self) -> None:
         """Import torch, load the weights and encode the labels, unless that is done. Raises ModelError."""
         if not self._loaded:
-            import torch
-
+            with _no_garbage_collection():
+                import torch
             if self._threads:
                 torch.set_num_threads(self._threads)
             self.warnings += tuple(dtype_misfits(self.dtype, self.device))
-            _ = self._text_features, self.model, self.image_processor
+            _ = self._model_and_text_features, self.image_processor
             self._loaded = True
 
     def close(self) -> None:
@@ -247,15 +248,10 @@ class Classifier:
         """What the model computes in."""
         return choose_dtype(self._dtype_name, self.device)
 
-    @cached_property
+    @property
     def model(self) -> XCLIPModel:
-        """The model without its text encoder (which stays on the meta device), in eval mode, on its device."""
-        from .model.modeling import is_text_parameter
-
-        model = self._load_model(lambda name: not is_text_parameter(name))
-        if self._compile:
-            model.vision_model.encoder.compile()
-        return model
+        """The model without its text encoder (which is on the meta device), in eval mode, on its device."""
+        return self._model_and_text_features[0]
 
     @cached_property
     def image_processor(self) -> XCLIPImageProcessor:
@@ -263,26 +259,47 @@ class Classifier:
         return load_image_processor(self.checkpoint, self.config).variant(self.preprocess, self.views.crops)
 
     @cached_property
-    def _text_features(self) -> Tensor:
-        """[K, P]: of each label the mean over its texts, un-normalised, as the prompt generator expects them."""
-        import torch
-
-        values = [FEATURES_FORMAT, __version__, self.checkpoint.local_identity, str(self.dtype), self.device.type]
-        key = json.dumps([*values, self._input_ids, [len(texts) for texts in self.labels.texts]])
-        stored = self._cache.get(key) if self._cache else None
-        if stored is not None:
-            return torch.from_numpy(stored).to(self.device)
-        features = self._encode_labels()
-        if self._cache:
-            self._cache.put(key, features.cpu().numpy())
-        return features
-
-    def _encode_labels(self) -> Tensor:
+    def _model_and_text_features(self) -> tuple[XCLIPModel, Tensor]:
+        """The model, and [K, P]: of each label the mean over its texts, un-normalised, as the prompt generator expects
+        them. What is in the cache needs no text encoder: then its weights are not even read."""
         import torch
 
         from .model.modeling import is_text_parameter
 
-        model, rows = self._load_model(is_text_parameter), self._input_ids
+        values = [FEATURES_FORMAT, __version__, self.checkpoint.local_identity, str(self.dtype), self.device.type]
+        key = json.dumps([*values, self._input_ids, [len(texts) for texts in self.labels.texts]])
+        stored = self._cache.get(key) if self._cache else None
+        model = load_model(
+            self.checkpoint,
+            self.config,
+            self.dtype,
+            self.device,
+            lambda name: stored is None or not is_text_parameter(name),
+        )
+        if stored is None:
+            features = self._encode_labels(model)
+            model.text_model.to("meta")
+            model.text_projection.to("meta")
+            if self._cache:
+                self._cache.put(key, features.cpu().numpy())
+        else:
+            features = torch.from_numpy(stored).to(self.device)
+        if self._compile:
+            model.vision_model.encoder.compile()
+        return model, features
+
+    def _pack(self) -> None:
+        """Make a CPU's model faster at a cost that a few videos would not win back."""
+        from .model.packing import can_pack, pack_linears
+
+        if not self._packed and not self._compile and can_pack(self.dtype, self.device):
+            self._packed = True
+            pack_linears(self.model.vision_model, rows=self._clips_at_once * self._tokens_a_clip)
+
+    def _encode_labels(self, model: XCLIPModel) -> Tensor:
+        import torch
+
+        rows = self._input_ids
         by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         with torch.inference_mode():
             of_texts = torch.empty(len(rows), self.config.projection_dim, device=self.device)
@@ -297,14 +314,19 @@ class Classifier:
                 return of_texts
             return torch.stack([texts.mean(dim=0) for texts in torch.split(of_texts, counts)])
 
-    def _load_model(self, wanted: Callable[[str], bool]) -> XCLIPModel:
-        return load_model(self.checkpoint, self.config, self.dtype, self.device, wanted)
+    @property
+    def batch_size(self) -> int:
+        """Videos computed at once."""
+        return self._batch_size or min(LARGEST_BATCH[self.device.type], max(1, self._clips_at_once // self.views.count))
 
     @property
     def _clips_at_once(self) -> int:
+        return max(1, TOKENS_AT_ONCE[self.device.type] // self._tokens_a_clip)
+
+    @property
+    def _tokens_a_clip(self) -> int:
         vision = self.config.vision_config
-        tokens = vision.num_frames * (vision.num_patches + 2)  # with class and message
-        return max(1, TOKENS_AT_ONCE[self.device.type] // tokens)
+        return vision.num_frames * (vision.num_patches + 2)  # with class and message
 
     def _receive(self, picture: Picture) -> _Received:
         # Every picture is cut down on arrival: 32 frames of 4K would take 800 MB.
@@ -350,7 +372,7 @@ class Classifier:
 
         with torch.inference_mode():
             clips = torch.cat([self._views_of(decoded) for decoded in batch])
-            logits = torch.cat([self._logits(part) for part in torch.split(clips, self._clips_at_once)])
+            logits = torch.cat([self.logits(part) for part in torch.split(clips, self._clips_at_once)])
             logits = logits.view(len(batch), self.views.count, -1).cpu()  # [videos, views, labels]
             scores = logits.softmax(dim=-1).mean(dim=1)
             logits = logits.mean(dim=1)
@@ -364,13 +386,13 @@ class Classifier:
         by_clip = frames.view(self.views.clips, -1, *frames.shape[1:])  # [clips, T, crops, 3, H, W]
         return by_clip.transpose(1, 2).flatten(0, 1)
 
-    def _logits(self, clips: Tensor) -> Tensor:
-        """Clips [B, T, 3, H, W] of bytes → logits [B, labels]."""
+    def logits(self, clips: Tensor) -> Tensor:
+        """Clips [B, T, 3, H, W] of bytes, cut to the model's size → logits [B, labels], without softmax."""
         import torch
 
         pixel_values = self.image_processor.normalize(clips.to(self.device)).to(self.dtype)
         video = self.model.encode_video(pixel_values)
-        parts = torch.split(self._text_features, max(1, PROMPTS_AT_ONCE // len(clips)))
+        parts = torch.split(self._model_and_text_features[1], max(1, PROMPTS_AT_ONCE // len(clips)))
         similarities = (self.model.similarity(texts, video.features, video.visual_tokens) for texts in parts)
         return torch.cat([similarity.logits_per_video for similarity in similarities], dim=1)
 
@@ -426,6 +448,18 @@ class Classifier:
             dtype=str(self.dtype).removeprefix("torch."),
             top_k=top_k,
         )
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """For an import of very many objects, none of them garbage, through which the collector would go time and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _exact(time: Time | None) -> Fraction | None:

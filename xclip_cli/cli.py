@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
@@ -597,6 +597,10 @@ def main() -> None:
     _prepare_process()
     try:
         app()
+    except SystemExit as end:
+        if "torch" in sys.modules and isinstance(end.code, int):
+            _leave(end.code)
+        raise
     except (XClipError, OSError) as error:
         if os.environ.get("XCLIP_DEBUG"):
             raise
@@ -605,6 +609,15 @@ def main() -> None:
         print(f"error: {printable(_one_line(error))}", file=sys.stderr)
         codes: dict[type[Exception], int] = {LabelsError: EXIT_USAGE, ModelError: EXIT_MODEL}
         sys.exit(codes.get(type(error), EXIT_FAILURE))
+
+
+def _leave(code: int) -> None:
+    """End the process now: to take torch apart object by object takes Python half a second, and nothing needs it."""
+    with suppress(OSError, ValueError):  # a closed pipe, which was reported when it was written to
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    os._exit(code)
 
 
 def _prepare_process() -> None:

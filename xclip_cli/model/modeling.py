@@ -35,7 +35,9 @@ from .weights import load_weights, save_weights
 
 def quick_gelu(x: Tensor) -> Tensor:
     """CLIP's approximation of GELU."""
-    return x * torch.sigmoid(1.702 * x)
+    if torch.is_grad_enabled():
+        return x * torch.sigmoid(1.702 * x)
+    return (1.702 * x).sigmoid_().mul_(x)  # the same, in a third of the memory
 
 
 def gelu_tanh(x: Tensor) -> Tensor:
@@ -50,6 +52,16 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "selu": F.selu,
 }
+
+
+class Linear(nn.Linear):
+    """A linear layer without values of its own: they are loaded, or set by ``initialise``.
+
+    torch's would be filled with random numbers first, which on the meta device takes as long as loading.
+    """
+
+    def reset_parameters(self) -> None:
+        pass
 
 
 class Activation(nn.Module):
@@ -115,10 +127,10 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.dropout = dropout
-        self.k_proj = nn.Linear(width, width)
-        self.v_proj = nn.Linear(width, width)
-        self.q_proj = nn.Linear(width, width)
-        self.out_proj = nn.Linear(width, width)
+        self.k_proj = Linear(width, width)
+        self.v_proj = Linear(width, width)
+        self.q_proj = Linear(width, width)
+        self.out_proj = Linear(width, width)
 
     def forward(
         self, x: Tensor, mask: Tensor | None = None, causal: bool = False, weights: bool = False
@@ -136,8 +148,8 @@ class MLP(nn.Module):
         super().__init__()
         self.dropout = dropout
         self.activation = Activation(activation)
-        self.fc1 = nn.Linear(width, inner_width)
-        self.fc2 = nn.Linear(inner_width, width)
+        self.fc1 = Linear(width, inner_width)
+        self.fc2 = Linear(inner_width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.dropout(self.fc2(self.activation(self.fc1(x))), self.dropout, self.training)
@@ -175,7 +187,7 @@ class CrossFrameLayer(nn.Module):
         self.layer_norm1 = nn.LayerNorm(width, eps=eps)
         self.mlp = MLP(width, config.intermediate_size, config.hidden_act, config.dropout)
         self.layer_norm2 = nn.LayerNorm(width, eps=eps)
-        self.message_fc = nn.Linear(width, width)
+        self.message_fc = Linear(width, width)
         self.message_ln = nn.LayerNorm(width, eps=eps)
         self.message_attn = Attention(width, config.num_attention_heads, config.attention_dropout)
         self.drop_path = DropPath(config.drop_path_rate)
@@ -386,10 +398,10 @@ class CrossAttention(nn.Module):
         self.heads = config.prompt_num_attention_heads
         self.attention_dropout = config.prompt_attention_dropout
         self.projection_dropout = config.prompt_projection_dropout
-        self.k_proj = nn.Linear(width, width, bias=False)
-        self.v_proj = nn.Linear(width, width, bias=False)
-        self.q_proj = nn.Linear(width, width, bias=False)
-        self.proj = nn.Linear(width, width)
+        self.k_proj = Linear(width, width, bias=False)
+        self.v_proj = Linear(width, width, bias=False)
+        self.q_proj = Linear(width, width, bias=False)
+        self.proj = Linear(width, width)
 
     def forward(self, texts: Tensor, visual: Tensor) -> Tensor:
         dropout = self.attention_dropout if self.training else 0.0
@@ -408,10 +420,10 @@ class PromptGeneratorLayer(nn.Module):
         self.norm1 = nn.LayerNorm(width, eps=eps)
         self.norm3 = nn.LayerNorm(width, eps=eps)
         self.mlp = nn.Sequential(
-            nn.Linear(width, width * 4),
+            Linear(width, width * 4),
             Activation(config.prompt_hidden_act),
             nn.Dropout(config.prompt_attention_dropout),
-            nn.Linear(width * 4, width),
+            Linear(width * 4, width),
         )
 
     def forward(self, texts: Tensor, visual: Tensor) -> Tensor:
@@ -586,8 +598,8 @@ class XCLIPModel(PretrainedModel):
         text, vision, width = config.text_config, config.vision_config, config.projection_dim
         self.text_model = TextTransformer(text)
         self.vision_model = VisionTransformer(vision)
-        self.visual_projection = nn.Linear(vision.hidden_size, width, bias=False)
-        self.text_projection = nn.Linear(text.hidden_size, width, bias=False)
+        self.visual_projection = Linear(vision.hidden_size, width, bias=False)
+        self.text_projection = Linear(text.hidden_size, width, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale_init_value))
         self.prompts_visual_layernorm = nn.LayerNorm(vision.hidden_size, eps=vision.layer_norm_eps)
         self.prompts_visual_projection = nn.Parameter(torch.empty(vision.hidden_size, width))

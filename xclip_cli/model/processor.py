@@ -157,12 +157,12 @@ class XCLIPImageProcessor:
 
     def normalize(self, pictures: Tensor) -> Tensor:
         """[..., 3, H, W] of pixel values 0-255 → float32, scaled and normalised."""
-        x = pictures.float()
+        x = pictures.to(torch.float32, copy=True)
         if self.do_rescale:
-            x = x * self.rescale_factor
+            x *= self.rescale_factor
         if self.do_normalize:
             mean, std = (torch.tensor(v, device=x.device).view(3, 1, 1) for v in (self.image_mean, self.image_std))
-            x = (x - mean) / std
+            x.sub_(mean).div_(std)
         return x
 
     def __call__(self, videos: Any) -> Tensor:
