@@ -12,11 +12,12 @@ import pytest
 import xclip_cli
 
 PACKAGE = Path(xclip_cli.__file__).parent
-VOCABULARY = {"errors", "results", "sampling", "__version__"}  # plain data, importable from anywhere
+VOCABULARY = {"errors", "results", "sampling", "text", "__version__"}  # plain data, importable from anywhere
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "results": set(),
     "sampling": set(),
+    "text": set(),
     "labels": set(),
     "video": set(),
     "model": set(),
@@ -25,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "batch": {"classifier", "labels", "model"},
     "verification": {"model"},
     "output": set(),
+    "timeline": set(),
     "bundled": {"model", "classifier"},
     "cli": {"output", "batch", "classifier", "labels", "model", "bundled", "verification"},
     "__main__": {"cli"},

@@ -29,6 +29,7 @@ from rich.text import Text
 
 from .errors import ResultsError
 from .results import Failure, Record, RunHeader
+from .text import printable as printable
 
 CSV_FIELDS = ("video", "status", "start_seconds", "end_seconds", "rank", "label", "score", "logit", "error")
 BAR_WIDTH = 24
@@ -149,11 +150,6 @@ def bar(share: float, width: int, blocks: bool = True) -> str:
         return "#" * round(share * width)
     eighths = round(share * width * 8)
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
-
-
-def printable(text: str) -> str:
-    """Text that cannot steer a terminal: control characters and undecodable bytes as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 FORMATS: dict[str, Format] = {"table": write_table, "json": write_json, "jsonl": write_jsonl, "csv": write_csv}
