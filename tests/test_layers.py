@@ -27,8 +27,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "verification": {"model"},
     "output": set(),
     "timeline": set(),
+    "journal": set(),
+    "report": {"journal", "timeline"},
+    "thumbnails": {"decoding", "journal", "report", "video"},  # video for its types alone
     "bundled": {"model", "classifier"},
-    "cli": {"output", "batch", "classifier", "labels", "model", "bundled", "verification"},
+    "cli": {
+        *("output", "batch", "classifier", "labels", "model", "bundled", "verification"),
+        *("journal", "report", "thumbnails"),
+    },
     "__main__": {"cli"},
     "__init__": {"classifier", "labels", "model"},
 }

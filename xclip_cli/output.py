@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, TextIO, TypeVar, cast
 
 from rich.console import Console, Group
 from rich.progress import (
@@ -33,6 +33,8 @@ from .text import printable as printable
 
 CSV_FIELDS = ("video", "status", "start_seconds", "end_seconds", "rank", "label", "score", "logit", "error")
 BAR_WIDTH = 24
+
+T = TypeVar("T")
 
 Format = Callable[[Iterable[Record], TextIO, RunHeader | None], None]
 
@@ -214,6 +216,21 @@ def write(
             target.unlink(missing_ok=True)
 
 
+def replace_file(path: Path, text: str) -> None:
+    """Write a text file that appears only when it is whole. Raises ResultsError."""
+    in_place = path.exists() and not path.is_file()  # a device or a pipe
+    target = path if in_place else path.with_name(f".xclip-{os.getpid()}.part")
+    try:
+        target.write_text(text, encoding="utf-8")
+        if not in_place:
+            target.replace(path)
+    except OSError as error:
+        raise ResultsError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if not in_place:
+            target.unlink(missing_ok=True)
+
+
 def _write_stdout(name: str, records: Iterable[Record], header: RunHeader | None) -> None:
     if sys.stdout is None:
         raise ResultsError("stdout is closed: pass -o FILE")
@@ -254,6 +271,13 @@ class Notes:
                     self.say(f"failed: {record.video}: {record.message}")
                 progress.advance(task)
                 yield record
+
+    def steps(self, items: Iterable[T], total: int, doing: str) -> Iterator[T]:
+        """The items, with a progress bar where stderr is a terminal."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        hidden = self._quiet or not self._console.is_terminal
+        with Progress(*columns, console=self._console, transient=True, disable=hidden) as progress:
+            yield from progress.track(items, total=total, description=doing)
 
     def bar(self) -> type:
         """A tqdm class, which the hub library reports downloads to: a rich bar on a terminal, nothing elsewhere."""

@@ -138,14 +138,14 @@ def windows_of(records: Iterable[Mapping[str, Any]]) -> list[Window]:
 
 
 def combine(windows: Sequence[Window]) -> Timeline:
-    """Windows in order of time, of one length, as cells with scores. Raises ValueError where there are none."""
+    """Windows as cells with scores. The windows begin and end in order of time. Raises ValueError."""
     if not windows:
         raise ValueError("there are no windows")
     starts = np.array([window.start_seconds for window in windows])
     ends = np.array([window.end_seconds for window in windows])
     centres = np.array([window.centre for window in windows])
-    if not ((starts < ends).all() and (np.diff(centres) > 0).all()):
-        raise ValueError("windows must not be empty, and be in order of time")
+    if not ((starts < ends).all() and (np.diff(starts) > 0).all() and (np.diff(ends) > 0).all()):
+        raise ValueError("windows must not be empty, and must begin and end in order of time")
     labels = tuple(dict.fromkeys(label for window in windows for label in window.scores))
     scores = np.array([[window.scores.get(label, 0.0) for label in labels] for window in windows])
     edges = np.concatenate([starts[:1], (centres[:-1] + centres[1:]) / 2, ends[-1:]])

@@ -1,0 +1,153 @@
+"""A results file, read back: JSON Lines of records (schema 1), as ``-o FILE.jsonl`` writes them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import ResultsError
+from .results import SCHEMA
+
+Json = dict[str, Any]
+
+# What must be in a record: a type, a list of one shape, or keys with shapes; a key with ? may be missing. float stands
+# for any finite number. More fields than these may always be there.
+_FAILED = {"status": "error", "error": {"code": str, "message": str}, "warnings": [str]}
+_CLASSIFIED = {
+    "status": "ok",
+    "model": str,
+    "start_seconds": float,
+    "end_seconds": float,
+    "frames": {"requested": int, "decoded": int, "repeated": int, "errors": int, "times_seconds": [float]},
+    "predictions": [{"label": str, "score": float, "logit": float}],
+    "warnings": [str],
+    "seconds?": {"decode": float, "model": float},  # what the video took
+}
+_SEGMENTS = {"segments": [{"start_seconds": float, "end_seconds": float, "label": str, "score": float}]}
+
+
+@dataclass
+class VideoResult:
+    """All that a results file says of one video."""
+
+    video: str
+    record: Json | None = None  # classify's, or a failure
+    windows: list[Json] = field(default_factory=list)
+    segments: Json | None = None  # the record that completes a timeline
+
+    @property
+    def error(self) -> Json | None:
+        """Why the video failed, if it did: ``code`` and ``message``."""
+        error: Json | None = self.record.get("error") if self.record else None
+        return error
+
+
+@dataclass
+class Results:
+    """A run's header and its videos, in the order of their first records."""
+
+    header: Json | None = None
+    videos: list[VideoResult] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)  # what a user should know of the file
+
+    @classmethod
+    def of(cls, records: Iterable[Mapping[str, Any]]) -> Results:
+        """Sort checked records by video. A second record of a video replaces the first."""
+        results, videos, replaced, unknown = cls(), dict[str, VideoResult](), 0, 0
+        for record in map(dict, records):
+            kind = record.get("kind")
+            if kind == "run":
+                results.header = record
+                continue
+            if kind not in (None, "window", "segments"):
+                unknown += 1
+                continue
+            video = videos.setdefault(record["video"], VideoResult(record["video"]))
+            if kind == "segments":
+                video.segments = record
+            elif kind == "window" and record["status"] == "ok":
+                video.windows.append(record)
+            else:
+                replaced += video.record is not None
+                video.record = record
+        results.videos = list(videos.values())
+        if replaced:
+            results.notices.append(f"{replaced} records were replaced by later ones of the same video")
+        if unknown:
+            results.notices.append(f"{unknown} records are of a kind that this version does not know, and are left out")
+        return results
+
+
+def read_results(path: Path) -> Results:
+    """A JSON Lines file of results. A last line that was cut off is left out, with a notice. Raises ResultsError."""
+    notices: list[str] = []
+    try:
+        with path.open("rb") as lines:
+            results = Results.of(_records(path, lines, notices))
+    except OSError as error:
+        raise ResultsError(f"cannot read the results {path}: {error.strerror}") from error
+    if not results.videos:
+        raise ResultsError(f"{path} holds no results: give a JSON Lines file that xclip wrote with -o FILE.jsonl")
+    results.notices[:0] = notices
+    return results
+
+
+def _records(path: Path, lines: Iterable[bytes], notices: list[str]) -> Iterator[Json]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line.decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            if not line.endswith(b"\n"):
+                notices.append(f"line {number}, the last, was cut off and is left out")
+                return
+            raise ResultsError(f"{path}, line {number}: not JSON: {error}") from error
+        if fault := _fault(record):
+            raise ResultsError(f"{path}, line {number}: not a record of xclip's results: {fault}")
+        yield record
+
+
+def _fault(record: Any) -> str | None:
+    """What is wrong with a record, if anything is."""
+    if fault := _misfit(record, {"schema": int}, "the record"):
+        return fault
+    if record["schema"] > SCHEMA:
+        return f"schema {record['schema']} is newer than this version of xclip knows ({SCHEMA})"
+    kind = record.get("kind")
+    if kind not in (None, "window", "segments"):
+        return None
+    if fault := _misfit(record, {"video": str}, "the record"):
+        return fault
+    if kind == "segments":
+        return _misfit(record, _SEGMENTS, "the record")
+    return _misfit(record, _FAILED if record.get("status") == "error" else _CLASSIFIED, "the record")
+
+
+def _misfit(value: Any, shape: Any, name: str) -> str | None:
+    """Where ``value`` differs from ``shape``, if it does."""
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            return f"{name} is no object"
+        for key, inner in shape.items():
+            plain = key.removesuffix("?")
+            if plain in value:
+                if fault := _misfit(value[plain], inner, plain):
+                    return fault
+            elif plain == key:
+                return f"{name} has no {key}"
+        return None
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            return f"{name} is no list"
+        return next((fault for item in value if (fault := _misfit(item, shape[0], f"an entry of {name}"))), None)
+    if isinstance(shape, str):
+        return None if value == shape else f"{name} is not {shape!r}"
+    fits = isinstance(value, int if shape is int else (int, float) if shape is float else shape)
+    if shape is not str:
+        fits = fits and not isinstance(value, bool) and abs(value) <= sys.float_info.max  # nor infinite, nor NaN
+    return None if fits else f"{name} is no {'text' if shape is str else 'number'}"

@@ -1,0 +1,163 @@
+"""Pictures for a report: the frames that the model saw, decoded again by the decode worker, as small JPEGs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .decoding import Decoder
+from .errors import VideoError
+from .journal import Results, VideoResult
+from .report import Thumbnails
+from .sampling import ClipRequest
+
+if TYPE_CHECKING:
+    from .video import Picture
+
+MAX_BYTES = 16_000_000  # of all pictures, as they are written into the page
+LARGE, SMALL = 320, 192  # pixels of a picture's width; the height is at most 3/4 of it
+FEW = 200  # as many pictures are large
+TIMELINE_FRAMES = 12  # under a heat map
+QUALITY = 4  # of FFmpeg's scale for JPEG: 2 is the best, 31 the worst
+FINEST = 10**6  # no time base of a container is finer: times come back from floats exactly
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Pictures of one video."""
+
+    video: str
+    request: ClipRequest
+    times: tuple[float, ...] | None  # of the different frames that were seen; None: any will do
+    chosen: tuple[int, ...]  # which of them
+
+
+class Gallery:
+    """Pictures for all videos of a report: ``limit`` at most, shared out evenly; videos are looked for below ``root``,
+    where that is given."""
+
+    def __init__(self, results: Results, limit: int, root: Path | None = None) -> None:
+        videos = [video for video in results.videos if not video.error]
+        share = max(limit // len(videos), 1) if videos else 0
+        self.wanted = [wish(video, share, root) for video in videos[:limit]]
+        self._pictures: dict[str, dict[float, bytes]] = {}
+        self._missing: dict[str, str] = {}
+        self._rule = rule(limit, share, len(videos), len(self.wanted))
+        self._side = LARGE if sum(len(wanted.chosen) for wanted in self.wanted) <= FEW else SMALL
+
+    @property
+    def thumbnails(self) -> Thumbnails:
+        """What there is so far."""
+        return Thumbnails(self._pictures, self._missing, self._rule)
+
+    def fill(self) -> Iterator[None]:
+        """Decode; one step a video. Ends early when there are as many bytes as a page should hold."""
+        size = 0
+        for wanted, found in decoded(self.wanted, self._side):
+            if isinstance(found, str):
+                self._missing[wanted.video] = found
+            else:
+                size += sum(map(len, found.values())) * 4 // 3
+                if size > MAX_BYTES:
+                    self._rule += f" The page has no room for those behind the first {len(self._pictures):,} videos."
+                    return
+                self._pictures[wanted.video] = found
+            yield
+
+
+def rule(limit: int, share: int, videos: int, shown: int) -> str:
+    """Which pictures are on a page, for its reader."""
+    if not limit:
+        return "There are no pictures: they were not asked for."
+    which = f"the first {shown:,} of {videos:,} videos" if shown < videos else "each video"
+    number = "one frame" if share == 1 else f"up to {share:,} frames"
+    return f"Pictures: {number} of {which}, evenly chosen among those that the model saw; {limit:,} in all at most."
+
+
+def wish(video: VideoResult, share: int, root: Path | None) -> Wanted:
+    """What to decode of a video for ``share`` pictures."""
+    path = located(video.video, root)
+    if video.record is None:
+        count = min(share, TIMELINE_FRAMES)
+        start = min((window["start_seconds"] for window in video.windows), default=0)
+        end = max((window["end_seconds"] for window in video.windows), default=None)
+        return Wanted(video.video, _request(path, count, start, end), None, tuple(range(count)))
+    times = video.record["frames"]["times_seconds"]
+    different = tuple(sorted(set(times)))
+    count = min(share, len(different))
+    chosen = tuple((2 * i + 1) * len(different) // (2 * count) for i in range(count))
+    request = _request(path, len(times), video.record["start_seconds"], video.record["end_seconds"])
+    return Wanted(video.video, request, different, chosen)
+
+
+def _request(path: str, num_frames: int, start: float, end: float | None) -> ClipRequest:
+    exact = [None if time is None else Fraction(time).limit_denominator(FINEST) for time in (start, end)]
+    return ClipRequest(path, num_frames, *exact)
+
+
+def located(video: str, root: Path | None) -> str:
+    """Where a video is: as given, or below ``root`` by its path or the longest end of it that is a file there."""
+    if root is None:
+        return video
+    path = PurePath(video)
+    parts = [part for part in path.parts if part not in (path.anchor, "..")]
+    places = [str(root.joinpath(*parts[i:])) for i in range(len(parts))] or [str(root)]
+    return next((place for place in places if os.path.isfile(place)), places[0])  # noqa: PTH113 - no name is an error
+
+
+def decoded(wishes: Sequence[Wanted], side: int) -> Iterator[tuple[Wanted, dict[float, bytes] | str]]:
+    """Of each video the JPEGs by their times in seconds, or why there are none. The next video decodes meanwhile."""
+    with Decoder() as decoder:
+        for ahead in wishes[:1]:
+            decoder.submit(ahead.request)
+        for i, wanted in enumerate(wishes):
+            for ahead in wishes[i + 1 : i + 2]:
+                decoder.submit(ahead.request)
+            try:
+                yield wanted, _collected(decoder, wanted, side)
+            except VideoError as error:
+                yield wanted, str(error)
+
+
+def _collected(decoder: Decoder, wanted: Wanted, side: int) -> dict[float, bytes]:
+    """The oldest submitted clip's chosen frames as JPEGs. Raises VideoError."""
+    jpegs: dict[int, bytes] = {}
+    arrived = 0
+
+    def receive(picture: Picture) -> None:
+        nonlocal arrived
+        if arrived in wanted.chosen:
+            jpegs[arrived] = jpeg(picture, side)
+        arrived += 1
+
+    clip = decoder.collect(receive)
+    times = sorted(set(clip.times_seconds))
+    if wanted.times is not None and tuple(times) != wanted.times:
+        raise VideoError("the file is not the one that was classified: its frames are at other times", "changed")
+    return {times[i]: content for i, content in jpegs.items()}
+
+
+def jpeg(picture: Picture, side: int) -> bytes:
+    """A picture [H, W, 3] as a JPEG that fits into ``side`` by 3/4 ``side`` pixels."""
+    import av
+    from av.video.reformatter import ColorRange, Interpolation
+
+    height, width = picture.shape[:2]
+    scale = min(side / width, side * 3 / 4 / height, 1)
+    encoder = av.CodecContext.create("mjpeg", "w")
+    assert isinstance(encoder, av.VideoCodecContext)
+    encoder.width, encoder.height = max(round(width * scale), 1), max(round(height * scale), 1)
+    encoder.pix_fmt = "yuvj420p"
+    encoder.time_base = Fraction(1)
+    encoder.qmin = encoder.qmax = QUALITY
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+    small = frame.reformat(
+        encoder.width, encoder.height, "yuvj420p", dst_color_range=ColorRange.JPEG, interpolation=Interpolation.AREA
+    )
+    return b"".join(bytes(packet) for packet in (*encoder.encode(small), *encoder.encode(None)))
