@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,21 @@ def test_a_second_record_of_a_video_replaces_the_first(tmp_path: Path) -> None:
     results = read_results(write(tmp_path / "r.jsonl", BAD, GOOD, {**GOOD, "video": "b.mp4"}))
     assert [(video.video, video.error) for video in results.videos] == [("b.mp4", None), ("a.mp4", None)]
     assert results.notices == ["1 records were replaced by later ones of the same video"]
+
+
+def test_a_timeline_replaces_a_failure_and_the_other_way_round(tmp_path: Path) -> None:
+    failed = {**BAD, "video": "c.mp4"}
+    (video,) = read_results(write(tmp_path / "r.jsonl", failed, WINDOW, SEGMENTS)).videos
+    assert (video.error, len(video.windows), video.segments is None) == (None, 1, False)
+    (video,) = read_results(write(tmp_path / "r.jsonl", WINDOW, failed)).videos
+    assert video.error is not None
+
+
+def test_windows_are_exact() -> None:
+    record = {"start_seconds": 1 / 3, "end_seconds": 1001 / 30000 * 299}
+    assert Results().window(record) == (Fraction(1, 3), Fraction(1001 * 299, 30000))
+    assert Results({"start": None, "end": None}).window(record) == (None, None)
+    assert Results({"start": "1/7", "end": "12.5"}).window(record) == (Fraction(1, 7), Fraction(25, 2))
 
 
 def test_fields_and_kinds_of_later_versions_are_no_fault(tmp_path: Path) -> None:
@@ -91,6 +107,10 @@ def changed(record: dict[str, Any], **fields: Any) -> str:
         (changed(GOOD, seconds={"decode": 1}), "seconds has no model"),
         (changed(BAD, error="no"), "error is no object"),
         (changed(WINDOW, frames=None), "frames is no object"),
+        (changed(SEGMENTS, warnings=1), "warnings is no list"),
+        (changed(HEADER, model=[]), "model is no text"),
+        (changed(HEADER, start="1/0"), "start or end is no time"),
+        (changed(HEADER, end=[]), "start or end is no time"),
         (changed(SEGMENTS, segments=[[]]), "an entry of segments is no object"),
     ],
 )

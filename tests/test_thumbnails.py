@@ -13,7 +13,7 @@ from PIL import Image
 from xclip_cli.decoding import Decoder
 from xclip_cli.journal import Results
 from xclip_cli.sampling import ClipRequest
-from xclip_cli.thumbnails import MAX_BYTES, Gallery, jpeg, located, rule, wish
+from xclip_cli.thumbnails import MAX_BYTES, Gallery, jpeg, located, rule
 
 TRAIL = [
     ("/data/a/b.mp4", "data/a/b.mp4"),
@@ -63,15 +63,17 @@ def number(content: bytes) -> int:
         ("a.mp4", 25, {"start": Fraction(1, 3), "end": Fraction(4, 3)}),
     ],
 )
+@pytest.mark.parametrize("with_header", [True, False])
 def test_the_frames_are_those_that_were_seen(
-    tmp_path: Path, name: str, rate: int | Fraction, window: dict[str, Fraction]
+    tmp_path: Path, name: str, rate: int | Fraction, window: dict[str, Fraction], with_header: bool
 ) -> None:
     path = write_clip(tmp_path / name, 32, rate=rate)  # centres of segments fall on the starts of frames
     seen: list[int] = []
     with Decoder() as decoder:
         decoder.submit(ClipRequest(str(path), 8, **window))
         times = decoder.collect(lambda picture: seen.append(number_of(picture))).times_seconds
-    pictures = filled(record(path, **window)).thumbnails.pictures[str(path)]
+    header = {"kind": "run", **{key: str(window[key]) if window else None for key in ("start", "end")}}
+    pictures = filled(*[header] * with_header, record(path, **window)).thumbnails.pictures[str(path)]
     assert list(pictures) == sorted(set(times))
     assert [number(content) for content in pictures.values()] == seen
 
@@ -170,10 +172,3 @@ def test_jpegs_look_like_the_picture() -> None:
     found = np.asarray(Image.open(io.BytesIO(jpeg(picture, 320))), np.float64)
     expected = np.asarray(Image.fromarray(picture).resize((320, 180), Image.Resampling.BOX), np.float64)
     assert np.abs(found - expected).mean() < 3
-
-
-def test_wishes_carry_exact_times() -> None:
-    base = {"video": "a.mp4", "status": "ok", "frames": {"times_seconds": [1.0, 2.0]}}
-    (video,) = Results.of([{**base, "start_seconds": 1 / 3, "end_seconds": 1001 / 30000 * 299}]).videos
-    request = wish(video, 8, None).request
-    assert (request.start, request.end) == (Fraction(1, 3), Fraction(1001 * 299, 30000))

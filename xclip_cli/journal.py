@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from .results import SCHEMA
 Json = dict[str, Any]
 
 # What must be in a record: a type, a list of one shape, or keys with shapes; a key with ? may be missing. float stands
-# for any finite number. More fields than these may always be there.
+# for any number. More fields than these may always be there.
 _FAILED = {"status": "error", "error": {"code": str, "message": str}, "warnings": [str]}
 _CLASSIFIED = {
     "status": "ok",
@@ -27,7 +27,13 @@ _CLASSIFIED = {
     "warnings": [str],
     "seconds?": {"decode": float, "model": float},  # what the video took
 }
-_SEGMENTS = {"segments": [{"start_seconds": float, "end_seconds": float, "label": str, "score": float}]}
+_SEGMENTS = {
+    "status": "ok",
+    "segments": [{"start_seconds": float, "end_seconds": float, "label": str, "score": float}],
+    "warnings?": [str],
+}
+_HEADER = {"model?": str, "labels?": int, "num_frames?": int, "preprocess?": str, "dtype?": str, "xclip?": str}
+_LARGEST = 1e12  # of any number in a record
 
 
 @dataclass
@@ -54,9 +60,16 @@ class Results:
     videos: list[VideoResult] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)  # what a user should know of the file
 
+    def window(self, record: Json) -> tuple[Fraction | None, Fraction | None]:
+        """Where a record's video was to be looked at: from, to, in exact seconds; None for where the video starts or
+        ends. Without a header it is what floats say, which is exact for all but the finest time bases."""
+        if self.header is not None:
+            return _exact(self.header.get("start")), _exact(self.header.get("end"))
+        return exactly(record["start_seconds"]), exactly(record["end_seconds"])
+
     @classmethod
     def of(cls, records: Iterable[Mapping[str, Any]]) -> Results:
-        """Sort checked records by video. A second record of a video replaces the first."""
+        """Sort checked records by video. A second record of a video replaces the first, a timeline a failure."""
         results, videos, replaced, unknown = cls(), dict[str, VideoResult](), 0, 0
         for record in map(dict, records):
             kind = record.get("kind")
@@ -67,19 +80,25 @@ class Results:
                 unknown += 1
                 continue
             video = videos.setdefault(record["video"], VideoResult(record["video"]))
-            if kind == "segments":
-                video.segments = record
-            elif kind == "window" and record["status"] == "ok":
-                video.windows.append(record)
-            else:
+            timed = kind in ("window", "segments") and record["status"] == "ok"
+            if video.error or not timed:
                 replaced += video.record is not None
-                video.record = record
+                video.record = None if timed else record
+            if timed and kind == "segments":
+                video.segments = record
+            elif timed:
+                video.windows.append(record)
         results.videos = list(videos.values())
         if replaced:
             results.notices.append(f"{replaced} records were replaced by later ones of the same video")
         if unknown:
             results.notices.append(f"{unknown} records are of a kind that this version does not know, and are left out")
         return results
+
+
+def exactly(seconds: float) -> Fraction:
+    """The time that a float stands for: time bases are rarely finer than a microsecond."""
+    return Fraction(seconds).limit_denominator(1_000_000)
 
 
 def read_results(path: Path) -> Results:
@@ -119,13 +138,29 @@ def _fault(record: Any) -> str | None:
     if record["schema"] > SCHEMA:
         return f"schema {record['schema']} is newer than this version of xclip knows ({SCHEMA})"
     kind = record.get("kind")
+    if kind == "run":
+        return _misfit(record, _HEADER, "the header") or _window_misfit(record)
     if kind not in (None, "window", "segments"):
         return None
     if fault := _misfit(record, {"video": str}, "the record"):
         return fault
-    if kind == "segments":
-        return _misfit(record, _SEGMENTS, "the record")
-    return _misfit(record, _FAILED if record.get("status") == "error" else _CLASSIFIED, "the record")
+    if record.get("status") == "error":
+        return _misfit(record, _FAILED, "the record")
+    return _misfit(record, _CLASSIFIED if kind != "segments" else _SEGMENTS, "the record")
+
+
+def _window_misfit(header: Json) -> str | None:
+    try:
+        for key in ("start", "end"):
+            _exact(header.get(key))
+    except (TypeError, ValueError, ZeroDivisionError):
+        return "start or end is no time"
+    return None
+
+
+def _exact(time: str | None) -> Fraction | None:
+    """A header's time."""
+    return None if time is None else Fraction(time)
 
 
 def _misfit(value: Any, shape: Any, name: str) -> str | None:
@@ -149,5 +184,5 @@ def _misfit(value: Any, shape: Any, name: str) -> str | None:
         return None if value == shape else f"{name} is not {shape!r}"
     fits = isinstance(value, int if shape is int else (int, float) if shape is float else shape)
     if shape is not str:
-        fits = fits and not isinstance(value, bool) and abs(value) <= sys.float_info.max  # nor infinite, nor NaN
+        fits = fits and not isinstance(value, bool) and abs(value) <= _LARGEST  # nor NaN
     return None if fits else f"{name} is no {'text' if shape is str else 'number'}"

@@ -26,6 +26,7 @@ OPEN_CARDS = 12  # as many videos are shown unfolded
 FEW_FRAMES = 4  # as many frames are shown larger
 FAILURES_SHOWN = 8  # the others are folded away
 LABELS_SHOWN = 10  # of a video; also rows of a heat map
+MODELS_SHOWN = 3
 OVERVIEW_FROM = 3  # videos
 LABELS_COUNTED = 15  # rows of the overview
 SLOWEST_SHOWN = 10
@@ -86,12 +87,13 @@ class _Budget:
         self.omitted = 0  # parts for which there was no room
 
     def fitting(self, parts: Iterable[str]) -> Iterator[str]:
-        """The parts that fit: the first one that does not is the last one looked at."""
+        """The parts that fit."""
         for part in parts:
-            self._left -= len(part.encode())
-            if self._left < 0:
+            size = len(part.encode())
+            if size > self._left:
                 self.omitted += 1
             else:
+                self._left -= size
                 yield part
 
 
@@ -214,9 +216,9 @@ def _heading(results: Results, classified: Sequence[_Entry], failures: Sequence[
 def _facts(results: Results) -> str:
     """What the run was made with."""
     header = results.header or {}
-    records = [record for video in results.videos for record in (video.record, *video.windows) if record]
-    models = [header["model"]] if "model" in header else [record["model"] for record in records if "model" in record]
-    facts = list(dict.fromkeys(models))
+    records = (record for video in results.videos for record in (video.record, *video.windows) if record)
+    models = list(dict.fromkeys(record["model"] for record in records if "model" in record))
+    facts = models[:MODELS_SHOWN] + (["and other models"] if len(models) > MODELS_SHOWN else [])
     for key, form in (
         ("labels", "{} labels"),
         ("num_frames", "{} frames a clip"),

@@ -13,7 +13,7 @@ import numpy as np
 
 from .decoding import Decoder
 from .errors import VideoError
-from .journal import Results, VideoResult
+from .journal import Results, VideoResult, exactly
 from .report import Thumbnails
 from .sampling import ClipRequest
 
@@ -25,7 +25,6 @@ LARGE, SMALL = 320, 192  # pixels of a picture's width; the height is at most 3/
 FEW = 200  # as many pictures are large
 TIMELINE_FRAMES = 12  # under a heat map
 QUALITY = 4  # of FFmpeg's scale for JPEG: 2 is the best, 31 the worst
-FINEST = 10**6  # no time base of a container is finer: times come back from floats exactly
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Gallery:
     def __init__(self, results: Results, limit: int, root: Path | None = None) -> None:
         videos = [video for video in results.videos if not video.error]
         share = max(limit // len(videos), 1) if videos else 0
-        self.wanted = [wish(video, share, root) for video in videos[:limit]]
+        self.wanted = [wish(results, video, share, root) for video in videos[:limit]]
         self._pictures: dict[str, dict[float, bytes]] = {}
         self._missing: dict[str, str] = {}
         self._rule = rule(limit, share, len(videos), len(self.wanted))
@@ -80,25 +79,19 @@ def rule(limit: int, share: int, videos: int, shown: int) -> str:
     return f"Pictures: {number} of {which}, evenly chosen among those that the model saw; {limit:,} in all at most."
 
 
-def wish(video: VideoResult, share: int, root: Path | None) -> Wanted:
+def wish(results: Results, video: VideoResult, share: int, root: Path | None) -> Wanted:
     """What to decode of a video for ``share`` pictures."""
     path = located(video.video, root)
     if video.record is None:
         count = min(share, TIMELINE_FRAMES)
-        start = min((window["start_seconds"] for window in video.windows), default=0)
-        end = max((window["end_seconds"] for window in video.windows), default=None)
-        return Wanted(video.video, _request(path, count, start, end), None, tuple(range(count)))
+        start = min((exactly(window["start_seconds"]) for window in video.windows), default=None)
+        end = max((exactly(window["end_seconds"]) for window in video.windows), default=None)
+        return Wanted(video.video, ClipRequest(path, count, start, end), None, tuple(range(count)))
     times = video.record["frames"]["times_seconds"]
     different = tuple(sorted(set(times)))
     count = min(share, len(different))
     chosen = tuple((2 * i + 1) * len(different) // (2 * count) for i in range(count))
-    request = _request(path, len(times), video.record["start_seconds"], video.record["end_seconds"])
-    return Wanted(video.video, request, different, chosen)
-
-
-def _request(path: str, num_frames: int, start: float, end: float | None) -> ClipRequest:
-    exact = [None if time is None else Fraction(time).limit_denominator(FINEST) for time in (start, end)]
-    return ClipRequest(path, num_frames, *exact)
+    return Wanted(video.video, ClipRequest(path, len(times), *results.window(video.record)), different, chosen)
 
 
 def located(video: str, root: Path | None) -> str:
