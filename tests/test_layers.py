@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,12 @@ def run(*arguments: str) -> set[str]:
 )
 def test_light_commands_import_neither_torch_nor_av(arguments: list[str]) -> None:
     assert not run(*arguments) & {"torch", "av", "transformers"}
+
+
+def test_reports_without_pictures_import_neither_torch_nor_av(tmp_path: Path) -> None:
+    failed = {"schema": 1, "video": "b", "status": "error", "error": {"code": "x", "message": "x"}, "warnings": []}
+    (tmp_path / "r.jsonl").write_text(json.dumps(failed))
+    assert not run("report", str(tmp_path / "r.jsonl"), "-o", str(tmp_path / "r.html")) & {"torch", "av"}
 
 
 @pytest.mark.parametrize("module", ["model.config", "model.checkpoints", "model.tokenizer", "classifier", "batch"])

@@ -13,7 +13,7 @@ from PIL import Image
 from xclip_cli.decoding import Decoder
 from xclip_cli.journal import Results
 from xclip_cli.sampling import ClipRequest
-from xclip_cli.thumbnails import MAX_BYTES, Gallery, jpeg, located, rule
+from xclip_cli.thumbnails import MAX_BYTES, Gallery, jpeg, located
 
 TRAIL = [
     ("/data/a/b.mp4", "data/a/b.mp4"),
@@ -79,10 +79,8 @@ def test_the_frames_are_those_that_were_seen(
 
 
 def test_few_of_many_frames_are_evenly_chosen(clip: Path) -> None:
-    gallery = filled(record(clip), limit=2)
-    (pictures,) = gallery.thumbnails.pictures.values()
+    (pictures,) = filled(record(clip), limit=2).thumbnails.pictures.values()
     assert [number(content) for content in pictures.values()] == [12, 32]  # of 2, 7, 12, … 37
-    assert "up to 2 frames of each video" in gallery.thumbnails.rule
 
 
 def test_frames_that_repeat_are_shown_once(tmp_path: Path) -> None:
@@ -99,10 +97,18 @@ def test_the_limit_is_shared_out(clip: Path, tmp_path: Path) -> None:
     assert Gallery(Results.of(records), 0).wanted == []
 
 
-def test_the_rule_is_said() -> None:
-    assert rule(0, 1, 5, 0) == "There are no pictures: they were not asked for."
-    assert "up to 20 frames of each video" in rule(100, 20, 5, 5)
-    assert "one frame of the first 2,000 of 5,000 videos" in rule(2000, 1, 5000, 2000)
+def test_the_rule_is_said(clip: Path) -> None:
+    videos = [{**record(clip), "video": f"{i}.mp4"} for i in range(30)]
+    said = [Gallery(Results.of(videos), limit).thumbnails.rule for limit in (0, 1000, 100, 20)]
+    assert said == [
+        "There are no pictures: they were not asked for.",
+        "Pictures: all of the frames that the model saw of each video.",
+        "Pictures: 3 of the frames that the model saw of each video, evenly chosen: 100 at most are on this page.",
+        "Pictures: 1 of the frames that the model saw of each of the first 20 of 30 videos, evenly chosen: "
+        "20 at most are on this page.",
+    ]
+    window = {**record(clip), "kind": "window"}
+    assert Gallery(Results.of([window]), 9).thumbnails.rule.endswith("Timelines show frames from all over them.")
 
 
 def test_a_timeline_gets_frames_from_all_over_it(clip: Path) -> None:

@@ -47,7 +47,7 @@ class Gallery:
         self.wanted = [wish(results, video, share, root) for video in videos[:limit]]
         self._pictures: dict[str, dict[float, bytes]] = {}
         self._missing: dict[str, str] = {}
-        self._rule = rule(limit, share, len(videos), len(self.wanted))
+        self._rule = rule(self.wanted, len(videos), limit, share)
         self._side = LARGE if sum(len(wanted.chosen) for wanted in self.wanted) <= FEW else SMALL
 
     @property
@@ -70,13 +70,15 @@ class Gallery:
             yield
 
 
-def rule(limit: int, share: int, videos: int, shown: int) -> str:
+def rule(wanted: Sequence[Wanted], videos: int, limit: int, share: int) -> str:
     """Which pictures are on a page, for its reader."""
     if not limit:
         return "There are no pictures: they were not asked for."
-    which = f"the first {shown:,} of {videos:,} videos" if shown < videos else "each video"
-    number = "one frame" if share == 1 else f"up to {share:,} frames"
-    return f"Pictures: {number} of {which}, evenly chosen among those that the model saw; {limit:,} in all at most."
+    which = "all" if all(each.times is None or len(each.chosen) == len(each.times) for each in wanted) else f"{share:,}"
+    whose = "each video" if len(wanted) == videos else f"each of the first {len(wanted):,} of {videos:,} videos"
+    limits = "" if which == "all" else f", evenly chosen: {limit:,} at most are on this page"
+    rest = " Timelines show frames from all over them." if any(each.times is None for each in wanted) else ""
+    return f"Pictures: {which} of the frames that the model saw of {whose}{limits}.{rest}"
 
 
 def wish(results: Results, video: VideoResult, share: int, root: Path | None) -> Wanted:
@@ -112,14 +114,11 @@ def decoded(wishes: Sequence[Wanted], side: int) -> Iterator[tuple[Wanted, dict[
         for i, wanted in enumerate(wishes):
             for ahead in wishes[i + 1 : i + 2]:
                 decoder.submit(ahead.request)
-            try:
-                yield wanted, _collected(decoder, wanted, side)
-            except VideoError as error:
-                yield wanted, str(error)
+            yield wanted, _collected(decoder, wanted, side)
 
 
-def _collected(decoder: Decoder, wanted: Wanted, side: int) -> dict[float, bytes]:
-    """The oldest submitted clip's chosen frames as JPEGs. Raises VideoError."""
+def _collected(decoder: Decoder, wanted: Wanted, side: int) -> dict[float, bytes] | str:
+    """The oldest submitted clip's chosen frames as JPEGs by their times, or why there are none."""
     jpegs: dict[int, bytes] = {}
     arrived = 0
 
@@ -129,10 +128,13 @@ def _collected(decoder: Decoder, wanted: Wanted, side: int) -> dict[float, bytes
             jpegs[arrived] = jpeg(picture, side)
         arrived += 1
 
-    clip = decoder.collect(receive)
+    try:
+        clip = decoder.collect(receive)
+    except VideoError as error:
+        return str(error)
     times = sorted(set(clip.times_seconds))
     if wanted.times is not None and tuple(times) != wanted.times:
-        raise VideoError("the file is not the one that was classified: its frames are at other times", "changed")
+        return "the file is not the one that was classified: its frames are at other times"
     return {times[i]: content for i, content in jpegs.items()}
 
 
