@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, Self
 
 PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PATIENCE = 120  # seconds
 
 
 class Browser:
@@ -34,7 +36,6 @@ class Browser:
         )
         os.close(child_reads)
         os.close(child_writes)
-        self._answers = os.fdopen(self._from, "rb")
         self._number = 0
         self._buffer = b""
         self._events: list[str] = []
@@ -52,7 +53,7 @@ class Browser:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
-        self._answers.close()
+        os.close(self._from)
         os.close(self._to)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
@@ -71,6 +72,7 @@ class Browser:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
+            assert select.select([self._from], [], [], PATIENCE)[0], "the browser hangs"
             chunk = os.read(self._from, 1 << 20)
             assert chunk, "the browser ended"
             self._buffer += chunk

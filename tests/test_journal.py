@@ -36,6 +36,20 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert results.notices == []
 
 
+def test_what_may_be_missing_may_be_null(tmp_path: Path) -> None:
+    results = read_results(
+        write(tmp_path / "r.jsonl", {**HEADER, "dtype": None}, {**GOOD, "seconds": None, "error": 1})
+    )
+    assert results.videos[0].error is None
+
+
+def test_json_that_is_not_lines_gets_a_hint(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps([GOOD], indent=2))
+    with pytest.raises(ResultsError, match="line 1: not JSON: .* [(]JSON Lines are needed, as -o FILE.jsonl writes"):
+        read_results(path)
+
+
 def test_a_header_is_not_needed() -> None:
     assert Results.of([GOOD]).header is None
 

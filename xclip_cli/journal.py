@@ -14,8 +14,8 @@ from .results import SCHEMA
 
 Json = dict[str, Any]
 
-# What must be in a record: a type, a list of one shape, or keys with shapes; a key with ? may be missing. float stands
-# for any number. More fields than these may always be there.
+# What must be in a record: a type, a list of one shape, or keys with shapes; a key with ? may be missing or null. float
+# stands for any number. More fields than these may always be there.
 _FAILED = {"status": "error", "error": {"code": str, "message": str}, "warnings": [str]}
 _CLASSIFIED = {
     "status": "ok",
@@ -48,7 +48,7 @@ class VideoResult:
     @property
     def error(self) -> Json | None:
         """Why the video failed, if it did: ``code`` and ``message``."""
-        error: Json | None = self.record.get("error") if self.record else None
+        error: Json | None = self.record["error"] if self.record and self.record["status"] == "error" else None
         return error
 
 
@@ -125,7 +125,8 @@ def _records(path: Path, lines: Iterable[bytes], notices: list[str]) -> Iterator
             if not line.endswith(b"\n"):
                 notices.append(f"line {number}, the last, was cut off and is left out")
                 return
-            raise ResultsError(f"{path}, line {number}: not JSON: {error}") from error
+            hint = " (JSON Lines are needed, as -o FILE.jsonl writes them)" if number == 1 else ""
+            raise ResultsError(f"{path}, line {number}: not JSON: {error}{hint}") from error
         if fault := _fault(record):
             raise ResultsError(f"{path}, line {number}: not a record of xclip's results: {fault}")
         yield record
@@ -170,11 +171,12 @@ def _misfit(value: Any, shape: Any, name: str) -> str | None:
             return f"{name} is no object"
         for key, inner in shape.items():
             plain = key.removesuffix("?")
-            if plain in value:
-                if fault := _misfit(value[plain], inner, plain):
-                    return fault
-            elif plain == key:
+            if plain != key and value.get(plain) is None:
+                continue
+            if plain not in value:
                 return f"{name} has no {key}"
+            if fault := _misfit(value[plain], inner, plain):
+                return fault
         return None
     if isinstance(shape, list):
         if not isinstance(value, list):

@@ -184,7 +184,7 @@ class _Entry:
 
     def _warnings(self, records: Sequence[Json]) -> list[str]:
         """All warnings, each once."""
-        warnings = [str(warning) for record in records for warning in record.get("warnings", [])]
+        warnings = [str(warning) for record in records for warning in record.get("warnings") or []]
         if self.windows and not self.complete:
             warnings.append("the timeline is not complete: the run ended before it")
         if self.windows and self.timeline is None:
@@ -226,7 +226,7 @@ def _facts(results: Results) -> str:
         ("dtype", "{}"),
         ("xclip", "xclip {}"),
     ):
-        if key in header:
+        if header.get(key) is not None:
             facts.append(form.format(header[key]))
     return " · ".join(map(_text, facts))
 
