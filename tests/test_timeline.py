@@ -27,6 +27,7 @@ from xclip_cli.timeline import (
     segments_of,
     segments_record,
     slide,
+    video_object,
     window_record,
     windows_of,
 )
@@ -235,16 +236,20 @@ def test_records() -> None:
     earlier = {**window, "start_seconds": 0.0, "end_seconds": 2.0}
     replaced = {**earlier, "predictions": [{"label": "b", "score": 0.5, "logit": 20.0}]}
     assert windows_of([window, earlier, replaced]) == [Window(0, 2, {"b": 0.5}), Window(2, 4, {"a": 0.75})]
-    assert segments_record("a.mp4", segments("a 0 2 0.5"), windows=2, window_seconds=2.0, min_score=0.1) == {
+    completing = segments_record("a.mp4", segments("a 0 2 0.5"), num_windows=2, window_seconds=2.0, min_score=0.1)
+    assert completing == {
         "schema": 1,
         "kind": "segments",
         "video": "a.mp4",
         "status": "ok",
-        "windows": 2,
+        "num_windows": 2,
         "window_seconds": 2.0,
         "min_score": 0.1,
         "segments": [{"start_seconds": 0.0, "end_seconds": 2.0, "label": "a", "score": 0.5}],
     }
+    whole = video_object([window], completing)
+    assert "kind" not in whole
+    assert (whole["windows"], whole["segments"]) == ([record], completing["segments"])
 
 
 def test_csv_rows() -> None:

@@ -29,6 +29,7 @@ _CLASSIFIED = {
 }
 _SEGMENTS = {
     "status": "ok",
+    "num_windows": int,
     "segments": [{"start_seconds": float, "end_seconds": float, "label": str, "score": float}],
     "warnings?": [str],
 }

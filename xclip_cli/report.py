@@ -118,7 +118,8 @@ def _text(value: object) -> str:
 def _path(video: str) -> str:
     """A path: the name, and less prominent its folder."""
     folder, slash, name = video.rpartition("/")
-    below = f'<span class="folder">{_text(folder + slash)}</span>' if slash else ""
+    breakable = _text(folder + slash).replace("/", "/<wbr>")
+    below = f'<span class="folder">{breakable}</span>' if slash else ""
     return f'<span class="path">{_text(name)}{below}</span>'
 
 
@@ -146,7 +147,7 @@ class _Entry:
         self.video = result.video
         self.record = result.record
         self.windows = result.windows
-        self.complete = result.segments is not None
+        self.num_windows = result.segments["num_windows"] if result.segments else None
         rows = result.segments["segments"] if result.segments else []
         self.segments = [Segment(**{key: row[key] for key in Segment.__dataclass_fields__}) for row in rows]
         self.timeline = self._timeline()
@@ -185,8 +186,11 @@ class _Entry:
     def _warnings(self, records: Sequence[Json]) -> list[str]:
         """All warnings, each once."""
         warnings = [str(warning) for record in records for warning in record.get("warnings") or []]
-        if self.windows and not self.complete:
-            warnings.append("the timeline is not complete: the run ended before it")
+        there = len(self.windows)
+        if there and self.num_windows is None:
+            warnings.append(f"the timeline is not complete: the run ended after {there:,} of its windows")
+        elif self.num_windows is not None and self.num_windows != there:
+            warnings.append(f"the timeline is not complete: {there:,} of {self.num_windows:,} windows are there")
         if self.windows and self.timeline is None:
             warnings.append("its windows make no timeline: they do not begin and end in order of time")
         return list(dict.fromkeys(warnings))
@@ -316,7 +320,7 @@ def _card(entry: _Entry, thumbnails: Thumbnails, unfolded: bool) -> str:
     label, score = (_text(best.label), f"{best.score:.3f}") if best else ("no label", "")
     attributes = f' data-score="{best.score if best else -1:.6f}" data-seconds="{entry.seconds or 0:.3f}"'
     pictures = thumbnails.pictures.get(entry.video, {})
-    body = [_heat_map(entry, pictures), _segment_list(entry)] if entry.windows else []
+    body = [] if entry.num_windows is None and not entry.windows else [_heat_map(entry, pictures), _segment_list(entry)]
     body += [_ranks(entry.record["predictions"])] if entry.record else []
     warnings = "".join(f"<li>{_text(warning)}</li>" for warning in entry.warnings)
     body += [f'<ul class="warnings">{warnings}</ul>'] if warnings else []
@@ -415,7 +419,7 @@ def _in_words(timeline: Timeline, k: int) -> str:
 def _segment_list(entry: _Entry) -> str:
     segments = entry.segments
     if not segments:
-        return '<p class="meta">No segment is long and sure enough.</p>' if entry.complete else ""
+        return '<p class="meta">No segment is long and sure enough.</p>' if entry.num_windows else ""
     rows = "".join(
         f'<tr><td class="when">{clock(segment.start_seconds, 1)} to {clock(segment.end_seconds, 1)}</td>'
         f'<td>{_text(segment.label)}</td><td class="n">{segment.score:.3f}</td></tr>\n'

@@ -108,20 +108,26 @@ def window_record(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**record, "kind": "window"}
 
 
-def segments_record(video: str, segments: Iterable[Segment], windows: int, **settings: float) -> dict[str, Any]:
+def segments_record(video: str, segments: Iterable[Segment], num_windows: int, **settings: float) -> dict[str, Any]:
     """The record behind a video's window records: its segments, and the mark that all its windows are there.
 
-    ``windows`` is their number; ``settings`` are what the segments were made with.
+    ``settings`` are what the segments were made with.
     """
     return {
         "schema": SCHEMA,
         "kind": "segments",
         "video": video,
         "status": "ok",
-        "windows": windows,
+        "num_windows": num_windows,
         **settings,
         "segments": [asdict(segment) for segment in segments],
     }
+
+
+def video_object(windows: Iterable[Mapping[str, Any]], segments: Mapping[str, Any]) -> dict[str, Any]:
+    """A video's window records and its segments record as one object."""
+    parts = [{key: value for key, value in record.items() if key != "kind"} for record in (segments, *windows)]
+    return {**parts[0], "windows": parts[1:]}
 
 
 def windows_of(records: Iterable[Mapping[str, Any]]) -> list[Window]:
