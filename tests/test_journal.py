@@ -15,7 +15,7 @@ from xclip_cli.timeline import Segment, segments_record, window_record
 FRAMES = Frames(8, 8, 0, 0, (0.5, 1.5))
 GOOD = Prediction("a.mp4", "m", None, 0.0, 10.0, FRAMES, (RankedLabel("a cat", 0.75, 20.5),), ("careful",)).to_json()
 BAD = Failure.of("b.mp4", VideoError("no such file", "missing")).to_json()
-HEADER = RunHeader("0", "m", None, "sha256:0", 2, "0", 8, "hf", None, None, None, "float32", 5).to_json()
+HEADER = RunHeader("0", "m", None, "sha256:0", 2, "0", 8, "1x1", "hf", None, None, None, "float32", 5).to_json()
 WINDOW = window_record({**GOOD, "video": "c.mp4"})
 SEGMENTS = segments_record("c.mp4", [Segment(0, 10, "a cat", 0.75)], 1)
 
@@ -122,7 +122,7 @@ def changed(record: dict[str, Any], **fields: Any) -> str:
         (changed(BAD, error="no"), "error is no object"),
         (changed(WINDOW, frames=None), "frames is no object"),
         (changed(SEGMENTS, warnings=1), "warnings is no list"),
-        (changed(HEADER, model=[]), "model is no text"),
+        (changed(HEADER, views=[]), "views is no text"),
         (changed(HEADER, start="1/0"), "start or end is no time"),
         (changed(HEADER, end=[]), "start or end is no time"),
         (changed(SEGMENTS, segments=[[]]), "an entry of segments is no object"),

@@ -23,8 +23,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "video": set(),
     "model": set(),
     "decoding": {"video"},
-    "classifier": {"decoding", "labels", "model", "video"},  # video for its types alone
-    "batch": {"classifier", "labels", "model"},
+    "cache": set(),
+    "devices": set(),
+    "pipeline": {"decoding"},
+    "run_file": set(),
+    "classifier": {"cache", "decoding", "devices", "labels", "model", "pipeline", "video"},  # video for its types alone
+    "batch": {"classifier", "devices", "labels", "model"},
     "verification": {"model"},
     "output": set(),
     "timeline": set(),
@@ -33,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "thumbnails": {"decoding", "journal", "report", "video"},  # video for its types alone
     "bundled": {"model", "classifier"},
     "cli": {
-        *("output", "batch", "classifier", "labels", "model", "bundled", "verification"),
+        *("output", "batch", "cache", "classifier", "labels", "model", "bundled", "run_file", "verification"),
         *("journal", "report", "thumbnails"),
     },
     "__main__": {"cli"},

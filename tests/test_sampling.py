@@ -4,21 +4,21 @@ from fractions import Fraction
 
 import pytest
 
-from xclip_cli.sampling import ClipInfo, ClipRequest, parse_time, segment_centres
+from xclip_cli.sampling import ClipInfo, ClipRequest, frame_times, parse_time
 
 
 @pytest.mark.parametrize("frames", [1, 5, 8, 30, 299, 300, 1001])
 @pytest.mark.parametrize("count", [8, 16, 32])
 def test_centres_are_the_papers_test_sampling(frames: int, count: int) -> None:
-    shown = [int(centre) for centre in segment_centres(Fraction(0), Fraction(frames), count)]
+    shown = [int(centre) for centre in frame_times(Fraction(0), Fraction(frames), count)]
     assert shown == [int(i * frames / count + frames / (2 * count)) for i in range(count)]
 
 
 def test_centres_known_by_heart() -> None:
     # the values that the authors' code gives for 300 frames
-    centres = segment_centres(Fraction(0), Fraction(300), 8)
+    centres = frame_times(Fraction(0), Fraction(300), 8)
     assert [int(centre) for centre in centres] == [18, 56, 93, 131, 168, 206, 243, 281]
-    assert [int(centre) for centre in segment_centres(Fraction(0), Fraction(5), 8)] == [0, 0, 1, 2, 2, 3, 4, 4]
+    assert [int(centre) for centre in frame_times(Fraction(0), Fraction(5), 8)] == [0, 0, 1, 2, 2, 3, 4, 4]
 
 
 @pytest.mark.parametrize(

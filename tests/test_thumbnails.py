@@ -10,9 +10,9 @@ import pytest
 from clips import number_of, numbered, write_clip
 from PIL import Image
 
-from xclip_cli.decoding import Decoder
+from xclip_cli.decoding import Decoders
 from xclip_cli.journal import Results
-from xclip_cli.sampling import ClipRequest
+from xclip_cli.sampling import ClipInfo, ClipRequest
 from xclip_cli.thumbnails import MAX_BYTES, Gallery, jpeg, located
 
 TRAIL = [
@@ -22,11 +22,18 @@ TRAIL = [
 ]
 
 
-def record(path: Path | str, num_frames: int = 8, **window: Fraction) -> dict[str, Any]:
+def seen(path: Path | str, num_frames: int, clips: int, **window: Fraction) -> tuple[ClipInfo, list[int]]:
+    """What a model is shown of a video."""
+    with Decoders(number_of) as decoders:
+        decoders.submit(ClipRequest(str(path), num_frames, clips, **window))
+        found = decoders.collect()
+    assert found is not None
+    return found
+
+
+def record(path: Path | str, num_frames: int = 8, clips: int = 1, **window: Fraction) -> dict[str, Any]:
     """What classify says of a video's frames."""
-    with Decoder() as decoder:
-        decoder.submit(ClipRequest(str(path), num_frames, **window))
-        clip = decoder.collect(lambda picture: None)
+    clip, _ = seen(path, num_frames, clips, **window)
     frames = {"requested": num_frames, "decoded": clip.decoded, "repeated": 0, "errors": 0}
     return {
         "schema": 1,
@@ -63,19 +70,16 @@ def number(content: bytes) -> int:
         ("a.mp4", 25, {"start": Fraction(1, 3), "end": Fraction(4, 3)}),
     ],
 )
-@pytest.mark.parametrize("with_header", [True, False])
+@pytest.mark.parametrize(("with_header", "clips"), [(True, 1), (False, 1), (True, 3)])
 def test_the_frames_are_those_that_were_seen(
-    tmp_path: Path, name: str, rate: int | Fraction, window: dict[str, Fraction], with_header: bool
+    tmp_path: Path, name: str, rate: int | Fraction, window: dict[str, Fraction], with_header: bool, clips: int
 ) -> None:
     path = write_clip(tmp_path / name, 32, rate=rate)  # centres of segments fall on the starts of frames
-    seen: list[int] = []
-    with Decoder() as decoder:
-        decoder.submit(ClipRequest(str(path), 8, **window))
-        times = decoder.collect(lambda picture: seen.append(number_of(picture))).times_seconds
+    clip, numbers = seen(path, 8, clips, **window)
     header = {"kind": "run", **{key: str(window[key]) if window else None for key in ("start", "end")}}
-    pictures = filled(*[header] * with_header, record(path, **window)).thumbnails.pictures[str(path)]
-    assert list(pictures) == sorted(set(times))
-    assert [number(content) for content in pictures.values()] == seen
+    pictures = filled(*[header] * with_header, record(path, 8, clips, **window)).thumbnails.pictures[str(path)]
+    assert list(pictures) == sorted(set(clip.times_seconds))
+    assert [number(content) for content in pictures.values()] == numbers
 
 
 def test_few_of_many_frames_are_evenly_chosen(clip: Path) -> None:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
-from .classifier import Classifier, choose_device, choose_dtype, measured_macs_per_second
+from .classifier import Classifier
+from .devices import choose_device, choose_dtype, measured_macs_per_second
 from .errors import ResultsError, VideoError
 from .labels import Labels
 from .model.checkpoints import find_cached, hub_name, shortened
 from .model.loading import load_config
 from .model.public import public_checkpoints
 from .results import Failure, Record
-from .sampling import VIDEO_SUFFIXES
+from .sampling import VIDEO_SUFFIXES, Views
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
@@ -35,6 +38,16 @@ class Inputs:
     def paths(self) -> list[str]:
         """What there is to decode."""
         return [item for item in self.items if isinstance(item, str)]
+
+    @property
+    def names(self) -> list[str]:
+        """Of all of them."""
+        return [item if isinstance(item, str) else item.video for item in self.items]
+
+    def without(self, videos: set[str]) -> Inputs:
+        """The same, less some videos."""
+        items = [item for item, name in zip(self.items, self.names, strict=True) if name not in videos]
+        return replace(self, items=items)
 
     def notices(self) -> list[str]:
         """What a user should know of the inputs."""
@@ -108,18 +121,35 @@ def read_path_list(source: str, nul: bool = False) -> list[str]:
 
 
 def classify_inputs(
-    classifier: Classifier, inputs: Inputs, start: Fraction | None = None, end: Fraction | None = None
+    classifier: Classifier,
+    inputs: Inputs,
+    start: Fraction | None = None,
+    end: Fraction | None = None,
+    top_k: int = 0,
+    stop: threading.Event | None = None,
 ) -> Iterator[Record]:
-    """One record for each input, in order. The first video decodes while torch and the weights are loaded, which is
-    done when this returns. Raises ModelError."""
-    requests = [classifier.request(path, start, end) for path in inputs.paths]
-    records = classifier.classify_all(requests)
-    if requests:
+    """One record for each input, in order. The first videos decode while torch and the weights are loaded, which is
+    done when this returns. Where ``stop`` is set, no more videos are begun. Raises ModelError."""
+    stop = stop or threading.Event()
+    requests = (classifier.request(path, start, end) for path in inputs.paths if not stop.is_set())
+    records = classifier.classify_all(requests, top_k)
+    if inputs.paths:
         classifier.load()
-    return (item if isinstance(item, Failure) else next(records) for item in inputs.items)
+    return _in_order(inputs.items, records)
 
 
-def plan(inputs: Inputs, labels: Labels, model: str, device: str, dtype: str, preprocess: str) -> Iterator[str]:
+def _in_order(items: Iterable[str | Failure], records: Iterator[Record]) -> Iterator[Record]:
+    """Failures known beforehand between the ``records`` of all other items, which may end early."""
+    for item in items:
+        record = item if isinstance(item, Failure) else next(records, None)
+        if record is None:
+            return
+        yield record
+
+
+def plan(
+    inputs: Inputs, labels: Labels, model: str, device: str, dtype: str, preprocess: str, views: Views
+) -> Iterator[str]:
     """What a run would do, a line each: nothing is downloaded, decoded or loaded."""
     failures = [item for item in inputs.items if isinstance(item, Failure)]
     yield f"videos: {len(inputs.paths)}" + (f", and {len(failures)} inputs that are none" if failures else "")
@@ -142,30 +172,45 @@ def plan(inputs: Inputs, labels: Labels, model: str, device: str, dtype: str, pr
         config = load_config(found)
         vision, macs = config.vision_config, config.video_macs()
         yield f"model: {found.name}{f' at {found.revision}' if found.revision else ''}, in {found.folder}"
-        yield f"  {vision.num_frames} frames of {vision.image_size} pixels, one view, preprocessing {preprocess}"
+        yield f"  {vision.num_frames} frames of {vision.image_size} pixels, {views} views, preprocessing {preprocess}"
         if unknown := found.unknown_words(labels.all_texts):
             yield f"  warning: it was not trained on {shortened(unknown)}"
     where = choose_device(device)
     computed_in = choose_dtype(dtype, where)
     yield f"device: {where}, {str(computed_in).removeprefix('torch.')}"
     if macs is not None:
-        seconds = macs / measured_macs_per_second(where, computed_in)
+        seconds = macs * views.count / measured_macs_per_second(where, computed_in)
         count = len(inputs.paths) - len(missing)
         yield f"time: at least {seconds:.2g} s a video, {seconds * count:.2g} s in all, beside start-up and decoding"
 
 
 class Run:
-    """Counts a run's records as they pass."""
+    """Counts a run's records as they pass, and ends it in good order on Ctrl-C.
 
-    def __init__(self, fail_fast: bool = False) -> None:
+    ``earlier``: how many videos were classified, and how many failed, in the run that this one goes on with.
+    """
+
+    def __init__(self, fail_fast: bool = False, earlier: tuple[int, int] = (0, 0)) -> None:
         self.fail_fast = fail_fast
+        self.earlier = earlier
         self.succeeded = 0
         self.failed = 0
+        self.stop = threading.Event()  # set where no more videos should be begun
         self.interrupted = False
         self._began = time.monotonic()
 
-    def counted(self, records: Iterator[Record]) -> Iterator[Record]:
-        """The records; Ctrl-C, or with ``fail_fast`` the first failure, ends them, so that what is there is written."""
+    def counted(self, records: Iterator[Record], say: Callable[[str], None] = lambda text: None) -> Iterator[Record]:
+        """The records. Ctrl-C lets those in flight finish, a second one ends at once; with ``fail_fast`` the first
+        failure does."""
+
+        def interrupt(*_: object) -> None:
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.interrupted = True
+            self.stop.set()
+            say("interrupted: finishing what is in flight; Ctrl-C again stops at once")
+
+        before = signal.signal(signal.SIGINT, interrupt)
         try:
             for record in records:
                 if isinstance(record, Failure):
@@ -177,13 +222,15 @@ class Run:
                     return
         except KeyboardInterrupt:
             self.interrupted = True
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     @property
     def exit_code(self) -> int:
         """0 all classified, 1 none, 3 some."""
-        if not self.failed:
+        if not self.failed + self.earlier[1]:
             return 0
-        return 3 if self.succeeded else 1
+        return 3 if self.succeeded + self.earlier[0] else 1
 
     def summary(self) -> str:
         """One line."""

@@ -1,7 +1,7 @@
 """Classifier: a model, its processor and labels → predictions for videos.
 
 Everything that can be wrong with names, labels and settings is found when a Classifier is made, without torch; torch
-and the weights are loaded at the first use, or by ``load``. Videos are decoded by a worker process meanwhile.
+and the weights are loaded at the first use, or by ``load``. Videos are decoded by worker processes meanwhile.
 """
 
 from __future__ import annotations
@@ -10,27 +10,31 @@ import hashlib
 import json
 import math
 import os
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from . import __version__
-from .decoding import Decoder
-from .errors import LabelsError, ModelError, VideoError, XClipError
+from .cache import FeatureCache
+from .decoding import AHEAD, Decoders, usable_cores
+from .devices import AUTO, DTYPES, choose_device, choose_dtype, dtype_misfits
+from .errors import LabelsError, ModelError, VideoError
 from .labels import BARE_LABEL, Labels
 from .model.checkpoints import Checkpoint, choose_model, find_checkpoint, shortened
 from .model.config import PREPROCESSINGS
 from .model.loading import load_config, load_image_processor, load_model, load_tokenizer
 from .model.tokenizer import CLIPTokenizer
+from .pipeline import Decoded, Pipeline
 from .results import Failure, Frames, Prediction, RankedLabel, Record, RunHeader
-from .sampling import ClipInfo, ClipRequest, parse_time
+from .sampling import DECODE_TIMEOUT, ONE_VIEW, ClipInfo, ClipRequest, Views, frame_times, parse_time
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import torch
     from torch import Tensor
 
@@ -38,11 +42,17 @@ if TYPE_CHECKING:
     from .model.processor import XCLIPImageProcessor
     from .video import Picture
 
+    _Received = tuple[Tensor, int]  # crops [crops, 3, H, W] of a picture, and its short side in pixels
+
 Time = str | float | Fraction  # "HH:MM:SS.mmm", or seconds
 
-AUTO = "auto"
-DTYPES = (AUTO, "float32", "bfloat16", "float16")
 TEXTS_AT_ONCE = 256
+PROMPTS_AT_ONCE = 1 << 13  # texts times videos: each takes some kilobytes in the prompt generator
+# Tokens (frames times patches) computed at once: more are no faster, and on a CPU they leave its caches.
+TOKENS_AT_ONCE = {"cpu": 1 << 11, "cuda": 1 << 17}
+LARGEST_BATCH = {"cpu": 8, "cuda": 32}  # videos
+MOST_LANES = 16  # threads that compute batches, on a CPU
+FEATURES_FORMAT = 1  # of what the cache holds
 
 
 class Classifier:
@@ -51,10 +61,15 @@ class Classifier:
     ``model``: a checkpoint folder, a hub id, ``bundled``, or ``auto``: the bundled model if it knows every word of the
     labels, else the checkpoint that X-CLIP's authors recommend for labels of one's own. ``templates`` apply where
     ``labels`` are plain names. ``device``: auto, cpu, cuda or cuda:N. ``dtype``: auto (bfloat16 where the hardware
-    computes it natively, else float32), float32, bfloat16 or float16. ``threads``: of torch on the CPU.
-    ``preprocess``: hf, as the checkpoint's files say, or paper, the protocol of the published accuracies.
-    ``tokenizer``: a folder or hub id, for an authors' ``.pth``, which holds none. ``heads``: attention heads of MIT and
-    prompt generator, where they are to differ from the checkpoint's.
+    computes it natively, else float32), float32, bfloat16 or float16. ``preprocess``: hf, as the checkpoint's files
+    say, or paper, the protocol of the published accuracies. ``views``: the clips of a video and the crops of each,
+    whose scores are averaged. ``tokenizer``: a folder or hub id, for an authors' ``.pth``, which holds none. ``heads``:
+    attention heads of MIT and prompt generator, where they are to differ from the checkpoint's.
+
+    How fast: ``threads`` of the model on the CPU, if not torch's number; ``workers``, processes that decode, if not one
+    a core; ``batch_size``, videos computed at once, if not what suits the device; ``cache``, whether the text features
+    of labels are kept on disk for the next time; ``compile``, whether torch compiles the vision encoder first, which
+    takes a minute. ``timeout``: seconds without progress after which a decoder is stopped.
 
     Raises LabelsError, ModelError, and ValueError for an unknown dtype or preprocessing.
     """
@@ -71,6 +86,12 @@ class Classifier:
         preprocess: str = "hf",
         tokenizer: str | None = None,
         heads: int | None = None,
+        views: Views = ONE_VIEW,
+        workers: int | None = None,
+        batch_size: int | None = None,
+        timeout: float = DECODE_TIMEOUT,
+        cache: bool = True,
+        compile: bool = False,
     ) -> None:
         if dtype not in DTYPES:
             raise ValueError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
@@ -79,74 +100,110 @@ class Classifier:
         self.labels = labels if isinstance(labels, Labels) else Labels.of(labels, templates)
         self.checkpoint = model if isinstance(model, Checkpoint) else self._find(str(model))
         self.config = load_config(self.checkpoint, heads)
-        self.decoder = Decoder()
+        self.views = views
         self.warnings = self._warnings()
         self._input_ids = self._tokenize(load_tokenizer(self.checkpoint, tokenizer))
         self._device_name, self._dtype_name, self._threads = device, dtype, threads
         self.preprocess, self._heads = preprocess, heads
+        self._workers, self._batch_size = workers or usable_cores(), batch_size
+        self._cache = FeatureCache() if cache else None
+        self._compile = compile
         self._loaded = False
+        self.decoders: Decoders[_Received] = Decoders(self._receive, self._workers, timeout)
 
     def classify(
-        self, video: str | os.PathLike[str] | Any, start: Time | None = None, end: Time | None = None
+        self,
+        video: str | os.PathLike[str] | Any,
+        start: Time | None = None,
+        end: Time | None = None,
+        top_k: int = 0,
     ) -> Prediction:
-        """Rank all labels for one video: a path, or its frames as arrays [H, W, 3] of bytes (a list, or 4-D).
+        """Rank the labels for one video: a path, or its frames as arrays [H, W, 3] of bytes (a list, or 4-D).
 
         ``start`` and ``end`` (seconds, or "HH:MM:SS.mmm") choose a stretch of a video file. Frames are taken as one a
-        second: their times are their numbers. Raises VideoError.
+        second: their times are their numbers. ``top_k`` keeps the best labels alone; 0 keeps all. Raises VideoError.
         """
-        if not isinstance(video, str | os.PathLike):
-            return self._classify_frames(video)
-        (record,) = self.classify_all([self.request(video, start, end)])
+        if isinstance(video, str | os.PathLike):
+            (record,) = self.classify_all([self.request(video, start, end)], top_k)
+        else:
+            decoded = self._decoded_of_frames(video)
+            self.load()
+            (record,) = self._compute([decoded], top_k)
         if isinstance(record, Failure):
             raise VideoError(record.message, record.code)
         return record
 
-    def classify_all(self, videos: Iterable[str | os.PathLike[str] | ClipRequest]) -> Iterator[Record]:
-        """One record a video, in order, a Failure where one cannot be read. The next video decodes meanwhile.
+    def classify_all(self, videos: Iterable[str | os.PathLike[str] | ClipRequest], top_k: int = 0) -> Iterator[Record]:
+        """One record a video, in order, a Failure where one cannot be read.
 
-        The first video starts to decode at once. Exhaust or close the iterator before the classifier is used again:
-        until then other calls raise RuntimeError.
+        Videos are decoded ahead, the first at once, and computed in batches. Exhaust or close the iterator before the
+        classifier is used again: until then other calls raise RuntimeError.
         """
         if isinstance(videos, str | os.PathLike):
             raise TypeError(f"videos must be a list of paths, got {videos!r}: classify takes one video")
-        self._require_idle()
-        requests = (video if isinstance(video, ClipRequest) else self.request(video) for video in videos)
-        for first in requests:
-            self.decoder.submit(first)
-            break
-        return self._records(requests)
-
-    def _records(self, requests: Iterator[ClipRequest]) -> Iterator[Record]:
-        try:
-            for request in requests:
-                self.decoder.submit(request)
-                yield self._next_record()
-            while self.decoder.pending:
-                yield self._next_record()
-        finally:
-            self.decoder.cancel()
-
-    def _require_idle(self) -> None:
-        if self.decoder.pending:
+        if self.decoders.pending:
             raise RuntimeError("an iterator of classify_all is unfinished: exhaust or close it first")
+        requests = (video if isinstance(video, ClipRequest) else self.request(video) for video in videos)
+        first = list(islice(requests, self._workers * AHEAD))
+        for request in first:
+            self.decoders.submit(request)
+        return self._records(first, requests, top_k)
+
+    def _records(self, first: list[ClipRequest], others: Iterator[ClipRequest], top_k: int) -> Iterator[Record]:
+        """The records of requests, the ``first`` of which are submitted already."""
+        import torch
+
+        try:
+            self.load()
+            threads = torch.get_num_threads()
+            lanes = min(threads, MOST_LANES) if self.device.type == "cpu" else 1
+            batch_size = self._batch_size or min(
+                LARGEST_BATCH[self.device.type], self._clips_at_once // self.views.count
+            )
+            batch_size = max(1, batch_size)
+            known = list(islice(others, lanes * batch_size))
+            if len(known) < lanes * batch_size:  # these are all: shared out evenly
+                count = len(first) + len(known)
+                if self._batch_size is None:
+                    batch_size = min(batch_size, math.ceil(count / lanes))
+                lanes = min(lanes, math.ceil(count / batch_size))
+            pipeline = Pipeline(
+                first,
+                chain(known, others),
+                self.decoders,
+                compute=lambda batch: self._compute(batch, top_k),
+                prepare=lambda: torch.set_num_threads(threads // lanes),
+                lanes=lanes,
+                batch_size=batch_size,
+            )
+            try:
+                yield from pipeline.records()
+            finally:
+                torch.set_num_threads(threads)  # the lanes' number is also that of threads to come
+        finally:
+            self.decoders.cancel()
 
     def request(self, video: str | os.PathLike[str], start: Time | None = None, end: Time | None = None) -> ClipRequest:
         """What to decode of a video for this model. Raises ValueError where ``start`` or ``end`` is no time."""
         first, last = _exact(start), _exact(end)
         if (first or 0) < 0 or (last is not None and last <= (first or 0)):
             raise ValueError(f"the window from {start} to {end} is empty or begins before the video")
-        return ClipRequest(os.fspath(video), self.config.vision_config.num_frames, first, last)
+        return ClipRequest(os.fspath(video), self.config.vision_config.num_frames, self.views.clips, first, last)
 
     def load(self) -> None:
         """Import torch, load the weights and encode the labels, unless that is done. Raises ModelError."""
         if not self._loaded:
+            import torch
+
+            if self._threads:
+                torch.set_num_threads(self._threads)
             self.warnings += tuple(dtype_misfits(self.dtype, self.device))
-            _ = self._text_features
+            _ = self._text_features, self.model, self.image_processor
             self._loaded = True
 
     def close(self) -> None:
-        """End the decode worker."""
-        self.decoder.close()
+        """End the decode workers."""
+        self.decoders.close()
 
     def __enter__(self) -> Self:
         return self
@@ -192,66 +249,81 @@ class Classifier:
 
     @cached_property
     def model(self) -> XCLIPModel:
-        """The model, in eval mode, on its device."""
-        import torch
+        """The model without its text encoder (which stays on the meta device), in eval mode, on its device."""
+        from .model.modeling import is_text_parameter
 
-        if self._threads:
-            torch.set_num_threads(self._threads)
-        return load_model(self.checkpoint, self.config, self.dtype, self.device)
+        model = self._load_model(lambda name: not is_text_parameter(name))
+        if self._compile:
+            model.vision_model.encoder.compile()
+        return model
 
     @cached_property
     def image_processor(self) -> XCLIPImageProcessor:
         """Resizes and normalises as the checkpoint, or the paper, says."""
-        return load_image_processor(self.checkpoint, self.config).variant(self.preprocess)
+        return load_image_processor(self.checkpoint, self.config).variant(self.preprocess, self.views.crops)
 
     @cached_property
     def _text_features(self) -> Tensor:
         """[K, P]: of each label the mean over its texts, un-normalised, as the prompt generator expects them."""
         import torch
 
-        # The model is loaded out here: weights made in inference mode could never be trained.
-        model, rows, features = self.model, self._input_ids, []
+        values = [FEATURES_FORMAT, __version__, self.checkpoint.local_identity, str(self.dtype), self.device.type]
+        key = json.dumps([*values, self._input_ids, [len(texts) for texts in self.labels.texts]])
+        stored = self._cache.get(key) if self._cache else None
+        if stored is not None:
+            return torch.from_numpy(stored).to(self.device)
+        features = self._encode_labels()
+        if self._cache:
+            self._cache.put(key, features.cpu().numpy())
+        return features
+
+    def _encode_labels(self) -> Tensor:
+        import torch
+
+        from .model.modeling import is_text_parameter
+
+        model, rows = self._load_model(is_text_parameter), self._input_ids
+        by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         with torch.inference_mode():
-            for i in range(0, len(rows), TEXTS_AT_ONCE):
-                chunk = rows[i : i + TEXTS_AT_ONCE]
+            of_texts = torch.empty(len(rows), self.config.projection_dim, device=self.device)
+            for first in range(0, len(rows), TEXTS_AT_ONCE):
+                chunk = by_length[first : first + TEXTS_AT_ONCE]
                 # Trimmed to the longest and without a mask: causal attention never looks at padding.
-                length = max(map(len, chunk))
-                ids = torch.tensor([row + row[-1:] * (length - len(row)) for row in chunk], device=self.device)
-                features.append(model.encode_text(ids).features.float())
-            of_texts = torch.cat(features)
+                length = len(rows[chunk[-1]])
+                ids = torch.tensor([rows[i] + rows[i][-1:] * (length - len(rows[i])) for i in chunk])
+                of_texts[chunk] = model.encode_text(ids.to(self.device)).features.float()
             counts = [len(texts) for texts in self.labels.texts]
+            if len(counts) == len(rows):
+                return of_texts
             return torch.stack([texts.mean(dim=0) for texts in torch.split(of_texts, counts)])
 
-    def _next_record(self) -> Record:
-        """The oldest submitted clip, classified."""
-        request = self.decoder.pending[0]
-        pictures: list[Tensor] = []
-        short_sides: list[int] = []
+    def _load_model(self, wanted: Callable[[str], bool]) -> XCLIPModel:
+        return load_model(self.checkpoint, self.config, self.dtype, self.device, wanted)
 
-        def receive(picture: Picture) -> None:
-            # Every picture is cut down on arrival: 32 frames of 4K would take 800 MB.
-            pictures.append(self.image_processor.resize_and_crop(picture).clone())
-            short_sides.append(min(picture.shape[:2]))
+    @property
+    def _clips_at_once(self) -> int:
+        vision = self.config.vision_config
+        tokens = vision.num_frames * (vision.num_patches + 2)  # with class and message
+        return max(1, TOKENS_AT_ONCE[self.device.type] // tokens)
 
-        try:
-            clip = self.decoder.collect(receive)
-            return self._predict(request.path, pictures, clip, min(short_sides))
-        except VideoError as error:
-            return Failure.of(request.path, error)
+    def _receive(self, picture: Picture) -> _Received:
+        # Every picture is cut down on arrival: 32 frames of 4K would take 800 MB.
+        crops = self.image_processor.resize_and_crops(picture, self.views.crops)
+        return crops.clone(), min(picture.shape[:2])
 
-    def _classify_frames(self, frames: Any) -> Prediction:
-        """Frames in memory, sampled like a video of constant rate."""
-        resize = self.image_processor.resize_and_crop
+    def _decoded_of_frames(self, frames: Any) -> Decoded[_Received]:
+        """Frames in memory, sampled like a video of one frame a second."""
         if frames is None or isinstance(frames, bytes):
             raise TypeError(f"a video is a path or a list of frames, got {frames!r:.40}")
-        total, wanted = len(frames), self.config.vision_config.num_frames
+        total = len(frames)
         if total == 0:
             raise VideoError("there are no frames", "no_frames")
         if any(np.asarray(frame).dtype != np.uint8 or np.size(frame) == 0 for frame in frames):
             raise TypeError("frames must be arrays [height, width, 3] of bytes (uint8), 0 to 255, and not empty")
-        chosen = [int((2 * i + 1) * total / (2 * wanted)) for i in range(wanted)]
+        times = frame_times(Fraction(0), Fraction(total), self.config.vision_config.num_frames, self.views.clips)
+        chosen = [int(time) for time in times]
         different = sorted(set(chosen))
-        clip = ClipInfo(
+        info = ClipInfo(
             start_seconds=0.0,
             end_seconds=float(total),
             times_seconds=tuple(map(float, chosen)),
@@ -259,48 +331,76 @@ class Classifier:
             errors=0,
             warnings=(),
         )
-        smallest = min(sorted(np.shape(frames[i]))[1] for i in different)  # the channels are the smallest of all
-        return self._predict("", [resize(frames[i]) for i in different], clip, smallest)
+        crops = [self.image_processor.resize_and_crops(frames[i], self.views.crops) for i in different]
+        # the channels are the smallest of the three sizes
+        received = [(crop, sorted(np.shape(frames[i]))[1]) for i, crop in zip(different, crops, strict=True)]
+        return Decoded("", info, received)
 
-    def _misfits(self, clip: ClipInfo, smallest: int) -> Iterator[str]:
+    def _misfits(self, info: ClipInfo, smallest: int) -> Iterator[str]:
         """What of a video fits the model badly; ``smallest`` is the short side of its pictures."""
-        wanted, size = len(clip.places), self.config.vision_config.image_size
-        if clip.decoded < wanted:
-            yield f"only {clip.decoded} different frames for a model that takes {wanted}: frames are repeated"
+        wanted, size = len(info.places), self.config.vision_config.image_size
+        if info.decoded < wanted:
+            yield f"only {info.decoded} different frames for a model that takes {wanted}: frames are repeated"
         if smallest < size / 2:
             yield f"pictures {smallest} pixels small are enlarged to {size}: they lack the detail it was trained on"
 
-    def _predict(self, video: str, pictures: Sequence[Tensor], clip: ClipInfo, smallest: int) -> Prediction:
-        """Rank the labels for one clip, given as its different pictures, resized."""
+    def _compute(self, batch: Sequence[Decoded[_Received]], top_k: int) -> list[Record]:
+        """Rank the labels for videos; all their views are computed in as few steps as fit."""
         import torch
 
-        self.load()
-        model, text_features = self.model, self._text_features
         with torch.inference_mode():
-            frames = torch.stack([pictures[place] for place in clip.places]).to(self.device)
-            pixel_values = self.image_processor.normalize(frames).unsqueeze(0).to(self.dtype)
-            encoded = model.encode_video(pixel_values)
-            similarity = model.similarity(text_features, encoded.features, encoded.visual_tokens)
-            logits = similarity.logits_per_video[0].cpu()
-        if not logits.isfinite().all():
-            raise VideoError(f"the model gives no finite score in {self.dtype}: try --dtype float32", "not_finite")
-        scores = logits.softmax(dim=0).tolist()
-        order = np.argsort(-logits.numpy(), kind="stable").tolist()
+            clips = torch.cat([self._views_of(decoded) for decoded in batch])
+            logits = torch.cat([self._logits(part) for part in torch.split(clips, self._clips_at_once)])
+            logits = logits.view(len(batch), self.views.count, -1).cpu()  # [videos, views, labels]
+            scores = logits.softmax(dim=-1).mean(dim=1)
+            logits = logits.mean(dim=1)
+        return [self._record(*values, top_k) for values in zip(batch, scores.numpy(), logits.numpy(), strict=True)]
+
+    def _views_of(self, decoded: Decoded[_Received]) -> Tensor:
+        """[views, T, 3, H, W] of bytes: clip after clip, each in all its crops."""
+        import torch
+
+        frames = torch.stack([decoded.pictures[place][0] for place in decoded.info.places])
+        by_clip = frames.view(self.views.clips, -1, *frames.shape[1:])  # [clips, T, crops, 3, H, W]
+        return by_clip.transpose(1, 2).flatten(0, 1)
+
+    def _logits(self, clips: Tensor) -> Tensor:
+        """Clips [B, T, 3, H, W] of bytes → logits [B, labels]."""
+        import torch
+
+        pixel_values = self.image_processor.normalize(clips.to(self.device)).to(self.dtype)
+        video = self.model.encode_video(pixel_values)
+        parts = torch.split(self._text_features, max(1, PROMPTS_AT_ONCE // len(clips)))
+        similarities = (self.model.similarity(texts, video.features, video.visual_tokens) for texts in parts)
+        return torch.cat([similarity.logits_per_video for similarity in similarities], dim=1)
+
+    def _record(
+        self,
+        decoded: Decoded[_Received],
+        scores: npt.NDArray[np.float32],
+        logits: npt.NDArray[np.float32],
+        top_k: int,
+    ) -> Record:
+        info = decoded.info
+        if not np.isfinite(logits).all():
+            error = VideoError(f"the model gives no finite score in {self.dtype}: try --dtype float32", "not_finite")
+            return Failure.of(decoded.video, error)
+        best = np.argsort(-scores if self.views.count > 1 else -logits, kind="stable")[: top_k or None].tolist()
         return Prediction(
-            video=video,
+            video=decoded.video,
             model=self.checkpoint.name,
             revision=self.checkpoint.revision,
-            start_seconds=clip.start_seconds,
-            end_seconds=clip.end_seconds,
+            start_seconds=info.start_seconds,
+            end_seconds=info.end_seconds,
             frames=Frames(
-                requested=len(clip.places),
-                decoded=clip.decoded,
-                repeated=len(clip.places) - clip.decoded,
-                errors=clip.errors,
-                times_seconds=clip.times_seconds,
+                requested=len(info.places),
+                decoded=info.decoded,
+                repeated=len(info.places) - info.decoded,
+                errors=info.errors,
+                times_seconds=info.times_seconds,
             ),
-            predictions=tuple(RankedLabel(self.labels.names[i], scores[i], float(logits[i])) for i in order),
-            warnings=(*self.warnings, *clip.warnings, *self._misfits(clip, smallest)),
+            predictions=tuple(RankedLabel(self.labels.names[i], float(scores[i]), float(logits[i])) for i in best),
+            warnings=(*self.warnings, *info.warnings, *self._misfits(info, min(side for _, side in decoded.pictures))),
         )
 
     def description(self) -> str:
@@ -318,6 +418,7 @@ class Classifier:
             labels=len(self.labels.names),
             labels_sha256=hashlib.sha256(content.encode()).hexdigest(),
             num_frames=self.config.vision_config.num_frames,
+            views=str(self.views),
             preprocess=self.preprocess,
             heads=self._heads,
             start=None if start is None else str(start),
@@ -333,63 +434,3 @@ def _exact(time: Time | None) -> Fraction | None:
     if isinstance(time, float) and not math.isfinite(time):
         raise ValueError(f"{time} is not a time")
     return parse_time(time) if isinstance(time, str) else Fraction(time)
-
-
-def choose_device(name: str) -> torch.device:
-    """The device called ``name``; for auto the first CUDA device if there is one. Raises XClipError."""
-    import torch
-
-    if name == AUTO:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise XClipError(f"unknown device {name!r}: give auto, cpu, cuda or cuda:N") from error
-    if device.type not in ("cpu", "cuda"):
-        raise XClipError(f"unknown device {name!r}: give auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise XClipError(f"there is no device {name}: torch sees {torch.cuda.device_count()} CUDA devices; use cpu")
-    return device
-
-
-def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The dtype called ``name``; for auto bfloat16 where the device computes it natively, else float32."""
-    import torch
-
-    if name == AUTO:
-        return torch.bfloat16 if _computes_bfloat16(device) else torch.float32
-    dtype: torch.dtype = getattr(torch, name)
-    return dtype
-
-
-def dtype_misfits(dtype: torch.dtype, device: torch.device) -> Iterator[str]:
-    """What speaks against computing in ``dtype`` on ``device``."""
-    import torch
-
-    if dtype == torch.float16 and device.type == "cpu":
-        yield "float16 is slow on a CPU and can overflow: bfloat16 or float32 fit better"
-    if dtype == torch.bfloat16 and not _computes_bfloat16(device):
-        yield "this hardware only emulates bfloat16: float32 is faster and more exact"
-
-
-def measured_macs_per_second(device: torch.device, dtype: torch.dtype, size: int = 1024) -> float:
-    """How fast the device multiplies matrices of a transformer's size: for estimates."""
-    import torch
-
-    a, b = torch.ones(size, size, dtype=dtype, device=device), torch.ones(size, size, dtype=dtype, device=device)
-    best = float("inf")
-    for _ in range(5):
-        began = time.perf_counter()
-        float((a @ b)[0, 0])  # waits for the device
-        best = min(best, time.perf_counter() - began)
-    return size**3 / best
-
-
-def _computes_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware multiplies bfloat16 natively; emulation is slower than float32."""
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))

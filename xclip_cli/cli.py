@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+from contextlib import ExitStack
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
@@ -16,11 +17,14 @@ import typer
 
 from . import __version__
 from .errors import LabelsError, ModelError, ResultsError, XClipError
+from .sampling import DECODE_TIMEOUT, ONE_VIEW, Views
 
 if TYPE_CHECKING:
+    from .batch import Inputs
     from .labels import Labels
     from .model.checkpoints import Checkpoint
     from .output import Notes
+    from .run_file import RunFile
 
 app = typer.Typer(
     name="xclip",
@@ -33,6 +37,8 @@ labels_app = typer.Typer(no_args_is_help=True, help="Label sets: those that come
 models_app = typer.Typer(no_args_is_help=True, help="Models: what there is, what is cached, downloading, checking.")
 app.add_typer(labels_app, name="labels")
 app.add_typer(models_app, name="models")
+cache_app = typer.Typer(no_args_is_help=True, help="The cache of labels' text features: what is there, emptying it.")
+app.add_typer(cache_app, name="cache")
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_MODEL, EXIT_INTERRUPTED = 1, 2, 4, 130
 
@@ -110,6 +116,13 @@ def _time(text: str) -> Fraction:
 
     try:
         return parse_time(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _views(text: str | Views) -> Views:
+    try:
+        return text if isinstance(text, Views) else Views.parse(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 
@@ -199,6 +212,14 @@ def classify(
     ] = Preprocess.hf,
     tokenizer: TokenizerOpt = None,
     heads: HeadsOpt = None,
+    views: Annotated[
+        Views,
+        typer.Option(
+            parser=_views,
+            metavar="CLIPSxCROPS",
+            help="Average the scores of several clips of a video, and crops of each (1 or 3). The paper: 4x3.",
+        ),
+    ] = ONE_VIEW,
     top_k: Annotated[
         int, typer.Option("--top-k", "-k", min=0, metavar="N", help="Labels to show a video; 0 for all.")
     ] = 5,
@@ -220,6 +241,12 @@ def classify(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here instead of to stdout.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing output file.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the .jsonl file of -o: videos recorded there are done.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="With --resume: try the videos again that failed.")
+    ] = False,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into the folders of folders.")] = False,
     from_file: Annotated[
         str | None, typer.Option("--from-file", metavar="FILE|-", help="Read video paths from a file, one a line.")
@@ -231,6 +258,27 @@ def classify(
         int | None,
         typer.Option(min=1, metavar="N", help="CPU threads of the model. Default: torch's.", show_default=False),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Processes that decode. Default: one a core.", show_default=False),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Videos computed at once. Default: what suits the device.", show_default=False
+        ),
+    ] = None,
+    timeout: Annotated[
+        float,
+        typer.Option(min=0.1, metavar="SECONDS", help="Give up on a video after so long without progress in decoding."),
+    ] = DECODE_TIMEOUT,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Encode the labels anew, and do not keep the result.")
+    ] = False,
+    compile_: Annotated[
+        bool,
+        typer.Option("--compile", help="Have torch compile the model first: a minute that long runs win back."),
+    ] = False,
     offline: OfflineOpt = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Show what would run, and do nothing.", show_default=False)
@@ -244,6 +292,7 @@ def classify(
     from .batch import Run, classify_inputs, expand_inputs, plan, read_path_list
     from .classifier import Classifier
     from .labels import load_labels
+    from .run_file import RunFile
 
     notes = formats.Notes(quiet)
     if offline:
@@ -251,11 +300,16 @@ def classify(
     if end is not None and end <= (start or 0):
         raise typer.BadParameter(f"--start {float(start or 0):g} s is not before --end {float(end):g} s")
     chosen = _chosen_format(output_format, output)
+    if resume and (output is None or chosen != "jsonl" or force):
+        raise typer.BadParameter("--resume goes on with a results file: pass it as -o FILE.jsonl, without --force")
+    if retry_failed and not resume:
+        raise typer.BadParameter("--retry-failed goes with --resume")
     try:
         given = [*(videos or []), *(read_path_list(from_file, null) if from_file else [])]
         inputs = expand_inputs(given, recursive)
         if output is not None:
-            formats.check_output(output, force, [*inputs.paths, *(labels or []), *([from_file] if from_file else [])])
+            others = [*inputs.paths, *(labels or []), *([from_file] if from_file else [])]
+            formats.check_output(output, force or resume, others)
     except ResultsError as error:
         raise typer.BadParameter(str(error)) from error
     if not given:
@@ -264,22 +318,36 @@ def classify(
         notes.say(notice)
     wanted = load_labels(labels or [], label or [], template or [])
     if dry_run:
-        for line in plan(inputs, wanted, _name_of_model(model, wanted, notes), device, dtype.value, preprocess.value):
+        name = _name_of_model(model, wanted, notes)
+        for line in plan(inputs, wanted, name, device, dtype.value, preprocess.value, views):
             typer.echo(line)
         raise typer.Exit
     try:
-        with Classifier(
-            _find_model(model, wanted, notes),
-            labels=wanted,
-            device=device,
-            dtype=dtype.value,
-            threads=threads,
-            preprocess=preprocess.value,
-            tokenizer=tokenizer,
-            heads=heads,
-        ) as classifier:
+        with ExitStack() as stack:
             run = Run(fail_fast)
-            records = run.counted(classify_inputs(classifier, inputs, start, end))
+            run_file = None
+            if output is not None and chosen == "jsonl" and not formats.is_special(output):
+                run_file = stack.enter_context(RunFile(output, resume))
+                inputs, run.earlier = _not_done(inputs, run_file, retry_failed, notes)
+            classifier = stack.enter_context(
+                Classifier(
+                    _find_model(model, wanted, notes),
+                    labels=wanted,
+                    device=device,
+                    dtype=dtype.value,
+                    threads=threads,
+                    preprocess=preprocess.value,
+                    tokenizer=tokenizer,
+                    heads=heads,
+                    views=views,
+                    workers=workers,
+                    batch_size=batch_size,
+                    timeout=timeout,
+                    cache=not no_cache,
+                    compile=compile_,
+                )
+            )
+            records = run.counted(classify_inputs(classifier, inputs, start, end, top_k, run.stop), notes.say)
             for warning in classifier.warnings:
                 notes.say(f"warning: {warning}")
             if not formats.is_terminal(output):  # where results scroll by, they are the progress
@@ -287,12 +355,28 @@ def classify(
             if verbose:
                 notes.say(classifier.description())
             header = None if output is None else classifier.run_header(start, end, top_k)
-            formats.write(chosen, (record.top(top_k) for record in records), output, header, force)
+            if run_file is not None and header is not None:
+                run_file.begin(header, retried=inputs.names if retry_failed else ())
+                for record in records:
+                    run_file.add(record)
+            else:
+                formats.write(chosen, records, output, header, force)
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if len(inputs.items) > 1:
         notes.say(run.summary())
     raise typer.Exit(EXIT_INTERRUPTED if run.interrupted else run.exit_code)
+
+
+def _not_done(inputs: Inputs, run_file: RunFile, retry_failed: bool, notes: Notes) -> tuple[Inputs, tuple[int, int]]:
+    """What a run that goes on with a file has to do, and how many videos are classified, and failed, already."""
+    if run_file.torn:
+        notes.say(f"the last record of {run_file.path} was cut off: its video is classified again")
+    rest = inputs.without(run_file.done(retry_failed))
+    earlier = run_file.counts(set(inputs.names) - set(rest.names))
+    if sum(earlier):
+        notes.say(f"{sum(earlier)} of {len(inputs.items)} videos are recorded already")
+    return rest, earlier
 
 
 @app.command()
@@ -525,6 +609,32 @@ def check_labels(
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(f"{len(labels.names)} labels, {len(labels.all_texts)} texts: no faults")
+
+
+@cache_app.command("info")
+def show_cache(json_: JsonOpt = False) -> None:
+    """Show where text features are kept, and how much of it there is."""
+    import json
+
+    from .cache import FeatureCache
+    from .output import format_fields
+
+    cache = FeatureCache()
+    values = {
+        "folder": str(cache.folder),
+        "label sets": len(cache.entries()),
+        "bytes": cache.size(),
+        "limit in bytes": cache.limit,
+    }
+    typer.echo(json.dumps(values, indent=2) if json_ else format_fields(values))
+
+
+@cache_app.command("clear")
+def clear_cache() -> None:
+    """Delete the text features that are kept. Downloaded models stay: they are the hub's."""
+    from .cache import FeatureCache
+
+    typer.echo(f"deleted {FeatureCache().clear()} files")
 
 
 def main() -> None:

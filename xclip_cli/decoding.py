@@ -1,12 +1,14 @@
-"""Decoding in a worker process: what breaks there costs one video, and it works while the parent imports torch.
+"""Decoding in worker processes: what breaks there costs one video, and they work while the parent imports torch.
 
-The parent owns a ring of memory that the worker inherits. Requests and replies are JSON lines on the worker's stdin
-and stdout; pictures cross in the ring, one at a time, and the parent frees each when it is done with it:
+For each worker the parent owns a ring of memory that the worker inherits. Requests and replies are JSON lines on the
+worker's stdin and stdout; pictures cross in the ring, one at a time, and the parent frees each when it is done with it:
 
-    parent → worker   {"path": …, "num_frames": …, "start": …, "end": …}     a request
-                      ack                                                    the oldest picture is free
+    parent → worker   {"path": …, "num_frames": …, "clips": …, "start": …, "end": …, "threads": …}   a request
+                      ack                                             the oldest picture is free
     worker → parent   {"picture": [offset, height, width]}
-                      {"clip": {…}} or {"error": {"code": …, "message": …}}  the end of the request
+                      {"alive": true}                                 now and then, as packets are read
+                      {"restart": true}                               the pictures of this request so far are void
+                      {"clip": {…}} or {"error": {"code": …, "message": …}}   the end of the request
 """
 
 from __future__ import annotations
@@ -15,108 +17,112 @@ import fcntl
 import json
 import mmap
 import os
+import selectors
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
-from typing import IO, TYPE_CHECKING, Any, Self, cast
+from dataclasses import asdict, dataclass, field
+from typing import IO, TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import numpy as np
 
 from .errors import VideoError
-from .sampling import ClipInfo, ClipRequest
+from .sampling import DECODE_TIMEOUT, ClipInfo, ClipRequest
 
 if TYPE_CHECKING:
     from .video import Picture
 
-RING_BYTES = 2 * 3 * 8192 * 4320  # two pictures of the largest size; memory is used only where pictures are
+RING_BYTES = 3 * 8192 * 4320  # a picture of the largest size; memory is used only where pictures are
+AHEAD = 2  # requests that a worker has at a time, so that it never waits for the next
+ALIVE_SECONDS = 1.0  # how often a worker that makes progress says so
 
 # The worker gets the parent's import path, and not the current folder, which may hold anybody's modules.
 _BOOT = "import sys; sys.path[:] = sys.argv[2:]; from xclip_cli.decoding import serve; serve(int(sys.argv[1]))"
 
+T = TypeVar("T")
 
-class Decoder:
-    """A decode worker, restarted when it breaks: ``submit`` requests, ``collect`` their clips in the same order."""
 
-    def __init__(self) -> None:
-        self._ring_file = _anonymous_file()
-        os.ftruncate(self._ring_file, RING_BYTES)
-        self._ring = mmap.mmap(self._ring_file, RING_BYTES)
-        self._worker: subprocess.Popen[bytes] | None = None
+@dataclass
+class _Job(Generic[T]):
+    """A request and what has come of it so far."""
+
+    request: ClipRequest
+    threads: int
+    pictures: list[T] = field(default_factory=list)
+    outcome: ClipInfo | VideoError | None = None
+
+    def to_line(self) -> bytes:
+        return json.dumps({**self.request.to_json(), "threads": self.threads}).encode("ascii") + b"\n"
+
+
+class Decoders(Generic[T]):
+    """A pool of decode workers, replaced when they break: ``submit`` requests, ``collect`` their clips in that order.
+
+    ``receive`` is called with each different picture [H, W, 3] on arrival and makes of it what a clip keeps; the
+    picture is valid only during the call. Workers start when there is work for them. ``timeout``: seconds without a
+    packet or picture after which a worker counts as hanging.
+    """
+
+    def __init__(self, receive: Callable[[Picture], T], workers: int = 1, timeout: float = DECODE_TIMEOUT) -> None:
+        self._receive = receive
+        self._size = workers
+        self._timeout = timeout
+        self._workers: list[_Worker[T]] = []
+        self._jobs: deque[_Job[T]] = deque()  # submitted and not collected, oldest first
+        self._waiting: deque[_Job[T]] = deque()  # those that no worker has yet
+        self._selector = selectors.DefaultSelector()
         self._closed = False
-        self.pending: deque[ClipRequest] = deque()  # submitted and not yet collected, oldest first
+
+    @property
+    def pending(self) -> int:
+        """Clips that were submitted and not collected."""
+        return len(self._jobs)
 
     def submit(self, request: ClipRequest) -> None:
-        """Have a clip decoded behind those submitted before; returns at once."""
+        """Have a clip decoded, behind those submitted before; returns at once."""
         if self._closed:
-            raise RuntimeError("the decoder is closed")
-        if self._worker is None:
-            self._worker = self._start()
-        self.pending.append(request)
-        self._send(json.dumps(request.to_json()))
+            raise RuntimeError("the decoders are closed")
+        # A clip on its own may use all cores; many share them, a core each.
+        job: _Job[T] = _Job(request, threads=1 if self._jobs else 0)
+        self._jobs.append(job)
+        self._waiting.append(job)
+        self._assign()
 
-    def collect(self, receive: Callable[[Picture], Any]) -> ClipInfo:
-        """Wait for the oldest submitted clip. Each different picture [H, W, 3] is handed to ``receive`` on arrival; it
-        is valid only during that call. Raises VideoError."""
-        worker = self._worker
-        if worker is None or not self.pending:
+    def collect(self, wake: int | None = None) -> tuple[ClipInfo, list[T]] | None:
+        """Wait for the oldest clip → what it is and what was received of its pictures. Raises VideoError.
+
+        None where the descriptor ``wake`` becomes readable first.
+        """
+        if not self._jobs:
             raise RuntimeError("nothing was submitted")
-        try:
-            return self._receive(cast("IO[bytes]", worker.stdout), receive)
-        except VideoError:
-            raise
-        except BaseException:
-            self._end_worker()  # its replies to this request are half read
-            raise
-        finally:
-            self.pending.popleft()
-            if self._worker is None:
-                self._resubmit()
+        job = self._jobs[0]
+        while job.outcome is None:
+            if self._serve(wake):
+                return None
+        self._jobs.popleft()
+        if isinstance(job.outcome, VideoError):
+            raise job.outcome
+        return job.outcome, job.pictures
 
     def cancel(self) -> None:
         """Forget what was submitted and not collected."""
-        if self.pending:
-            self.pending.clear()
-            self._end_worker()
-
-    def _receive(self, replies: IO[bytes], receive: Callable[[Picture], Any]) -> ClipInfo:
-        for line in replies:
-            message = json.loads(line)
-            if "picture" in message:
-                offset, height, width = message["picture"]
-                receive(np.frombuffer(self._ring, np.uint8, height * width * 3, offset).reshape(height, width, 3))
-                self._send("ack")
-            elif "clip" in message:
-                return ClipInfo.from_json(message["clip"])
-            else:
-                raise VideoError(message["error"]["message"], message["error"]["code"])
-        raise VideoError(f"the decoder {self._stop()} on this file", "crashed")
-
-    def _resubmit(self) -> None:
-        """Give the requests that are still to come to a new worker."""
-        rest = list(self.pending)
-        self.pending.clear()
-        for request in rest:
-            self.submit(request)
-
-    def _end_worker(self) -> None:
-        if self._worker is not None:
-            self._worker.kill()
-            self._stop()
+        self._jobs.clear()
+        self._waiting.clear()
+        for worker in [worker for worker in self._workers if worker.jobs]:
+            self._remove(worker)
 
     def close(self) -> None:
-        """End the worker."""
-        self.pending.clear()
-        self._end_worker()
-        if not self._closed:
-            self._closed = True
-            os.close(self._ring_file)
-            with suppress(BufferError):  # a traceback may still hold a picture: the ring goes with it
-                self._ring.close()
+        """End the workers."""
+        self.cancel()
+        for worker in self._workers[:]:
+            self._remove(worker)
+        self._selector.close()
+        self._closed = True
 
     def __del__(self) -> None:
         with suppress(AttributeError, OSError):  # it may not even have been made
@@ -128,30 +134,133 @@ class Decoder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
+    def _assign(self) -> None:
+        """Give waiting jobs to workers: first to the one with the least to do, or to a new one."""
+        while self._waiting:
+            worker = min(self._workers, key=lambda worker: len(worker.jobs), default=None)
+            if (worker is None or worker.jobs) and len(self._workers) < self._size:
+                worker = _Worker()
+                self._workers.append(worker)
+                self._selector.register(worker.replies, selectors.EVENT_READ, worker)
+            if worker is None or len(worker.jobs) >= AHEAD:
+                return
+            worker.take(self._waiting.popleft())
+
+    def _serve(self, wake: int | None) -> bool:
+        """Take in what the workers sent, waiting for something → whether ``wake`` became readable."""
+        if wake is not None:
+            self._selector.register(wake, selectors.EVENT_READ)
+        try:
+            ready = self._selector.select(timeout=max(0.01, self._seconds_left()))
+        finally:
+            if wake is not None:
+                self._selector.unregister(wake)
+        woken = False
+        for key, _ in ready:
+            if key.data is None:
+                woken = True
+            elif not key.data.read(self._receive):
+                self._replace(key.data, VideoError(f"the decoder {key.data.end()} on this file", "crashed"))
+        for worker in self._workers[:]:
+            if worker.jobs and time.monotonic() - worker.heard >= self._timeout:
+                message = f"the decoder made no progress for {self._timeout:g} s (--timeout) and was stopped"
+                self._replace(worker, VideoError(message, "timeout"))
+        self._assign()
+        return woken
+
+    def _seconds_left(self) -> float:
+        """Until the first worker counts as hanging."""
+        heard = [worker.heard for worker in self._workers if worker.jobs]
+        return min(heard, default=time.monotonic()) + self._timeout - time.monotonic()
+
+    def _replace(self, worker: _Worker[T], error: VideoError) -> None:
+        """Take away a worker that failed: its first job is over, the others go to another."""
+        rest = list(worker.jobs)
+        self._remove(worker)
+        if rest:
+            rest[0].outcome = error
+        self._waiting.extendleft(reversed(rest[1:]))
+
+    def _remove(self, worker: _Worker[T]) -> None:
+        self._workers.remove(worker)
+        self._selector.unregister(worker.replies)
+        worker.close()
+
+
+class _Worker(Generic[T]):
+    """The parent's side of a worker process."""
+
+    def __init__(self) -> None:
+        self.jobs: deque[_Job[T]] = deque()  # what it was given and has not answered, oldest first
+        self.heard = time.monotonic()  # when it last said something, or was given something to do
+        self._ring_file = _anonymous_file()
+        os.ftruncate(self._ring_file, RING_BYTES)
+        self._ring = mmap.mmap(self._ring_file, RING_BYTES)
+        self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", _BOOT, str(self._ring_file), *sys.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[self._ring_file],
         )
+        self._requests = cast("IO[bytes]", self._process.stdin)
+        self.replies = cast("IO[bytes]", self._process.stdout)
+        self._unread = b""  # the start of a line whose end has not come
 
-    def _send(self, line: str) -> None:
-        assert self._worker is not None
-        requests = cast("IO[bytes]", self._worker.stdin)
-        with suppress(BrokenPipeError):  # it died; collect() finds its replies ended
-            requests.write(line.encode("ascii") + b"\n")
-            requests.flush()
+    def take(self, job: _Job[T]) -> None:
+        """Send a job."""
+        if not self.jobs:
+            self.heard = time.monotonic()
+        self.jobs.append(job)
+        self._send(job.to_line())
 
-    def _stop(self) -> str:
-        """Reap a worker that ended → how it ended."""
-        assert self._worker is not None
-        worker, self._worker = self._worker, None
-        for pipe in (worker.stdin, worker.stdout):
-            with suppress(BrokenPipeError):  # unsent bytes for a dead worker
-                cast("IO[bytes]", pipe).close()
-        status = worker.wait()
+    def read(self, receive: Callable[[Picture], T]) -> bool:
+        """Take in what it sent; False when it has ended."""
+        data = os.read(self.replies.fileno(), 1 << 16)
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        for line in lines:
+            self._handle(json.loads(line), receive)
+        self.heard = time.monotonic()  # after the handling, which may have taken a while
+        return bool(data)
+
+    def _handle(self, message: dict[str, Any], receive: Callable[[Picture], T]) -> None:
+        job = self.jobs[0]
+        if "picture" in message:
+            offset, height, width = message["picture"]
+            picture = np.frombuffer(self._ring, np.uint8, height * width * 3, offset).reshape(height, width, 3)
+            job.pictures.append(receive(picture))
+            self._send(b"ack\n")
+        elif "restart" in message:
+            job.pictures.clear()
+        elif "clip" in message:
+            self.jobs.popleft().outcome = ClipInfo.from_json(message["clip"])
+        elif "error" in message:
+            self.jobs.popleft().outcome = VideoError(message["error"]["message"], message["error"]["code"])
+
+    def _send(self, line: bytes) -> None:
+        with suppress(BrokenPipeError):  # it died; its replies end
+            self._requests.write(line)
+            self._requests.flush()
+
+    def end(self) -> str:
+        """Wait for a worker that ended → how it ended."""
+        status = self._process.wait()
         return f"crashed ({signal.Signals(-status).name})" if status < 0 else f"ended early (status {status})"
+
+    def close(self) -> None:
+        """End the process and free its memory."""
+        self._process.kill()
+        for pipe in (self._requests, self.replies):
+            with suppress(BrokenPipeError):  # unsent bytes for a dead worker
+                pipe.close()
+        self._process.wait()
+        os.close(self._ring_file)
+        with suppress(BufferError):  # a traceback may still hold a picture: the ring goes with it
+            self._ring.close()
+
+
+def usable_cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _anonymous_file() -> int:
@@ -176,9 +285,10 @@ def serve(ring_file: int) -> None:
     with suppress(OSError):  # stderr may be closed
         os.dup2(2, 1)  # nothing that a library prints may look like a reply
     server = _Server(mmap.mmap(ring_file, RING_BYTES), sys.stdin.buffer, replies)
-    while request := server.next_request():
+    while (asked := server.next_request()) is not None:
+        request, threads = asked
         try:
-            server.reply({"clip": asdict(read_clip(request, server.put))})
+            server.reply({"clip": asdict(read_clip(request, server, threads))})
         except VideoError as error:
             server.reply({"error": {"code": error.code, "message": str(error)}})
         except Exception as error:  # a bug, or a library's surprise: it costs this video only
@@ -186,17 +296,21 @@ def serve(ring_file: int) -> None:
 
 
 class _Server:
-    """The worker's side: requests come in, pictures go into the ring behind each other, the parent frees the oldest."""
+    """The worker's side: requests come in, pictures go into the ring behind each other, the parent frees the oldest.
+
+    It is the sink that ``read_clip`` sends pictures to.
+    """
 
     def __init__(self, memory: mmap.mmap, incoming: IO[bytes], outgoing: IO[bytes]) -> None:
         self._ring = np.frombuffer(memory, np.uint8)
         self._incoming = incoming
         self._outgoing = outgoing
-        self._requests: deque[ClipRequest] = deque()
+        self._requests: deque[tuple[ClipRequest, int]] = deque()  # with threads
+        self._said_alive = 0.0
         self._held: deque[tuple[int, int]] = deque()  # start and end of each picture not yet freed, oldest first
 
-    def next_request(self) -> ClipRequest | None:
-        """The next request; None when the parent is done."""
+    def next_request(self) -> tuple[ClipRequest, int] | None:
+        """The next request and how many threads to decode it with; None when the parent is done."""
         while not self._requests:
             if not self._listen():
                 return None
@@ -214,6 +328,17 @@ class _Server:
         self._held.append((offset, end))
         self.reply({"picture": [offset, *picture.shape[:2]]})
 
+    def restart(self) -> None:
+        """Have the parent forget the pictures of this request."""
+        self.reply({"restart": True})
+
+    def progress(self) -> None:
+        """Let the parent know, now and then, that this does not hang."""
+        now = time.monotonic()
+        if now - self._said_alive >= ALIVE_SECONDS:
+            self._said_alive = now
+            self.reply({"alive": True})
+
     def reply(self, message: dict[str, Any]) -> None:
         """Send one line to the parent."""
         try:
@@ -228,7 +353,9 @@ class _Server:
         if line == b"ack\n":
             self._held.popleft()
         elif line:
-            self._requests.append(ClipRequest.from_json(json.loads(line)))
+            values = json.loads(line)
+            threads = values.pop("threads")
+            self._requests.append((ClipRequest.from_json(values), threads))
         return bool(line)
 
     def _room(self, size: int) -> int | None:

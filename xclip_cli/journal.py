@@ -33,7 +33,7 @@ _SEGMENTS = {
     "segments": [{"start_seconds": float, "end_seconds": float, "label": str, "score": float}],
     "warnings?": [str],
 }
-_HEADER = {"model?": str, "labels?": int, "num_frames?": int, "preprocess?": str, "dtype?": str, "xclip?": str}
+_HEADER = {"labels?": int, "num_frames?": int, "views?": str, "preprocess?": str, "dtype?": str, "xclip?": str}
 _LARGEST = 1e12  # of any number in a record
 
 

@@ -41,8 +41,8 @@ Format = Callable[[Iterable[Record], TextIO, RunHeader | None], None]
 
 def write_jsonl(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:
     """One record a line, each written as soon as it is there; the header first where there is one."""
-    for line in [header] if header else []:
-        out.write(json.dumps(line.to_json()) + "\n")
+    if header:
+        out.write(json.dumps(header.to_json()) + "\n")
     for record in records:
         out.write(json.dumps(record.to_json()) + "\n")
         out.flush()
@@ -182,27 +182,30 @@ def check_output(path: Path, force: bool, inputs: Iterable[str]) -> None:
                 if path.samefile(given):
                     raise ResultsError(f"{path} is one of the inputs: give another file for the results")
         if path.is_file() and not force:  # a device or a pipe is written to, and loses nothing
-            raise ResultsError(f"{path} exists: pass --force to replace it, or give another file")
+            raise ResultsError(f"{path} exists: pass --force to replace it, --resume to go on, or give another file")
     except OSError as error:
         raise ResultsError(f"cannot write {path}: {error.strerror}") from error
 
 
 def write(
-    name: str, records: Iterable[Record], path: Path | None, header: RunHeader | None, force: bool = False
+    name: str,
+    records: Iterable[Record],
+    path: Path | None,
+    header: RunHeader | None,
+    force: bool = False,
 ) -> None:
     """Write records in a format, to a file or to stdout. Raises ResultsError where the file cannot be written.
 
-    JSON Lines grow in the file record by record; files of other formats appear only when they are whole.
+    A file appears only when it is whole; a device or a pipe is written to as it is.
     """
     if path is None:
         _write_stdout(name, records, header)
         return
-    in_place = name == "jsonl" or (path.exists() and not path.is_file())
+    in_place = is_special(path)
     target = path if in_place else path.with_name(f".xclip-{os.getpid()}.part")
-    mode = "x" if name == "jsonl" and not force and not path.exists() else "w"
     try:
         # Undecodable bytes of file names become escapes in tables and CSV; JSON escapes them itself.
-        with open(target, mode, encoding="utf-8", errors="backslashreplace", newline="") as out:  # noqa: PTH123
+        with open(target, "w", encoding="utf-8", errors="backslashreplace", newline="") as out:  # noqa: PTH123
             FORMATS[name](records, cast("TextIO", out), header)
         if not in_place and not force and path.exists():
             rescued = path.with_name(f"{path.stem}.{os.getpid()}{path.suffix}")
@@ -218,7 +221,7 @@ def write(
 
 def replace_file(path: Path, text: str) -> None:
     """Write a text file that appears only when it is whole. Raises ResultsError."""
-    in_place = path.exists() and not path.is_file()  # a device or a pipe
+    in_place = is_special(path)
     target = path if in_place else path.with_name(f".xclip-{os.getpid()}.part")
     try:
         target.write_text(text, encoding="utf-8")
@@ -229,6 +232,11 @@ def replace_file(path: Path, text: str) -> None:
     finally:
         if not in_place:
             target.unlink(missing_ok=True)
+
+
+def is_special(path: Path) -> bool:
+    """Whether there is a device or a pipe, which is written to as it is."""
+    return path.exists() and not path.is_file()
 
 
 def _write_stdout(name: str, records: Iterable[Record], header: RunHeader | None) -> None:

@@ -226,6 +226,7 @@ def _facts(results: Results) -> str:
     for key, form in (
         ("labels", "{} labels"),
         ("num_frames", "{} frames a clip"),
+        ("views", "{} views"),
         ("preprocess", "{} preprocessing"),
         ("dtype", "{}"),
         ("xclip", "xclip {}"),

@@ -99,6 +99,7 @@ class RunHeader:
     labels: int
     labels_sha256: str  # of names and texts, in order
     num_frames: int
+    views: str
     preprocess: str
     heads: int | None  # of MIT and prompt generator, where they are not the checkpoint's
     start: str | None  # of the window, in exact seconds; None: the video's start

@@ -13,7 +13,38 @@ VIDEO_SUFFIXES = (
     *(".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
 )
 
+DECODE_TIMEOUT = 120.0  # seconds without a new packet or picture after which decoding counts as hanging
+
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
+
+
+@dataclass(frozen=True)
+class Views:
+    """How many views of a video there are: clips, and crops of each. Their scores are averaged (the paper's 4.1)."""
+
+    clips: int = 1
+    crops: int = 1  # 1: the centre; 3: both ends of the long side and the middle
+
+    @property
+    def count(self) -> int:
+        """Of all views."""
+        return self.clips * self.crops
+
+    def __str__(self) -> str:
+        return f"{self.clips}x{self.crops}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From the form CLIPSxCROPS. Raises ValueError."""
+        found = re.fullmatch(r"([1-9]\d?)x([13])", text)
+        if not found:
+            raise ValueError(
+                f"{text!r} is no number of views: give CLIPSxCROPS, 1 to 99 clips of 1 or 3 crops, such as 4x3"
+            )
+        return cls(int(found[1]), int(found[2]))
+
+
+ONE_VIEW = Views()
 
 
 @dataclass(frozen=True)
@@ -21,7 +52,8 @@ class ClipRequest:
     """Which frames of which video."""
 
     path: str
-    num_frames: int
+    num_frames: int  # of a clip
+    clips: int = 1  # which share the window
     start: Fraction | None = None  # seconds; None: the video's start
     end: Fraction | None = None  # seconds; None: the video's end
 
@@ -43,8 +75,8 @@ class ClipInfo:
 
     start_seconds: float  # the window, half-open
     end_seconds: float
-    times_seconds: tuple[float, ...]  # of the T frames
-    places: tuple[int, ...]  # for each of the T frames, which of the decoded pictures it is
+    times_seconds: tuple[float, ...]  # of the frames, clip after clip
+    places: tuple[int, ...]  # for each of the frames, which of the decoded pictures it is
     errors: int  # packets and frames that were skipped as damaged
     warnings: tuple[str, ...]
 
@@ -56,13 +88,21 @@ class ClipInfo:
 
     @property
     def decoded(self) -> int:
-        """Different pictures among the T frames."""
+        """Different pictures among the frames."""
         return len(set(self.places))
 
 
-def segment_centres(start: Fraction, end: Fraction, count: int) -> list[Fraction]:
-    """The centres of ``count`` equal segments of [start, end)."""
-    return [start + (end - start) * (2 * i + 1) / (2 * count) for i in range(count)]
+def frame_times(start: Fraction, end: Fraction, count: int, clips: int = 1) -> list[Fraction]:
+    """When the frames of clips are shown, clip after clip: [start, end) is cut into ``count`` equal segments.
+
+    A single clip takes the centre of each segment (the paper's test sampling); of several, each takes its own place in
+    every segment, evenly spread.
+    """
+    return [
+        start + (end - start) * (i + Fraction(2 * clip + 1, 2 * clips)) / count
+        for clip in range(clips)
+        for i in range(count)
+    ]
 
 
 def parse_time(text: str) -> Fraction:

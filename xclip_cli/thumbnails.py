@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .decoding import Decoder
+from .decoding import AHEAD, Decoders, usable_cores
 from .errors import VideoError
 from .journal import Results, VideoResult, exactly
 from .report import Thumbnails
@@ -58,7 +58,7 @@ class Gallery:
     def fill(self) -> Iterator[None]:
         """Decode; one step a video. Ends early when there are as many bytes as a page should hold."""
         size = 0
-        for wanted, found in decoded(self.wanted, self._side):
+        for wanted, found in decoded(self.wanted, self._side, usable_cores()):
             if isinstance(found, str):
                 self._missing[wanted.video] = found
             else:
@@ -88,12 +88,14 @@ def wish(results: Results, video: VideoResult, share: int, root: Path | None) ->
         count = min(share, TIMELINE_FRAMES)
         start = min((exactly(window["start_seconds"]) for window in video.windows), default=None)
         end = max((exactly(window["end_seconds"]) for window in video.windows), default=None)
-        return Wanted(video.video, ClipRequest(path, count, start, end), None, tuple(range(count)))
+        return Wanted(video.video, ClipRequest(path, count, start=start, end=end), None, tuple(range(count)))
     times = video.record["frames"]["times_seconds"]
     different = tuple(sorted(set(times)))
     count = min(share, len(different))
     chosen = tuple((2 * i + 1) * len(different) // (2 * count) for i in range(count))
-    return Wanted(video.video, ClipRequest(path, len(times), *results.window(video.record)), different, chosen)
+    start, end = results.window(video.record)
+    # The frames of several clips lie between each other: together they are those of one clip with as many frames.
+    return Wanted(video.video, ClipRequest(path, len(times), start=start, end=end), different, chosen)
 
 
 def located(video: str, root: Path | None) -> str:
@@ -106,36 +108,30 @@ def located(video: str, root: Path | None) -> str:
     return next((place for place in places if os.path.isfile(place)), places[0])  # noqa: PTH113 - no name is an error
 
 
-def decoded(wishes: Sequence[Wanted], side: int) -> Iterator[tuple[Wanted, dict[float, bytes] | str]]:
-    """Of each video the JPEGs by their times in seconds, or why there are none. The next video decodes meanwhile."""
-    with Decoder() as decoder:
-        for ahead in wishes[:1]:
-            decoder.submit(ahead.request)
+def decoded(wishes: Sequence[Wanted], side: int, workers: int) -> Iterator[tuple[Wanted, dict[float, bytes] | str]]:
+    """Of each video the JPEGs by their times in seconds, or why there are none. The next videos decode meanwhile."""
+    ahead = workers * AHEAD
+    with Decoders(lambda picture: jpeg(picture, side), workers) as decoders:
+        for wanted in wishes[:ahead]:
+            decoders.submit(wanted.request)
         for i, wanted in enumerate(wishes):
-            for ahead in wishes[i + 1 : i + 2]:
-                decoder.submit(ahead.request)
-            yield wanted, _collected(decoder, wanted, side)
+            yield wanted, _collected(decoders, wanted)
+            for following in wishes[i + ahead : i + ahead + 1]:
+                decoders.submit(following.request)
 
 
-def _collected(decoder: Decoder, wanted: Wanted, side: int) -> dict[float, bytes] | str:
-    """The oldest submitted clip's chosen frames as JPEGs by their times, or why there are none."""
-    jpegs: dict[int, bytes] = {}
-    arrived = 0
-
-    def receive(picture: Picture) -> None:
-        nonlocal arrived
-        if arrived in wanted.chosen:
-            jpegs[arrived] = jpeg(picture, side)
-        arrived += 1
-
+def _collected(decoders: Decoders[bytes], wanted: Wanted) -> dict[float, bytes] | str:
+    """The oldest submitted clip's chosen frames by their times, or why there are none."""
     try:
-        clip = decoder.collect(receive)
+        found = decoders.collect()
     except VideoError as error:
         return str(error)
+    assert found is not None  # there is nothing else to wake it
+    clip, jpegs = found
     times = sorted(set(clip.times_seconds))
     if wanted.times is not None and tuple(times) != wanted.times:
         return "the file is not the one that was classified: its frames are at other times"
-    return {times[i]: content for i, content in jpegs.items()}
+    return {times[i]: jpegs[i] for i in wanted.chosen if i < len(times)}
 
 
 def jpeg(picture: Picture, side: int) -> bytes:

@@ -7,20 +7,22 @@ and takes, of each, the frame shown at the centre (the paper's sparse test sampl
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import av
 import numpy as np
 
 from .errors import VideoError
-from .sampling import ClipInfo, ClipRequest, segment_centres
+from .sampling import ClipInfo, ClipRequest, frame_times
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 8192 * 4320  # of one frame
 MAX_MOOV = 1 << 26  # bytes of an MP4's description that are looked at
+SEEK_COST = 8  # frames: what a seek costs, in decoding
+LATEST = 1 << 60  # later than every frame
 
 # Real containers and pictures only: no playlists, no network, nothing that opens other files.
 DEMUXERS = (
@@ -51,81 +55,180 @@ class Extent:
     end: int = 0  # where the last frame ends
 
 
-def read_clip(request: ClipRequest, emit: Callable[[Picture], None]) -> ClipInfo:
-    """Decode a clip. Each different picture goes to ``emit`` once, in order, as soon as it is decoded.
+class Sink(Protocol):
+    """Where the pictures of a clip go."""
 
-    Raises VideoError where the file is no readable video or the window lies outside it.
+    def put(self, picture: Picture) -> None:
+        """Take the next different picture of the clip."""
+
+    def restart(self) -> None:
+        """Forget the pictures so far: they come anew."""
+
+    def progress(self) -> None:
+        """Called for each packet."""
+
+
+def read_clip(request: ClipRequest, sink: Sink, threads: int = 0) -> ClipInfo:
+    """Decode a clip. Each different picture goes to ``sink`` once, in order, as soon as it is decoded.
+
+    Frames are reached by seeking where the file's index allows that and it saves decoding; where anything about a seek
+    looks wrong, the pictures so far are void and the video is decoded straight through. Either way the frames are the
+    same. ``threads`` of the decoder; 0 leaves the number to FFmpeg. Raises VideoError where the file is no readable
+    video or the window lies outside it.
     """
-    with _open(request.path) as (container, stream):
-        extent = _scan(container, stream)
-    with _open(request.path) as (container, stream):
-        return _read(request, stream, extent, _Decoding(container, stream), emit)
+    extent = None
+    with _open(request.path, threads) as (container, stream):
+        if _has_index(container):
+            with suppress(_SeekingFailedError):
+                return _read_by_seeking(request, container, stream, sink)
+            sink.restart()
+        else:
+            extent = _scan(container, stream, sink)
+    if extent is None:
+        with _open(request.path, threads) as (container, stream):
+            extent = _scan(container, stream, sink)
+    with _open(request.path, threads) as (container, stream):
+        frames = _Frames(container, stream, sink)
+        first = frames.start()
+        if first is None:
+            raise _no_frames(stream, extent, frames.errors)
+        return _read(request, stream, extent, first, frames, sink)
+
+
+def _read_by_seeking(request: ClipRequest, container: InputContainer, stream: VideoStream, sink: Sink) -> ClipInfo:
+    first = next(_Decoding(container, stream, sink).frames(), None)
+    if first is None:
+        raise _SeekingFailedError
+    # A fragmented MP4 (no frames in its header) is indexed as it is read: then read it all.
+    fragmented = "mp4" in container.format.name and not stream.frames
+    extent = _scan(container, stream, sink) if fragmented else _extent_at_end(container, stream, sink)
+    return _read(request, stream, extent, first[0], _Frames(container, stream, sink, _keyframes(stream)), sink)
 
 
 def _read(
-    request: ClipRequest, stream: VideoStream, extent: Extent, decoding: _Decoding, emit: Callable[[Picture], None]
+    request: ClipRequest, stream: VideoStream, extent: Extent, first: int, frames: _Frames, sink: Sink
 ) -> ClipInfo:
+    """Take the frames of a clip; ``first`` is the time of the video's first frame."""
     unit = _time_unit(stream)
-    clip = _Clip(emit)
-    frames = decoding.frames()
-    first = next(frames, None)
-    if first is None:
-        raise _no_frames(stream, extent, decoding.errors)
-    start, end = _window(request, max(extent.end, first[0]) - first[0], unit)
-    centres = segment_centres(first[0] + start / unit, first[0] + end / unit, request.num_frames)
-    shown = first
-    for following in frames:
-        while len(clip.times) < len(centres) and following[0] > centres[len(clip.times)]:
-            clip.take(shown)
-        if len(clip.times) == len(centres):
-            break
-        shown = following
-    missing = len(centres) - len(clip.times)
-    if missing and extent.last > shown[0]:
-        clip.warnings.append(
-            f"the last {missing} of {len(centres)} frames could not be decoded: "
-            f"the frame at {float((shown[0] - first[0]) * unit):.3f} s stands for them"
+    start, end = _window(request, max(extent.end, first) - first, unit)
+    wanted = [first + time / unit for time in frame_times(start, end, request.num_frames, request.clips)]
+    times: list[int] = []
+    warnings: list[str] = []
+    places = [0] * len(wanted)
+    for i in sorted(range(len(wanted)), key=wanted.__getitem__):
+        time, frame = frames.shown_at(wanted[i])
+        if not times or time != times[-1]:
+            times.append(time)
+            sink.put(_picture(frame, warnings))
+        places[i] = len(times) - 1
+    if undecoded := frames.undecoded(extent.last, wanted):
+        warnings.append(
+            f"the last {undecoded} of {len(wanted)} frames could not be decoded: "
+            f"the frame at {float((times[-1] - first) * unit):.3f} s stands for them"
         )
-    for _ in range(missing):
-        clip.take(shown)
     return ClipInfo(
         start_seconds=float(start),
         end_seconds=float(end),
-        times_seconds=tuple(float((time - first[0]) * unit) for time in clip.times),
-        places=tuple(clip.places),
-        errors=decoding.errors,
-        warnings=tuple(dict.fromkeys(clip.warnings)),
+        times_seconds=tuple(float((times[place] - first) * unit) for place in places),
+        places=tuple(places),
+        errors=frames.errors,
+        warnings=tuple(dict.fromkeys(warnings)),
     )
 
 
-class _Clip:
-    """The frames taken so far: each different picture is converted and emitted once."""
+class _SeekingFailedError(Exception):
+    """Seeking gave something that straight decoding might not give."""
 
-    def __init__(self, emit: Callable[[Picture], None]) -> None:
-        self._emit = emit
-        self.times: list[int] = []
-        self.places: list[int] = []
-        self.warnings: list[str] = []
 
-    def take(self, shown: tuple[int, VideoFrame]) -> None:
-        time, frame = shown
-        if not self.times or time != self.times[-1]:
-            self._emit(_picture(frame, self.warnings))
-        self.times.append(time)
-        self.places.append(len(set(self.times)) - 1)
+class _Frames:
+    """A stream's frames by the time they are shown at, for times that never decrease.
+
+    With ``keyframes``, times of the index, frames are reached by seeking where that saves decoding, and whatever is
+    odd about the result raises _SeekingFailedError.
+    """
+
+    def __init__(
+        self,
+        container: InputContainer,
+        stream: VideoStream,
+        sink: Sink,
+        keyframes: Sequence[int] | None = None,
+    ) -> None:
+        self._container = container
+        self._stream = stream
+        self._keyframes = keyframes
+        self._decoding = _Decoding(container, stream, sink)
+        self._frames: Iterator[tuple[int, VideoFrame]] = iter(())
+        self._shown: tuple[int, VideoFrame] | None = None
+        self._following: tuple[int, VideoFrame] | None = None
+        rate = stream.average_rate or stream.guessed_rate or 25
+        self._seek_cost = SEEK_COST / Fraction(rate) / _time_unit(stream)  # as a time in the stream's units
+
+    def start(self) -> int | None:
+        """Begin at the start of a container that was just opened → the time of the first frame; None: there is none."""
+        self._frames = self._decoding.frames()
+        self._shown, self._following = next(self._frames, None), next(self._frames, None)
+        return self._shown and self._shown[0]
+
+    def shown_at(self, time: Fraction) -> tuple[int, VideoFrame]:
+        """The last frame that begins at or before ``time``, and when it begins; the first frame, if none does."""
+        if self._keyframes is not None and (self._shown is None or self._saves_decoding(time)):
+            self._seek(math.floor(time))
+        while self._following is not None and self._following[0] <= time:
+            self._shown, self._following = self._following, next(self._frames, None)
+        if self._shown is None or (self._keyframes is not None and self.errors):
+            raise _SeekingFailedError
+        return self._shown
+
+    def undecoded(self, last: int, wanted: Sequence[Fraction]) -> int:
+        """How many of the times ``wanted`` the last decoded frame stands for, where the video's last one is later."""
+        if self._shown is None or self._following is not None or last <= self._shown[0]:
+            return 0
+        shown = self._shown[0]
+        return sum(time >= shown for time in wanted)
+
+    @property
+    def errors(self) -> int:
+        """Packets and frames that were skipped as damaged."""
+        return self._decoding.errors
+
+    def _saves_decoding(self, time: Fraction) -> bool:
+        """Whether there is a keyframe between where decoding is and ``time``, far enough ahead."""
+        if self._following is None:
+            return False
+        before = bisect_right(self._keyframes or (), time) - 1
+        return before >= 0 and (self._keyframes or ())[before] > self._following[0] + self._seek_cost
+
+    def _seek(self, time: int) -> None:
+        """Begin again at the keyframe before ``time``, and make sure that it is one and decodes as one."""
+        try:
+            self._container.seek(time, stream=self._stream)
+        except av.error.FFmpegError as error:
+            raise _SeekingFailedError from error
+        self._frames = self._decoding.frames()
+        frame = next(self._frames, None)
+        landed = self._decoding.first_packet
+        # Behind a keyframe of an open group come frames that are shown before it and cannot be decoded from here.
+        while frame is not None and landed is not None and frame[0] < landed:
+            frame = next(self._frames, None)
+        if frame is None or frame[0] != landed or landed > time or not frame[1].key_frame or frame[1].is_corrupt:
+            raise _SeekingFailedError
+        self._shown, self._following = frame, next(self._frames, None)
 
 
 class _Decoding:
-    """A pass through a stream's frames that counts what it has to skip."""
+    """Passes through a stream's frames; counts what they have to skip."""
 
-    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+    def __init__(self, container: InputContainer, stream: VideoStream, sink: Sink) -> None:
         self._container = container
         self._stream = stream
+        self._sink = sink
         self._counted = _is_counted(container)
         self.errors = 0
+        self.first_packet: int | None = None  # when the packet that the latest pass began with is shown
 
     def frames(self) -> Iterator[tuple[int, VideoFrame]]:
-        """Each frame and its time in the stream's time base (or its number), strictly increasing."""
+        """Each frame from here on and its time in the stream's time base (or its number), strictly increasing."""
         last: int | None = None
         for number, frame in enumerate(self._decoded()):
             time = number if self._counted else frame.pts
@@ -136,10 +239,13 @@ class _Decoding:
             yield time, frame
 
     def _decoded(self) -> Iterator[VideoFrame]:
-        for packet in _packets(self._container, self._stream):
+        at_start = True
+        for packet in _packets(self._container, self._stream, self._sink):
             if packet is None:
                 self.errors += 1
                 continue
+            if at_start:
+                self.first_packet, at_start = packet.pts, False
             try:
                 frames = packet.decode()
             except (av.error.FFmpegError, ValueError):
@@ -148,7 +254,7 @@ class _Decoding:
             yield from frames
 
 
-def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Any]:
+def _packets(container: InputContainer, stream: VideoStream, sink: Sink) -> Iterator[Any]:
     """The stream's packets, None for one that cannot be read, the empty one that flushes the decoder last."""
     packets = container.demux(stream)
     while True:
@@ -160,6 +266,7 @@ def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Any]:
             yield None
             yield _flush_packet(stream)
             return
+        sink.progress()
         yield packet
 
 
@@ -170,10 +277,10 @@ def _flush_packet(stream: VideoStream) -> Any:
     return packet
 
 
-def _scan(container: InputContainer, stream: VideoStream) -> Extent:
-    """Read all packets, decode none."""
+def _scan(container: InputContainer, stream: VideoStream, sink: Sink) -> Extent:
+    """Read all packets from here on, decode none."""
     count, last, before, duration = 0, None, None, 0
-    for packet in _packets(container, stream):
+    for packet in _packets(container, stream, sink):
         if packet is None or not packet.size or packet.is_discard:
             continue
         count += 1
@@ -188,6 +295,28 @@ def _scan(container: InputContainer, stream: VideoStream) -> Extent:
     if last is None:
         return Extent(count)
     return Extent(count, last, last + (duration or (last - before if before is not None else 0)))
+
+
+def _extent_at_end(container: InputContainer, stream: VideoStream, sink: Sink) -> Extent:
+    """The extent by the packets from the last keyframe on: whatever comes before it is also shown before it."""
+    try:
+        container.seek(LATEST, stream=stream)
+    except av.error.FFmpegError as error:
+        raise _SeekingFailedError from error
+    extent = _scan(container, stream, sink)
+    if extent.end <= extent.last:  # a single packet that does not say how long it is shown
+        raise _SeekingFailedError
+    return extent
+
+
+def _has_index(container: InputContainer) -> bool:
+    """Whether the container can seek to keyframes by exact times."""
+    return bool({"mp4", "matroska"} & set(container.format.name.split(",")))
+
+
+def _keyframes(stream: VideoStream) -> list[int]:
+    """When the keyframes of the index are decoded (MP4) or shown (Matroska), sorted."""
+    return sorted(entry.timestamp for entry in stream.index_entries if entry.is_keyframe)
 
 
 def _time_unit(stream: VideoStream) -> Fraction:
@@ -214,7 +343,7 @@ def _no_frames(stream: VideoStream, extent: Extent, errors: int) -> VideoError:
 
 
 @contextmanager
-def _open(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
+def _open(path: str, threads: int) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a file by descriptor, so that no part of its name means anything to FFmpeg, and choose its stream."""
     descriptor = _open_file(path)
     try:
@@ -227,7 +356,12 @@ def _open(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
         with container:
             if "mp4" in container.format.name.split(",") and _is_encrypted(descriptor):
                 raise VideoError("the video is encrypted: it decodes to noise without its key", "encrypted")
-            yield container, _choose_stream(container)
+            stream = _choose_stream(container)
+            # Slices, never frames: frame threading can deadlock when decoding stops before the end.
+            stream.thread_type = "SLICE"
+            stream.codec_context.thread_count = threads
+            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+            yield container, stream
     finally:
         os.close(descriptor)
 
@@ -287,9 +421,6 @@ def _choose_stream(container: InputContainer) -> VideoStream:
         raise VideoError(
             f"frames of {stream.width}x{stream.height} pixels are larger than the limit of {MAX_PIXELS} pixels", "limit"
         )
-    # Slices, never frames: frame threading can deadlock when decoding stops before the end.
-    stream.thread_type = "SLICE"
-    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     return stream
 
 

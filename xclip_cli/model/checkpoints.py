@@ -7,6 +7,7 @@ Never imports torch.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import struct
 from collections.abc import Iterable, Sequence
@@ -62,6 +63,12 @@ class Checkpoint:
             if path.is_file():
                 digest.update(path.read_bytes())
         return f"sha256:{digest.hexdigest()}"
+
+    @cached_property
+    def local_identity(self) -> str:
+        """What tells two checkpoints on this machine apart, also two whose weight files have the same header."""
+        stats = [path.resolve().stat() for path in self.weight_files]
+        return json.dumps([self.identity, [[stat.st_size, stat.st_mtime_ns, stat.st_ino] for stat in stats]])
 
     @property
     def weight_files(self) -> list[Path]:

@@ -5,6 +5,7 @@ Importing this imports no torch; what needs it imports it when called.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,16 +70,31 @@ def load_image_processor(checkpoint: Checkpoint, config: XCLIPConfig) -> XCLIPIm
     return XCLIPImageProcessor.from_folder(checkpoint.folder)
 
 
-def load_model(checkpoint: Checkpoint, config: XCLIPConfig, dtype: torch.dtype, device: torch.device) -> XCLIPModel:
-    """The whole model with this config, in eval mode. Raises ModelError."""
+def load_model(
+    checkpoint: Checkpoint,
+    config: XCLIPConfig,
+    dtype: torch.dtype,
+    device: torch.device,
+    wanted: Callable[[str], bool] = lambda name: True,
+) -> XCLIPModel:
+    """The model with this config, in eval mode. Raises ModelError.
+
+    Parameters whose names are not ``wanted`` are not read and stay on the meta device.
+    """
     if checkpoint.is_original:
-        return load_original(checkpoint.folder, config, dtype, device)
+        return load_original(checkpoint.folder, config, dtype, device, wanted)
     from .modeling import XCLIPModel
 
-    return XCLIPModel.from_folder(checkpoint.folder, config, dtype, device)
+    return XCLIPModel.from_folder(checkpoint.folder, config, dtype, device, wanted)
 
 
-def load_original(path: Path, config: XCLIPConfig | None, dtype: torch.dtype, device: torch.device) -> XCLIPModel:
+def load_original(
+    path: Path,
+    config: XCLIPConfig | None,
+    dtype: torch.dtype,
+    device: torch.device,
+    wanted: Callable[[str], bool] = lambda name: True,
+) -> XCLIPModel:
     """The model of an authors' file, in eval mode; ``config`` None is that of the file. Raises ModelError."""
     import torch
 
@@ -88,7 +104,8 @@ def load_original(path: Path, config: XCLIPConfig | None, dtype: torch.dtype, de
     own_config, state = read_original(path)
     with torch.device("meta"):
         model = XCLIPModel(config or own_config)
-    model.load_state_dict({name: tensor.to(device, dtype) for name, tensor in state.items()}, assign=True)
+    state = {name: tensor.to(device, dtype) for name, tensor in state.items() if wanted(name)}
+    model.load_state_dict(state, assign=True, strict=False)  # those not wanted are missing
     return model.eval()
 
 

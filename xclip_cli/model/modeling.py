@@ -472,11 +472,21 @@ class PretrainedModel(nn.Module):
         return cls.from_folder(checkpoint.folder, config, dtype, torch.device(device))
 
     @classmethod
-    def from_folder(cls, folder: Path, config: PretrainedConfig, dtype: torch.dtype, device: torch.device) -> Self:
-        """Load the weights of a checkpoint folder whose config has been read. Raises ModelError."""
+    def from_folder(
+        cls,
+        folder: Path,
+        config: PretrainedConfig,
+        dtype: torch.dtype,
+        device: torch.device,
+        wanted: Callable[[str], bool] = lambda name: True,
+    ) -> Self:
+        """Load the weights of a checkpoint folder whose config has been read.
+
+        Parameters whose names are not ``wanted`` are not read and stay on the meta device. Raises ModelError.
+        """
         with torch.device("meta"):
             model = cls(config)
-        load_weights(model, folder, dtype, device)
+        load_weights(model, folder, dtype, device, wanted)
         return model.eval()
 
     @classmethod
@@ -561,6 +571,11 @@ class XCLIPVisionModel(PretrainedModel):
         return self._packed(self.vision_model(pixel_values, **kept), return_dict)
 
 
+def is_text_parameter(name: str) -> bool:
+    """Whether a parameter of XCLIPModel is one that only ``encode_text`` uses."""
+    return name.startswith(("text_model.", "text_projection."))
+
+
 class XCLIPModel(PretrainedModel):
     """X-CLIP: videos and texts in, their similarity out."""
 
@@ -626,8 +641,9 @@ class XCLIPModel(PretrainedModel):
         Each video changes the text features by its own prompts, so text embeds are [B, K, P]. Labels do not see each
         other: K may be cut into chunks at will. The final similarity is computed in float32.
         """
-        texts = text_features.expand(len(video_features), -1, -1)  # [B, K, P]
-        texts = texts.float() + self.prompts_generator(texts.to(visual_tokens.dtype), visual_tokens).float()
+        # [1, K, P]: what the prompts do to the texts alone, before they see a video, is computed once for all videos.
+        prompts = self.prompts_generator(text_features.to(visual_tokens.dtype).unsqueeze(0), visual_tokens)
+        texts = text_features.float() + prompts.float()  # [B, K, P]
         text_embeds = texts / texts.norm(dim=-1, keepdim=True)
         videos = video_features.float()
         video_embeds = videos / videos.norm(dim=-1, keepdim=True)

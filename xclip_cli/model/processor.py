@@ -108,17 +108,19 @@ class XCLIPImageProcessor:
             "processor_class": "XCLIPProcessor",
         }
 
-    def variant(self, preprocessing: str) -> XCLIPImageProcessor:
+    def variant(self, preprocessing: str, crops: int = 1) -> XCLIPImageProcessor:
         """The same for another protocol: ``hf`` as the checkpoint's files say, or ``paper``.
 
-        ``paper`` is the protocol of the published accuracies (the authors' code, one view): the short side 256/224 of
-        the crop, bilinear without antialias, which sees a little less of the picture's edges. Raises ValueError.
+        ``paper`` is the protocol of the published accuracies (the authors' code): bilinear without antialias, and for
+        a single crop the short side 256/224 of it, which sees a little less of the picture's edges; for several
+        ``crops`` the short side of the crop itself. Raises ValueError.
         """
         if preprocessing not in PREPROCESSINGS:
             raise ValueError(f"preprocessing {preprocessing!r} is not one of {', '.join(PREPROCESSINGS)}")
         if preprocessing == "hf":
             return self
-        return replace(self, size=int(256 / 224 * self.crop_size), resample=2, do_resize=True, antialias=False)
+        size = int(256 / 224 * self.crop_size) if crops == 1 else self.crop_size
+        return replace(self, size=size, resample=2, do_resize=True, antialias=False)
 
     def resize_and_crop(self, frame: Any) -> Tensor:
         """One frame, an array, tensor or Pillow image, [H, W, 3] or [3, H, W] → [3, crop, crop] of its dtype.
@@ -126,6 +128,20 @@ class XCLIPImageProcessor:
         Bytes are resized as bytes; bilinear comes within one grey level of Pillow, bicubic within two. Raises
         ValueError on any other shape.
         """
+        picture = self._resize(frame)
+        return _center_crop(picture, self.crop_size) if self.do_center_crop else picture
+
+    def resize_and_crops(self, frame: Any, crops: int) -> Tensor:
+        """As ``resize_and_crop``, in several views → [crops, 3, crop, crop].
+
+        One is the centre. Three are the authors' multi-view protocol: the ends of the long side (its last pixel is left
+        out where the distance is odd) and the middle.
+        """
+        if crops == 1:
+            return self.resize_and_crop(frame).unsqueeze(0)
+        return _crops_along(self._resize(frame), self.crop_size, crops)
+
+    def _resize(self, frame: Any) -> Tensor:
         picture = _channels_first(frame)
         height, width = picture.shape[-2:]
         if self.do_resize:
@@ -137,7 +153,7 @@ class XCLIPImageProcessor:
                 batch = picture.unsqueeze(0).contiguous(memory_format=torch.channels_last)
                 how = RESAMPLING[self.resample]
                 picture = F.interpolate(batch, size=target, **(how if self.antialias else {"mode": how["mode"]}))[0]
-        return _center_crop(picture, self.crop_size) if self.do_center_crop else picture
+        return picture
 
     def normalize(self, pictures: Tensor) -> Tensor:
         """[..., 3, H, W] of pixel values 0-255 → float32, scaled and normalised."""
@@ -300,11 +316,24 @@ def _as_tensor(frame: Any) -> Tensor:
 
 def _center_crop(picture: Tensor, side: int) -> Tensor:
     """[3, H, W] → [3, side, side] around the centre; what is missing is black."""
+    picture = _pad(picture, side)
     height, width = picture.shape[-2:]
-    if height < side or width < side:
-        tall, wide = max(side - height, 0), max(side - width, 0)
-        before = ((wide + 1) // 2, (tall + 1) // 2)
-        picture = F.pad(picture, (before[0], wide - before[0], before[1], tall - before[1]))
-        height, width = picture.shape[-2:]
     top, left = (height - side) // 2, (width - side) // 2
     return picture[:, top : top + side, left : left + side]
+
+
+def _crops_along(picture: Tensor, side: int, count: int) -> Tensor:
+    """[3, H, W] → [count, 3, side, side], from one end of the long side to the other in equal whole steps."""
+    picture = _pad(picture, side)
+    height, width = picture.shape[-2:]
+    long = 2 if width >= height else 1
+    step = (picture.shape[long] - side) // (count - 1)
+    return torch.stack([_center_crop(picture.narrow(long, i * step, side), side) for i in range(count)])
+
+
+def _pad(picture: Tensor, side: int) -> Tensor:
+    """Black around a picture [3, H, W] that is smaller than ``side``."""
+    height, width = picture.shape[-2:]
+    tall, wide = max(side - height, 0), max(side - width, 0)
+    before = ((wide + 1) // 2, (tall + 1) // 2)
+    return F.pad(picture, (before[0], wide - before[0], before[1], tall - before[1])) if tall or wide else picture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from .files import SAFETENSORS_NAME, find_weight_files
 IGNORED_SUFFIX = "embeddings.position_ids"  # buffers in files of 2022: plain counting, never a parameter
 TOWERS = ("text_model.", "vision_model.")
 SHOWN_NAMES = 4
+MAPPED_BYTES = 1 << 26  # of a weight file at a time
 
 
 class TensorFile(Protocol):
@@ -33,14 +34,23 @@ class TensorFile(Protocol):
 
 
 class _Safetensors:
+    """Mapped anew every ``MAPPED_BYTES``: what was read of a mapping stays in memory as long as it is open."""
+
     def __init__(self, path: Path) -> None:
-        file: Any = safe_open(path, framework="pt", device="cpu")
-        self.shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
-        self._file = file
+        self._path = path
+        self._file = self._open()
+        self._read = 0
+        self.shapes = {name: tuple(self._file.get_slice(name).get_shape()) for name in self._file.keys()}
 
     def tensor(self, name: str) -> Tensor:
+        if self._read >= MAPPED_BYTES:
+            self._file, self._read = self._open(), 0
         tensor: Tensor = self._file.get_tensor(name)
+        self._read += tensor.nbytes
         return tensor
+
+    def _open(self) -> Any:
+        return safe_open(self._path, framework="pt", device="cpu")
 
 
 class _Pickled:
@@ -63,21 +73,30 @@ class _Pickled:
         return tensor
 
 
-def load_weights(model: nn.Module, folder: Path, dtype: torch.dtype, device: torch.device) -> None:
+def load_weights(
+    model: nn.Module,
+    folder: Path,
+    dtype: torch.dtype,
+    device: torch.device,
+    wanted: Callable[[str], bool] = lambda name: True,
+) -> None:
     """Give a model built on the meta device the weights of a checkpoint folder.
 
-    Names and shapes are all checked before the first tensor is read. Raises ModelError that names what is missing,
-    unexpected or of another shape.
+    Parameters whose names are not ``wanted`` stay on the meta device, and theirs are never read. Names and shapes are
+    all checked before the first tensor is read. Raises ModelError that names what is missing, unexpected or of another
+    shape.
     """
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     files = find_weight_files(folder)
     with _translated_errors(folder):
         opened: list[TensorFile] = [_open(path) for path in files]
         home = {name: file for file in opened for name in file.shapes}
-        names = _own_names(list(home), wanted)
-        _check_fit(folder, wanted, {own: home[name].shapes[name] for own, name in names.items()})
-        state = {own: home[names[own]].tensor(names[own]).to(device=device, dtype=dtype) for own in wanted}
-    model.load_state_dict(state, assign=True)
+        names = _own_names(list(home), shapes)
+        _check_fit(folder, shapes, {own: home[name].shapes[name] for own, name in names.items()})
+        state = {
+            own: home[name].tensor(name).to(device=device, dtype=dtype) for own, name in names.items() if wanted(own)
+        }
+    model.load_state_dict(state, assign=True, strict=False)  # those not wanted are missing
 
 
 def save_weights(model: nn.Module, folder: Path) -> None:

@@ -1,0 +1,144 @@
+"""Many videos: decoded ahead by workers, computed in batches by lanes, given back in the order they were asked for.
+
+A lane is a thread that computes one batch at a time. Several lanes of one core each finish more than one lane of all
+cores: its threads would have to wait for each other after each operation, and for the decoders that they share the
+cores with. Which videos share a batch depends on their order alone, never on what is ready first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from .decoding import Decoders
+from .errors import VideoError
+from .results import Failure, Record
+from .sampling import ClipInfo, ClipRequest
+
+T = TypeVar("T")
+
+
+@dataclass
+class Decoded(Generic[T]):
+    """A video's clips as they come from the decoders."""
+
+    video: str
+    info: ClipInfo
+    pictures: list[T]  # the different ones; ``info.places`` says which goes where
+
+
+@dataclass
+class _Entry:
+    """A video on its way."""
+
+    video: str
+    record: Record | None = None
+
+
+class Pipeline(Generic[T]):
+    """Requests in, one record for each out, in order: a Failure where decoding fails.
+
+    Those ``submitted`` to the decoders already come first: as many as keep the decoders busy, or all. ``compute`` makes
+    records of a batch, in a lane; ``prepare`` is called in each lane before. What is held at a time is bounded, however
+    many requests there are.
+    """
+
+    def __init__(
+        self,
+        submitted: Sequence[ClipRequest],
+        requests: Iterator[ClipRequest],
+        decoders: Decoders[T],
+        *,
+        compute: Callable[[Sequence[Decoded[T]]], list[Record]],
+        prepare: Callable[[], None],
+        lanes: int,
+        batch_size: int,
+    ) -> None:
+        self._requests = requests
+        self._decoders = decoders
+        self._compute = compute
+        self._prepare = prepare
+        self._lanes = lanes
+        self._batch_size = batch_size
+        self._limit = batch_size * (lanes + 1) + len(submitted)  # videos on their way
+        self._more = True
+        self._entries = deque(_Entry(request.path) for request in submitted)  # all on their way
+        self._decoding = self._entries.copy()  # those that the decoders have
+        self._batch: list[tuple[_Entry, Decoded[T]]] = []  # decoded, waiting for a full batch
+        self._running: dict[Future[list[Record]], list[_Entry]] = {}
+
+    def _fill(self) -> None:
+        """Have as many videos decoded as may be on their way."""
+        while self._more and len(self._entries) < self._limit:
+            request = next(self._requests, None)
+            if request is None:
+                self._more = False
+                return
+            self._decoders.submit(request)
+            entry = _Entry(request.path)
+            self._entries.append(entry)
+            self._decoding.append(entry)
+
+    def records(self) -> Iterator[Record]:
+        """The records. What is not finished when the iterator is closed is given up."""
+        woken, wake = os.pipe()
+        os.set_blocking(wake, False)
+        executor = ThreadPoolExecutor(self._lanes, "xclip-lane", initializer=self._prepare)
+        try:
+            self._fill()
+            while True:
+                while self._entries and (record := self._entries[0].record) is not None:
+                    self._entries.popleft()
+                    self._fill()
+                    yield record
+                if not self._entries:
+                    return
+                if self._decoding:
+                    self._take_decoded(woken)
+                # Behind an unfinished batch there may be no room for more: then it goes as it is.
+                last = not self._decoding and not (self._more and self._running)
+                if self._batch and (last or len(self._batch) == self._batch_size):
+                    self._start_batch(executor, wake)
+                elif not self._decoding:
+                    wait(self._running, return_when=FIRST_COMPLETED)
+                self._take_computed()
+        finally:
+            executor.shutdown(cancel_futures=True)
+            self._decoders.cancel()
+            os.close(woken)
+            os.close(wake)
+
+    def _take_decoded(self, woken: int) -> None:
+        """Wait for the next decoded video or computed batch."""
+        try:
+            decoded = self._decoders.collect(woken)
+        except VideoError as error:
+            entry = self._decoding.popleft()
+            entry.record = Failure.of(entry.video, error)
+            return
+        if decoded is None:
+            os.read(woken, 1 << 12)
+        else:
+            entry = self._decoding.popleft()
+            self._batch.append((entry, Decoded(entry.video, *decoded)))
+
+    def _start_batch(self, executor: ThreadPoolExecutor, wake: int) -> None:
+        future = executor.submit(self._compute, [decoded for _, decoded in self._batch])
+        self._running[future] = [entry for entry, _ in self._batch]
+        self._batch = []
+        future.add_done_callback(lambda _: _write(wake))
+
+    def _take_computed(self) -> None:
+        for future in [future for future in self._running if future.done()]:
+            for entry, record in zip(self._running.pop(future), future.result(), strict=True):
+                entry.record = record
+
+
+def _write(descriptor: int) -> None:
+    with suppress(OSError):  # full: it is readable already; or closed: nobody waits any more
+        os.write(descriptor, b"x")
