@@ -308,3 +308,51 @@ def test_help_starts_in_a_quarter_of_torchs_import() -> None:
             subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
             times.append(time.perf_counter() - began)
     assert statistics.median(ours) < statistics.median(torchs) / 4
+
+
+def test_a_report_of_a_run(xclip: Run, checkpoint: Path, clip: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "cwd" / "moved"
+    moved.mkdir(parents=True)
+    shutil.copy(clip, tmp_path / "cwd" / "a.mp4")
+    done = xclip("classify", "a.mp4", clip, "no.mp4", *ARGUMENTS, "--model", checkpoint, "-o", "results.jsonl")
+    assert done.returncode == 3
+    done = xclip("report", "results.jsonl", "-o", "report.html")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    page = tmp_path / "cwd" / "report.html"
+    assert page.read_text().count("data:image/jpeg") == 16
+    done = xclip("report", "results.jsonl", "-o", "report.html")
+    assert done.returncode == 2
+    assert "report.html exists: pass --force to replace it" in " ".join(done.stderr.split())
+    (tmp_path / "cwd" / "a.mp4").rename(moved / "a.mp4")
+    done = xclip("report", "results.jsonl", "-o", "report.html", "--force")
+    assert (done.returncode, page.read_text().count("data:image/jpeg")) == (0, 8)
+    assert done.stderr == "no pictures of 1 videos: the page says why (--root DIR says where they have moved)\n"
+    done = xclip("report", "results.jsonl", "-o", "report.html", "--force", "--root", "moved", "--thumbnails", "3")
+    assert page.read_text().count("data:image/jpeg") == 1
+    assert "no such file" in page.read_text()
+    done = xclip("report", "results.jsonl", "-o", "report.html", "--force", "--thumbnails", "0", "--quiet")
+    assert (done.returncode, done.stderr, page.read_text().count("data:image/jpeg")) == (0, "", 0)
+    assert sorted(path.name for path in page.parent.iterdir()) == ["moved", "report.html", "results.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["no.jsonl", "-o", "a.html"], 1, "error: cannot read the results no.jsonl: No such file or directory"),
+        (["bad.jsonl", "-o", "a.html"], 1, "error: bad.jsonl, line 1: not JSON"),
+        (["good.jsonl", "-o", "no/a.html"], 2, "the folder no of the output does not exist"),
+        (["good.jsonl", "-o", "good.jsonl", "--force"], 2, "is one of the inputs"),
+        (["good.jsonl"], 2, "Missing option '--output'"),
+        (["good.jsonl", "-o", "a.html", "--root", "no"], 2, "does not exist"),
+    ],
+)
+def test_errors_of_reports(xclip: Run, tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    (folder / "bad.jsonl").write_text("no\nno\n")
+    failed = {"schema": 1, "video": "b", "status": "error", "error": {"code": "x", "message": "x"}, "warnings": []}
+    (folder / "good.jsonl").write_text(json.dumps(failed) + "\n")
+    done = xclip("report", *arguments)
+    assert done.returncode == code
+    assert message in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,12 @@ import pytest
 import xclip_cli
 
 PACKAGE = Path(xclip_cli.__file__).parent
-VOCABULARY = {"errors", "results", "sampling", "__version__"}  # plain data, importable from anywhere
+VOCABULARY = {"errors", "results", "sampling", "text", "__version__"}  # plain data, importable from anywhere
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "results": set(),
     "sampling": set(),
+    "text": set(),
     "labels": set(),
     "video": set(),
     "model": set(),
@@ -29,8 +31,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "batch": {"classifier", "devices", "labels", "model"},
     "verification": {"model"},
     "output": set(),
+    "timeline": set(),
+    "journal": set(),
+    "report": {"journal", "timeline"},
+    "thumbnails": {"decoding", "journal", "report", "video"},  # video for its types alone
     "bundled": {"model", "classifier"},
-    "cli": {"output", "batch", "cache", "classifier", "labels", "model", "bundled", "run_file", "verification"},
+    "cli": {
+        *("output", "batch", "cache", "classifier", "labels", "model", "bundled", "run_file", "verification"),
+        *("journal", "report", "thumbnails"),
+    },
     "__main__": {"cli"},
     "__init__": {"classifier", "labels", "model"},
 }
@@ -80,6 +89,12 @@ def run(*arguments: str) -> set[str]:
 )
 def test_light_commands_import_neither_torch_nor_av(arguments: list[str]) -> None:
     assert not run(*arguments) & {"torch", "av", "transformers"}
+
+
+def test_reports_without_pictures_import_neither_torch_nor_av(tmp_path: Path) -> None:
+    failed = {"schema": 1, "video": "b", "status": "error", "error": {"code": "x", "message": "x"}, "warnings": []}
+    (tmp_path / "r.jsonl").write_text(json.dumps(failed))
+    assert not run("report", str(tmp_path / "r.jsonl"), "-o", str(tmp_path / "r.html")) & {"torch", "av"}
 
 
 @pytest.mark.parametrize("module", ["model.config", "model.checkpoints", "model.tokenizer", "classifier", "batch"])

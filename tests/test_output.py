@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from xclip_cli.errors import ResultsError, VideoError
-from xclip_cli.output import bar, check_output, format_of, format_record, printable, write, write_csv, write_table
+from xclip_cli.output import bar, check_output, format_of, format_record, write, write_csv, write_table
 from xclip_cli.results import Failure, Frames, Prediction, RankedLabel, RunHeader
 
 FRAMES = Frames(8, 8, 0, 0, (0.5, 1.5))
@@ -129,11 +129,6 @@ def test_the_table_fits_where_blocks_cannot_be_shown() -> None:
 @pytest.mark.parametrize(("share", "drawn"), [(0, ""), (1, "████"), (0.5, "██"), (1 / 32, "▏"), (0.99999, "████")])
 def test_bars(share: float, drawn: str) -> None:
     assert bar(share, 4) == drawn
-
-
-def test_printable() -> None:
-    assert printable("café 日本 😀") == "café 日本 😀"
-    assert printable("a\nb\tc\x00\u2028\udc80") == "a\\nb\\tc\\x00\\u2028\\udc80"
 
 
 @pytest.mark.parametrize(

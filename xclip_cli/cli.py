@@ -380,6 +380,51 @@ def _not_done(inputs: Inputs, run_file: RunFile, retry_failed: bool, notes: Note
 
 
 @app.command()
+def report(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS.jsonl", help="What `xclip classify -o` wrote.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page, an HTML file.")],
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            help="Where the videos are now: looked up there by their paths, or the ends of them.",
+        ),
+    ] = None,
+    thumbnails: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Pictures on the page, shared out evenly among videos; 0: none.")
+    ] = 2000,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing output file.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors on stderr.")] = False,
+) -> None:
+    """Make one self-contained HTML page of a run's results, with frames of the videos."""
+    from . import output as formats
+    from .journal import read_results
+    from .report import render
+    from .thumbnails import Gallery
+
+    notes = formats.Notes(quiet)
+    found = read_results(results)
+    for notice in found.notices:
+        notes.say(f"{results}: {notice}")
+    gallery = Gallery(found, thumbnails, root)
+    try:
+        formats.check_output(output, force, [str(results), *(wanted.request.path for wanted in gallery.wanted)])
+    except ResultsError as error:
+        raise typer.BadParameter(str(error)) from error
+    try:
+        for _ in notes.steps(gallery.fill(), len(gallery.wanted), "decoding"):
+            pass
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if missing := gallery.thumbnails.missing:
+        hint = "" if root else " (--root DIR says where they have moved)"
+        notes.say(f"no pictures of {len(missing)} videos: the page says why{hint}")
+    formats.replace_file(output, render(found, gallery.thumbnails, results.name))
+
+
+@app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write the sample videos.")] = Path(
         "xclip-demo"

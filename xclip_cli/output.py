@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, TextIO, TypeVar, cast
 
 from rich.console import Console, Group
 from rich.progress import (
@@ -29,9 +29,12 @@ from rich.text import Text
 
 from .errors import ResultsError
 from .results import Failure, Record, RunHeader
+from .text import printable as printable
 
 CSV_FIELDS = ("video", "status", "start_seconds", "end_seconds", "rank", "label", "score", "logit", "error")
 BAR_WIDTH = 24
+
+T = TypeVar("T")
 
 Format = Callable[[Iterable[Record], TextIO, RunHeader | None], None]
 
@@ -151,11 +154,6 @@ def bar(share: float, width: int, blocks: bool = True) -> str:
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
 
 
-def printable(text: str) -> str:
-    """Text that cannot steer a terminal: control characters and undecodable bytes as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
 FORMATS: dict[str, Format] = {"table": write_table, "json": write_json, "jsonl": write_jsonl, "csv": write_csv}
 
 
@@ -221,6 +219,21 @@ def write(
             target.unlink(missing_ok=True)
 
 
+def replace_file(path: Path, text: str) -> None:
+    """Write a text file that appears only when it is whole. Raises ResultsError."""
+    in_place = is_special(path)
+    target = path if in_place else path.with_name(f".xclip-{os.getpid()}.part")
+    try:
+        target.write_text(text, encoding="utf-8")
+        if not in_place:
+            target.replace(path)
+    except OSError as error:
+        raise ResultsError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if not in_place:
+            target.unlink(missing_ok=True)
+
+
 def is_special(path: Path) -> bool:
     """Whether there is a device or a pipe, which is written to as it is."""
     return path.exists() and not path.is_file()
@@ -266,6 +279,13 @@ class Notes:
                     self.say(f"failed: {record.video}: {record.message}")
                 progress.advance(task)
                 yield record
+
+    def steps(self, items: Iterable[T], total: int, doing: str) -> Iterator[T]:
+        """The items, with a progress bar where stderr is a terminal."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        hidden = self._quiet or not self._console.is_terminal
+        with Progress(*columns, console=self._console, transient=True, disable=hidden) as progress:
+            yield from progress.track(items, total=total, description=doing)
 
     def bar(self) -> type:
         """A tqdm class, which the hub library reports downloads to: a rich bar on a terminal, nothing elsewhere."""

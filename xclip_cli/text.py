@@ -1,0 +1,18 @@
+"""Text for people: names that may hold anything, and times."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """Text that cannot steer a terminal: control characters and undecodable bytes as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def clock(seconds: float, decimals: int = 0) -> str:
+    """Seconds as ``M:SS`` or ``H:MM:SS``, with ``decimals`` digits of a second."""
+    scale = 10**decimals
+    whole, rest = divmod(round(seconds * scale), scale)
+    minutes, second = divmod(whole, 60)
+    hours, minute = divmod(minutes, 60)
+    start = f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+    return f"{start}.{rest:0{decimals}}" if decimals else start
