@@ -42,7 +42,14 @@ def load_tokenizer(checkpoint: Checkpoint, name: str | None = None) -> CLIPToken
     An authors' file holds none: its default is that of ``ORIGINAL_TOKENIZER``, from the cache or the hub.
     """
     if name is None and not checkpoint.is_original:
-        return CLIPTokenizer.from_folder(checkpoint.folder)
+        tokenizer = CLIPTokenizer.from_folder(checkpoint.folder)
+        vocabulary = XCLIPConfig.from_folder(checkpoint.folder).text_config.vocab_size
+        if tokenizer.eos_token_id >= vocabulary:
+            raise ModelError(
+                f"the tokenizer of {checkpoint.name} has ids up to {tokenizer.eos_token_id}, its model only "
+                f"{vocabulary} tokens"
+            )
+        return tokenizer
     wanted = name or ORIGINAL_TOKENIZER
     if Path(wanted).is_dir():
         return CLIPTokenizer.from_folder(Path(wanted))
@@ -66,7 +73,13 @@ def load_image_processor(checkpoint: Checkpoint, config: XCLIPConfig) -> XCLIPIm
         return original_image_processor(config)
     from .processor import XCLIPImageProcessor
 
-    return XCLIPImageProcessor.from_folder(checkpoint.folder)
+    processor = XCLIPImageProcessor.from_folder(checkpoint.folder)
+    if not processor.do_center_crop or config.vision_config.num_channels != 3:
+        raise ModelError(
+            f"{checkpoint.name} cannot take videos: its image processor must crop (do_center_crop) and its "
+            "model take 3 channels (num_channels)"
+        )
+    return processor
 
 
 def load_model(checkpoint: Checkpoint, config: XCLIPConfig, dtype: torch.dtype, device: torch.device) -> XCLIPModel:
@@ -84,11 +97,15 @@ def load_original(path: Path, config: XCLIPConfig | None, dtype: torch.dtype, de
 
     from .modeling import XCLIPModel
     from .original import read_original
+    from .weights import check_values
 
-    own_config, state = read_original(path)
+    own_config, stored = read_original(path)
     with torch.device("meta"):
         model = XCLIPModel(config or own_config)
-    model.load_state_dict({name: tensor.to(device, dtype) for name, tensor in state.items()}, assign=True)
+    state = {name: tensor.to(device, dtype) for name, tensor in stored.items()}
+    for name, tensor in state.items():
+        check_values(path, name, stored[name], tensor)
+    model.load_state_dict(state, assign=True)
     return model.eval()
 
 

@@ -30,7 +30,7 @@ from .outputs import (
     VideoEncoding,
     XCLIPOutput,
 )
-from .weights import load_weights, save_weights
+from .weights import StoredWeights, save_weights
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -472,11 +472,13 @@ class PretrainedModel(nn.Module):
         return cls.from_folder(checkpoint.folder, config, dtype, torch.device(device))
 
     @classmethod
-    def from_folder(cls, folder: Path, config: PretrainedConfig, dtype: torch.dtype, device: torch.device) -> Self:
+    def from_folder(cls, folder: Path, config: Any, dtype: torch.dtype, device: torch.device) -> Self:
         """Load the weights of a checkpoint folder whose config has been read. Raises ModelError."""
+        weights = StoredWeights(folder)
+        weights.check_layers(config.stacks)
         with torch.device("meta"):
             model = cls(config)
-        load_weights(model, folder, dtype, device)
+        weights.load(model, dtype, device)
         return model.eval()
 
     @classmethod
