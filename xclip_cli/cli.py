@@ -10,9 +10,10 @@ import sys
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from . import __version__
 from .errors import LabelsError, ModelError, ResultsError, XClipError
@@ -22,8 +23,23 @@ if TYPE_CHECKING:
     from .model.checkpoints import Checkpoint
     from .output import Notes
 
+
+class _Program(TyperGroup):
+    """Escapes what usage errors say: they may quote the name of a file, which may steer a terminal."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            from .output import printable
+
+            raise typer.BadParameter(printable(error.message), error.ctx, error.param) from error
+
+
 app = typer.Typer(
     name="xclip",
+    cls=_Program,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -265,7 +281,7 @@ def classify(
     wanted = load_labels(labels or [], label or [], template or [])
     if dry_run:
         for line in plan(inputs, wanted, _name_of_model(model, wanted, notes), device, dtype.value, preprocess.value):
-            typer.echo(line)
+            typer.echo(formats.printable(line))
         raise typer.Exit
     try:
         with Classifier(
@@ -469,6 +485,7 @@ def check_labels(
 ) -> None:
     """Check a label file: exit 0 and a count, or the first fault with its line and exit 2."""
     from .labels import load_labels
+    from .output import Notes
 
     labels = load_labels([source], templates=template or [])
     warnings = labels.warnings
@@ -477,8 +494,9 @@ def check_labels(
 
         with Classifier(model, labels=labels) as classifier:
             warnings = classifier.warnings
+    notes = Notes()
     for warning in warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        notes.say(f"warning: {warning}")
     typer.echo(f"{len(labels.names)} labels, {len(labels.all_texts)} texts: no faults")
 
 
