@@ -26,7 +26,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "verification": {"model"},
     "output": set(),
     "bundled": {"model", "classifier"},
-    "cli": {"output", "batch", "classifier", "labels", "model", "bundled", "verification"},
+    "doctor": {"bundled", "classifier", "labels", "model", "verification"},
+    "cli": {"output", "batch", "classifier", "labels", "model", "bundled", "verification", "doctor"},
     "__main__": {"cli"},
     "__init__": {"classifier", "labels", "model"},
 }

@@ -326,6 +326,26 @@ def demo(
     classify(samples, ["picture-state"], model="bundled", top_k=3, output_format=OutputFormat.table)
 
 
+@app.command()
+def doctor(json_: JsonOpt = False) -> None:
+    """Show versions, devices and caches, and prove that decoding and the model work; exit 1 if anything does not."""
+    import json
+
+    from .doctor import examine
+    from .output import format_fields, printable
+
+    report = examine()
+    if json_:
+        typer.echo(json.dumps(report.to_json(), indent=2))
+    else:
+        typer.echo(format_fields(report.facts))
+        for note in report.notes:
+            typer.echo(printable(f"note: {note}"))
+        for check in report.checks:
+            typer.echo(printable(check.line()))
+    raise typer.Exit(0 if report.healthy else EXIT_FAILURE)
+
+
 def _chosen_format(asked: OutputFormat | None, output: Path | None) -> str:
     """The format asked for, else that of the output's suffix, else table on a terminal and jsonl otherwise."""
     from .output import format_of, is_terminal
@@ -427,7 +447,7 @@ def verify_model(
 
     wrong = 0
     for check in verify(find_checkpoint(name, bar=Notes().bar()), published):
-        typer.echo(printable(f"{'ok  ' if check.passed else 'FAIL'}  {check.what}: {check.detail}"))
+        typer.echo(printable(check.line()))
         wrong += not check.passed
     raise typer.Exit(EXIT_FAILURE if wrong else 0)
 
