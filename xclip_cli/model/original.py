@@ -32,7 +32,17 @@ from ..errors import ModelError
 from .config import XCLIPConfig, XCLIPTextConfig, XCLIPVisionConfig
 from .files import one_line
 from .modeling import XCLIPModel
-from .pickles import LEGACY_START, MAX_NAMES, PARAMETER, TENSORS, ZIP_START, scan, translated_errors, zip_span
+from .pickles import (
+    LEGACY_START,
+    MAX_NAMES,
+    MAX_PICKLE,
+    PARAMETER,
+    TENSORS,
+    ZIP_START,
+    scan,
+    translated_errors,
+    zip_span,
+)
 from .processor import XCLIPImageProcessor
 from .weights import listed
 
@@ -273,7 +283,8 @@ def _read_zip(file: BinaryIO, mapped: mmap.mmap) -> tuple[Any, dict[str, tuple[i
     order = mapped[slice(*spans["byteorder"])].decode() if "byteorder" in spans else "little"
     if order != sys.byteorder:
         raise ValueError(f"its numbers are {order}-endian, this machine's are {sys.byteorder}-endian")
-    value = _Unpickler(io.BytesIO(mapped[slice(*spans["data.pkl"])])).load()
+    start, end = spans["data.pkl"]
+    value = _Unpickler(io.BytesIO(mapped[start : min(end, start + MAX_PICKLE)])).load()
     return value, {name.removeprefix("data/"): span for name, span in spans.items() if name.startswith("data/")}
 
 

@@ -7,6 +7,7 @@ first.
 
 from __future__ import annotations
 
+import io
 import mmap
 import pickle
 import pickletools
@@ -27,7 +28,7 @@ LEGACY_PICKLES = 5
 
 MAX_OPCODES = 2_000_000  # of one pickle: a whole training run of the largest X-CLIP has 0.1 million
 MAX_NAMES = 1_000  # of classes and functions that one pickle asks for
-MAX_PICKLE = 1 << 26  # bytes
+MAX_PICKLE = 1 << 26  # bytes of one pickle
 
 TENSORS = ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2")
 PARAMETER = "torch._utils._rebuild_parameter"
@@ -45,8 +46,9 @@ def scan(file: BinaryIO | mmap.mmap) -> set[str]:
     """
     names: set[str] = set()
     start = file.tell()
-    for count, (opcode, argument, position) in enumerate(pickletools.genops(file)):  # type: ignore[arg-type]
-        if count > MAX_OPCODES or (position or 0) - start > MAX_PICKLE or len(names) > MAX_NAMES:
+    data = io.BytesIO(file.read(MAX_PICKLE))
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+        if count > MAX_OPCODES or len(names) > MAX_NAMES:
             raise ValueError("its pickle is larger than any checkpoint's")
         # A pickle numbers what it remembers from 0 on: a higher number would only make room for nothing.
         if opcode.name.endswith("PUT") and int(argument or 0) > count:
@@ -55,6 +57,7 @@ def scan(file: BinaryIO | mmap.mmap) -> set[str]:
             names.add(str(argument).replace(" ", "."))
         elif opcode.name in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):
             names.add(opcode.name)  # what it is is not known before it runs
+    file.seek(start + data.tell())
     return names
 
 
