@@ -305,6 +305,10 @@ TEXTS: dict[str, tuple[Change, str]] = {
         tokenizer(lambda t: t["pre_tokenizer"].update(pretokenizers=[SLOW, t["pre_tokenizer"]["pretokenizers"][1]])),
         "its pre_tokenizer splits texts in another way",
     ),
+    "tokenizer that splits bytes otherwise": (
+        tokenizer(lambda t: t["pre_tokenizer"]["pretokenizers"][1].update(use_regex=False)),
+        "its pre_tokenizer splits texts in another way",
+    ),
     "tokenizer that makes gigabytes": (
         tokenizer(lambda t: t.update(normalizer={"type": "Sequence", "normalizers": [REPLACING] * 4})),
         "its normalizer changes texts in another way",

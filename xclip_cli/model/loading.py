@@ -41,15 +41,19 @@ def load_tokenizer(checkpoint: Checkpoint, name: str | None = None) -> CLIPToken
 
     An authors' file holds none: its default is that of ``ORIGINAL_TOKENIZER``, from the cache or the hub.
     """
+    tokenizer = _find_tokenizer(checkpoint, name)
+    tokens = load_config(checkpoint).text_config.vocab_size
+    if tokenizer.eos_token_id >= tokens:
+        raise ModelError(
+            f"the tokenizer for {checkpoint.name} has ids up to {tokenizer.eos_token_id}, its model only {tokens} "
+            "tokens"
+        )
+    return tokenizer
+
+
+def _find_tokenizer(checkpoint: Checkpoint, name: str | None) -> CLIPTokenizer:
     if name is None and not checkpoint.is_original:
-        tokenizer = CLIPTokenizer.from_folder(checkpoint.folder)
-        vocabulary = XCLIPConfig.from_folder(checkpoint.folder).text_config.vocab_size
-        if tokenizer.eos_token_id >= vocabulary:
-            raise ModelError(
-                f"the tokenizer of {checkpoint.name} has ids up to {tokenizer.eos_token_id}, its model only "
-                f"{vocabulary} tokens"
-            )
-        return tokenizer
+        return CLIPTokenizer.from_folder(checkpoint.folder)
     wanted = name or ORIGINAL_TOKENIZER
     if Path(wanted).is_dir():
         return CLIPTokenizer.from_folder(Path(wanted))

@@ -216,7 +216,9 @@ def _parse_tokenizer(values: dict[str, Any], path: Path) -> tuple[dict[str, int]
 
 
 def _is_byte_level(part: Any) -> bool:
-    return isinstance(part, dict) and part.get("type") == "ByteLevel" and part.get("add_prefix_space") is False
+    if not isinstance(part, dict) or part.get("type") != "ByteLevel":
+        return False
+    return part.get("add_prefix_space") is False and part.get("use_regex", True) is True
 
 
 def _checked(vocabulary: Any, merges: Any, source: str) -> tuple[dict[str, int], list[tuple[str, str]]]:
