@@ -236,11 +236,11 @@ class Harmful:
 
 
 DAMAGED = {
-    "empty": (damage(b""), "cannot read the weights in"),
-    "text": (damage(b"version https://git-lfs.github.com/spec/v1\n"), "cannot read the weights in"),
+    "empty": (damage(b""), "is not a safetensors file, or it is cut off: it has only 0 bytes"),
+    "text": (damage(b"version https://git-lfs.github.com/spec/v1\n"), "is not a safetensors file, or it is cut off"),
     "cut": (cut, "cannot read the weights in"),
-    "empty bin": (damage(b"", "pytorch_model.bin"), "cannot read the weights in"),
-    "text as bin": (damage(b"version https://git-lfs", "pytorch_model.bin"), "cannot read the weights in"),
+    "empty bin": (damage(b"", "pytorch_model.bin"), "is not a file that torch saved, or it is damaged: cannot mmap"),
+    "text as bin": (damage(b"version https://git-lfs", "pytorch_model.bin"), "is not a file that torch saved"),
     "list": (damage([torch.zeros(1)], "pytorch_model.bin"), "not a state dict: it must hold tensors by name"),
     "nested": (damage({"model": {"a": torch.zeros(1)}}, "pytorch_model.bin"), "not a state dict: it must hold tensors"),
 }
@@ -260,7 +260,7 @@ def test_pickles_are_never_run(copy: Path, tmp_path: Path, theirs: Any, modern: 
     (copy / "model.safetensors").unlink()
     state = {**theirs.state_dict(), "logit_scale": Harmful(victim)}
     torch.save(state, copy / "pytorch_model.bin", _use_new_zipfile_serialization=modern)
-    with pytest.raises(ModelError, match="cannot read the weights in"):
+    with pytest.raises(ModelError, match=r"it asks for (os|posix)\.mkdir, which weights do not need"):
         XCLIPModel.from_pretrained(copy)
     assert not victim.exists()
     torch.load(copy / "pytorch_model.bin", weights_only=False)
@@ -448,8 +448,18 @@ def test_folders_that_are_not_checkpoints(copy: Path) -> None:
         ({"weight_map": {"a": 5, "b": "c"}}, "is not an index of weight shards"),
         ({"weight_map": ["a"]}, "is not an index of weight shards"),
         ({"weights": {}}, "is not an index of weight shards: KeyError"),
-        ([], "is not an index of weight shards"),
-        ("{", "is not an index of weight shards"),
+        ([], "index.json holds list, not a JSON object"),
+        ("{", "cannot read .*index.json: "),
+        ({"weight_map": {}}, "names 0 shards, expected 1 to 500"),
+        ({"weight_map": {str(i): f"{i}.safetensors" for i in range(501)}}, "names 501 shards, expected 1 to 500"),
+        (
+            {"weight_map": {"a": "model.safetensors.index.json"}},
+            r"names a shard that is no .safetensors file: 'model.saf",
+        ),
+        ({"weight_map": {"a": "pytorch_model.bin"}}, "names a shard that is no .safetensors file: 'pytorch_model.bin'"),
+        ({"weight_map": {"a": "..", "b": "."}}, r"names a shard outside its folder: '\.'"),
+        ({"weight_map": {"a": "..\n"}}, r"names a shard that is no .safetensors file: '\.\.\\n'"),
+        ({"weight_map": {"a": "\0.safetensors"}}, "lists shards that are missing: "),
     ],
     ids=str,
 )

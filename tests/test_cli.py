@@ -138,6 +138,39 @@ def test_errors_are_one_clear_message(xclip: Run, arguments: list[str], code: in
     assert "Traceback" not in done.stderr
 
 
+STEERING = "\x1b[2J\x9b\x07"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["classify", f"{STEERING}.mp4", *ARGUMENTS, "--model", "bundled"],
+        ["classify", f"{STEERING}.mp4", *ARGUMENTS, "--model", "bundled", "--format", "table"],
+        ["classify", f"{STEERING}.mp4", *ARGUMENTS, "--model", "bundled", "--dry-run"],
+        ["classify", f"http://{STEERING}", *ARGUMENTS, "--model", "bundled", "--dry-run"],
+        ["classify", "a.mp4", "b.mp4", *ARGUMENTS, "--label", STEERING, "--label", STEERING, "--model", "bundled"],
+        ["classify", "a.mp4", "--labels", STEERING],
+        ["classify", "a.mp4", *ARGUMENTS, "--model", STEERING],
+        ["classify", "a.mp4", *ARGUMENTS, "--template", f"{{}} {STEERING}", "--model", f"./{STEERING}"],
+        ["classify", "a.mp4", *ARGUMENTS, "-o", STEERING],
+        ["classify", "a.mp4", *ARGUMENTS, "-o", f"{STEERING}/a.csv"],
+        ["classify", "a.mp4", *ARGUMENTS, "--from-file", STEERING],
+        ["classify", "a.mp4", *ARGUMENTS, "--start", STEERING],
+        ["classify", f"--{STEERING}"],
+        ["labels", "check", STEERING],
+        ["labels", "show", STEERING],
+        ["models", "info", STEERING],
+        ["models", "path", STEERING],
+        ["models", STEERING],
+    ],
+    ids=lambda arguments: " ".join(arguments)[:40].encode("unicode_escape").decode(),
+)
+def test_nothing_that_is_shown_steers_the_terminal(xclip: Run, arguments: list[str]) -> None:
+    done = xclip(*arguments)
+    assert not set("\x1b\x9b\x07") & set(done.stdout + done.stderr)
+    assert "Traceback" not in done.stderr
+
+
 def test_debug_shows_tracebacks(xclip: Run) -> None:
     done = xclip("classify", "a.mp4", env={"XCLIP_DEBUG": "1"})
     assert "Traceback" in done.stderr

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xclip_cli.errors import LabelsError
@@ -56,8 +56,17 @@ def test_json(tmp_path: Path, content: str, expected: list[Any]) -> None:
     [
         ("l.txt", b"", "holds no labels"),
         ("l.txt", b"# only\n\n", "holds no labels"),
-        ("l.txt", b"ok\nna\xefve\n", r"l\.txt:2: not UTF-8 \(byte 0xef\): save it as UTF-8"),
-        ("l.txt", "a cat".encode("utf-16"), "is UTF-16: save it as UTF-8"),
+        (
+            "l.txt",
+            b"ok\nna\xefve\n",
+            r"l\.txt:2: not UTF-8 \(byte 0xef\), but probably Latin-1 or Windows-1252: save it as UTF-8, for .*iconv",
+        ),
+        ("l.txt", "a cat".encode("utf-16"), "is UTF-16: save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8"),
+        ("l.txt", "a cat".encode("utf-16-le"), "is UTF-16LE: save it as UTF-8"),
+        ("l.csv", "id,name\n0,caf\xe9".encode("utf-16-be"), "is UTF-16BE: save it as UTF-8"),
+        ("l.json", '["a cat"]'.encode("utf-32"), "is UTF-32: save it as UTF-8"),
+        ("l.txt", b"\n" * 1_000_001, "has more than 1000000 lines"),
+        ("l.txt", b"a" * (32 << 20) + b"a", "is larger than 32 MB"),
         ("l.txt", b"a\nb\0c\n", r"l\.txt:2: holds a NUL byte"),
         ("l.csv", b"0,abseiling\n", r"l\.csv:1: needs a header with a column called name"),
         ("l.csv", b"id,name\n0,salt, pepper\n", r"l\.csv:2: has not as many fields as the header; labels with commas"),
@@ -81,7 +90,17 @@ def test_faults_name_file_and_line(tmp_path: Path, name: str, content: bytes, me
         read_labels(str(path))
 
 
-@given(st.binary(max_size=300), st.sampled_from([".txt", ".csv", ".json"]))
+# Bytes of every kind, and what is nearly a label file of one of the formats, in any encoding.
+FILES = st.binary(max_size=300) | st.builds(
+    lambda start, text, encoding: start + text.encode(encoding, "surrogatepass"),
+    st.sampled_from([b"", b"id,name\n", b'["', b'{"a": ["', b"\xef\xbb\xbf"]),
+    st.lists(st.text(max_size=12) | st.sampled_from(['"', '", "', '"]', '"}', ",", "\r\n", "{}", "#"])).map("".join),
+    st.sampled_from(["utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(FILES, st.sampled_from([".txt", ".csv", ".json"]))
 def test_any_bytes_are_labels_or_one_clear_error(tmp_path_factory: Any, data: bytes, suffix: str) -> None:
     path = tmp_path_factory.mktemp("labels") / f"l{suffix}"
     path.write_bytes(data)
@@ -89,9 +108,12 @@ def test_any_bytes_are_labels_or_one_clear_error(tmp_path_factory: Any, data: by
         labels = load_labels([str(path)])
     except LabelsError as error:
         assert str(error)
-        assert "\n" not in str(error).replace(str(path), "")
+        assert str(error).isprintable()
     else:
+        assert labels.names
         assert all(name.strip() for name in labels.names)
+        assert len(set(labels.names)) == len(labels.names) == len(labels.texts)
+        assert all(text.strip() for text in labels.all_texts)
 
 
 def test_what_is_neither_file_nor_shipped_is_said(tmp_path: Path) -> None:
@@ -127,6 +149,26 @@ def test_duplicates_are_kept_once_and_said(tmp_path: Path) -> None:
     assert labels.warnings == ("labels given more than once are kept once: 'cat', 'dog'",)
 
 
+def test_sizes_that_no_label_file_has(tmp_path: Path) -> None:
+    """Lines of 10 MB, 100,000 labels, and templates that would make terabytes of them."""
+    path = tmp_path / "labels.txt"
+    path.write_text("x" * 10_000_000)
+    with pytest.raises(LabelsError, match=r"^the label 'xxx.{0,80} has 10000000 characters, the limit is 1000$"):
+        load_labels([str(path)])
+    path.write_text("".join(f"label {i}\n" for i in range(100_000)) * 2)
+    labels = load_labels([str(path)])
+    assert (len(labels.names), labels.names[-1]) == (100_000, "label 99999")
+    assert labels.warnings[0].endswith("'label 3', 'label 4' and 99995 more")
+    with pytest.raises(LabelsError, match="100000 labels in 11 templates are 1100000 texts, over 1000000"):
+        Labels.of(labels.names, ["{}"] * 11)
+    with pytest.raises(LabelsError, match=r"the label 'label 0' in the template '\{\}.* has 3500 characters"):
+        Labels.of(labels.names, ["{}" * 500])
+    path.write_text('id,name\n0,"' + "x" * 200_000 + '"\n')
+    csv_path = path.rename(tmp_path / "labels.csv")
+    with pytest.raises(LabelsError, match=r"labels\.csv:\d: field larger than field limit"):
+        load_labels([str(csv_path)])
+
+
 def test_one_label_is_worth_a_warning() -> None:
     assert "its score is 1" in Labels.of(["a cat"]).warnings[0]
 
@@ -138,6 +180,7 @@ def test_one_label_is_worth_a_warning() -> None:
         (["a", " "], ["{}"], "the label ' ' is empty"),
         (["a", "\ud800"], ["{}"], "holds bytes or half characters that are no text"),
         (["a"], ["no place"], r"the template 'no place' has no \{\} for the label"),
+        (["a"], ["{} \udcff"], r"the template '\{\} \\udcff' holds bytes or half characters that are no text"),
     ],
 )
 def test_what_makes_no_labels(labels: list[str], templates: list[str], message: str) -> None:

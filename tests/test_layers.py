@@ -36,9 +36,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"journal", "timeline"},
     "thumbnails": {"decoding", "journal", "report", "video"},  # video for its types alone
     "bundled": {"model", "classifier"},
+    "doctor": {"bundled", "classifier", "devices", "labels", "model", "verification"},
     "cli": {
-        *("output", "batch", "cache", "classifier", "labels", "model", "bundled", "run_file", "verification"),
-        *("journal", "report", "thumbnails"),
+        *("output", "batch", "cache", "classifier", "doctor", "labels", "model", "bundled", "run_file"),
+        *("journal", "report", "thumbnails", "verification"),
     },
     "__main__": {"cli"},
     "__init__": {"classifier", "labels", "model"},

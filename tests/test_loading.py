@@ -108,6 +108,17 @@ def test_the_tokenizer_comes_from_the_hub(xclip: Run, pth: Path, folder: Path, c
     assert fetched == logits(xclip("classify", clip, *LABELS, "--model", pth, env={"HF_HOME": str(tmp_path / "home")}))
 
 
+def test_a_tokenizer_of_more_tokens_than_the_model_has_is_refused(pth: Path, folder: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    values = json.loads((other / "tokenizer.json").read_text("utf-8"))
+    vocabulary = values["model"]["vocab"]
+    vocabulary["<|endoftext|>"] = end = len(vocabulary) + 5
+    values["added_tokens"] = []
+    (other / "tokenizer.json").write_text(json.dumps(values), "utf-8")
+    with pytest.raises(ModelError, match=f"has ids up to {end}, its model only {len(vocabulary)} tokens"):
+        Classifier(pth, labels=["a cat"], tokenizer=str(other))
+
+
 def test_info_describes_the_file(pth: Path, folder: Path) -> None:
     of_file, of_folder = describe(str(pth)), describe(str(folder))
     for key in ("num_frames", "image_size", "parameters", "gmac_per_clip", "mit", "prompts"):

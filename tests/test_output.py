@@ -11,7 +11,17 @@ import pytest
 from rich.console import Console
 
 from xclip_cli.errors import ResultsError, VideoError
-from xclip_cli.output import bar, check_output, format_of, format_record, write, write_csv, write_table
+from xclip_cli.output import (
+    bar,
+    check_output,
+    csv_text,
+    format_fields,
+    format_of,
+    format_record,
+    write,
+    write_csv,
+    write_table,
+)
 from xclip_cli.results import Failure, Frames, Prediction, RankedLabel, RunHeader
 
 FRAMES = Frames(8, 8, 0, 0, (0.5, 1.5))
@@ -87,6 +97,67 @@ def test_csv_has_a_row_a_label() -> None:
         ("b\udce9.mp4", "", "", "no such file"),
     ]
     assert out.getvalue().splitlines()[0] == "video,status,start_seconds,end_seconds,rank,label,score,logit,error"
+
+
+HOSTILE = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\n=1"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_csv_texts_are_no_formulas(text: str) -> None:
+    """But numbers stay numbers, negative logits above all."""
+    good = Prediction(text, "m", None, -1.5, 10.0, FRAMES, (RankedLabel(text, 0.75, -20.5),))
+    bad = Failure(text, "missing", text)
+    out = io.StringIO(newline="")
+    write_csv([good, bad], out, None)
+    first, second = csv.DictReader(io.StringIO(out.getvalue(), newline=""))
+    assert (first["video"], first["label"]) == (f"'{text}", f"'{text}")
+    assert (first["start_seconds"], first["score"], first["logit"]) == ("-1.5", "0.75", "-20.5")
+    assert (second["video"], second["error"]) == (f"'{text}", f"'{text}")
+
+
+@pytest.mark.parametrize("text", ["a = b", "a-b", "1-2", "'quoted'", "", " =1", "日本", "two\nlines"])
+def test_other_csv_texts_are_as_they_are(text: str) -> None:
+    out = io.StringIO(newline="")
+    write_csv([Failure(text, "missing", csv_text(text))], out, None)
+    (row,) = csv.DictReader(io.StringIO(out.getvalue(), newline=""))
+    assert (row["video"], row["error"]) == (text, text)
+
+
+def test_a_carriage_return_ends_no_row_of_csv() -> None:
+    out = io.StringIO(newline="")
+    write_csv([Failure("\r=1\r", "missing", "no")], out, None)
+    (row,) = csv.DictReader(io.StringIO(out.getvalue(), newline=""))
+    assert row["video"] == r"\r=1\r"
+
+
+def test_csv_on_a_terminal_cannot_steer_it() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    record = Prediction("\x1b[2J.mp4", "m", None, 0.0, 10.0, FRAMES, (RankedLabel("a\x9bb", 0.75, 1.0),))
+    out, elsewhere = Terminal(newline=""), io.StringIO(newline="")
+    write_csv([record], out, None)
+    write_csv([record], elsewhere, None)
+    assert "\\x1b[2J.mp4" in out.getvalue()
+    assert "a\\x9bb" in out.getvalue()
+    assert "\x1b[2J.mp4" in elsewhere.getvalue()  # data is as it is
+
+
+def test_lone_surrogates_survive_into_json_and_csv(tmp_path: Path) -> None:
+    """Bytes of file names that are not UTF-8."""
+    record = Failure("caf\udce9 \x1b.mp4", "missing", "no such file")
+    for name in ("json", "jsonl", "csv"):
+        write(name, iter([record]), tmp_path / f"out.{name}", None)
+    (line,) = (tmp_path / "out.jsonl").read_text("ascii").splitlines()
+    (whole,) = json.loads((tmp_path / "out.json").read_text("ascii"))
+    assert json.loads(line)["video"] == whole["video"] == "caf\udce9 \x1b.mp4"
+    assert os.fsencode(whole["video"]) == b"caf\xe9 \x1b.mp4"
+    assert r"caf\udce9" in (tmp_path / "out.csv").read_text("utf-8")
+
+
+def test_fields_of_strangers_cannot_steer_a_terminal() -> None:
+    assert not set("\x1b\x9b\x07") & set(format_fields({"a\x1b": {"b\n": ["\x1b[2J"], "c\x9b": "\x07"}}))
 
 
 def shown(record: Prediction | Failure, width: int = 80) -> str:

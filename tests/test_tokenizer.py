@@ -312,10 +312,11 @@ def test_half_of_the_files(old_folder: Path, tmp_path: Path) -> None:
     ("name", "contents", "message"),
     [
         ("tokenizer.json", "{", r"cannot read .*tokenizer\.json: "),
-        ("tokenizer.json", '{"version": "1.0"}', r"cannot read .*tokenizer\.json: "),
+        ("tokenizer.json", '{"version": "1.0"}', r"tokenizer\.json is not CLIP's: its pre_tokenizer splits"),
         ("vocab.json", "{", r"cannot read .*vocab\.json"),
         ("vocab.json", "[]", r"vocab\.json holds list, not a JSON object"),
-        ("vocab.json", '{"a": 0}', r"cannot read .*vocab\.json and .*merges\.txt: "),
+        ("vocab.json", '{"a": 0}', r"the tokenizer lacks the token <\|startoftext\|>: it is not CLIP's"),
+        ("vocab.json", '{"a": "b"}', r"cannot read .*vocab\.json and .*merges\.txt: the token 'a' has the id 'b'"),
         ("merges.txt", "one\n", r"cannot read .*vocab\.json and .*merges\.txt: "),
         ("merges.txt", "q z\n", r"cannot read .*vocab\.json and .*merges\.txt: "),
         ("tokenizer_config.json", "nothing", r"cannot read .*tokenizer_config\.json: "),

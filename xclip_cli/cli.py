@@ -11,9 +11,10 @@ from contextlib import ExitStack, suppress
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from . import __version__
 from .errors import LabelsError, ModelError, ResultsError, XClipError
@@ -26,8 +27,23 @@ if TYPE_CHECKING:
     from .output import Notes
     from .run_file import RunFile
 
+
+class _Program(TyperGroup):
+    """Escapes what usage errors say: they may quote the name of a file, which may steer a terminal."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            from .output import printable
+
+            raise typer.BadParameter(printable(error.message), error.ctx, error.param) from error
+
+
 app = typer.Typer(
     name="xclip",
+    cls=_Program,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -320,7 +336,7 @@ def classify(
     if dry_run:
         name = _name_of_model(model, wanted, notes)
         for line in plan(inputs, wanted, name, device, dtype.value, preprocess.value, views):
-            typer.echo(line)
+            typer.echo(formats.printable(line))
         raise typer.Exit
     try:
         with ExitStack() as stack:
@@ -439,6 +455,26 @@ def demo(
     classify(samples, ["picture-state"], model="bundled", top_k=3, output_format=OutputFormat.table)
 
 
+@app.command()
+def doctor(json_: JsonOpt = False) -> None:
+    """Show versions, devices and caches, and prove that decoding and the model work; exit 1 if anything does not."""
+    import json
+
+    from .doctor import examine
+    from .output import format_fields, printable
+
+    report = examine()
+    if json_:
+        typer.echo(json.dumps(report.to_json(), indent=2))
+    else:
+        typer.echo(format_fields(report.facts))
+        for note in report.notes:
+            typer.echo(printable(f"note: {note}"))
+        for check in report.checks:
+            typer.echo(printable(check.line()))
+    raise typer.Exit(0 if report.healthy else EXIT_FAILURE)
+
+
 def _chosen_format(asked: OutputFormat | None, output: Path | None) -> str:
     """The format asked for, else that of the output's suffix, else table on a terminal and jsonl otherwise."""
     from .output import format_of, is_terminal
@@ -540,7 +576,7 @@ def verify_model(
 
     wrong = 0
     for check in verify(find_checkpoint(name, bar=Notes().bar()), published):
-        typer.echo(printable(f"{'ok  ' if check.passed else 'FAIL'}  {check.what}: {check.detail}"))
+        typer.echo(printable(check.line()))
         wrong += not check.passed
     raise typer.Exit(EXIT_FAILURE if wrong else 0)
 
@@ -598,6 +634,7 @@ def check_labels(
 ) -> None:
     """Check a label file: exit 0 and a count, or the first fault with its line and exit 2."""
     from .labels import load_labels
+    from .output import Notes
 
     labels = load_labels([source], templates=template or [])
     warnings = labels.warnings
@@ -606,8 +643,9 @@ def check_labels(
 
         with Classifier(model, labels=labels) as classifier:
             warnings = classifier.warnings
+    notes = Notes()
     for warning in warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        notes.say(f"warning: {warning}")
     typer.echo(f"{len(labels.names)} labels, {len(labels.all_texts)} texts: no faults")
 
 

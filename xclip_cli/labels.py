@@ -7,6 +7,7 @@ the texts it was given, put into every template.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import difflib
 import io
@@ -19,6 +20,20 @@ from pathlib import Path
 from .errors import LabelsError
 
 BARE_LABEL = "{}"  # the default template: the label alone, as in the paper
+
+# Far above what any model takes; a file beyond them is no label file.
+MAX_BYTES = 32 << 20  # of a file
+MAX_LINES = 1_000_000  # of a file
+MAX_TEXTS = 1_000_000  # of all labels in all templates
+MAX_LENGTH = 1_000  # characters of a text: CLIP's models take 77 tokens
+
+SHOWN_NAMES = 5
+MARKS = {  # that a file of another encoding may begin with; the longer ones first
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
 
 
 @dataclass(frozen=True)
@@ -50,15 +65,17 @@ def make_labels(entries: Iterable[Phrases], templates: Iterable[str]) -> Labels:
     """Put labels into templates. A label that comes twice is kept once, with a warning. Raises LabelsError."""
     templates = tuple(templates) or (BARE_LABEL,)
     for template in templates:
-        if BARE_LABEL not in template:
-            raise LabelsError(f"the template {template!r} has no {{}} for the label to stand in")
+        _check_template(template)
     unique: dict[str, tuple[str, ...]] = {}
     twice = []
     for name, phrases in entries:
         if not all(_is_text(phrase) for phrase in (name, *phrases)):
-            raise LabelsError(f"the label {name!r} holds bytes or half characters that are no text")
+            raise LabelsError(f"the label {_shown(name)} holds bytes or half characters that are no text")
         if not name.strip() or not phrases or not all(phrase.strip() for phrase in phrases):
-            raise LabelsError(f"the label {name!r} is empty or has an empty text")
+            raise LabelsError(f"the label {_shown(name)} is empty or has an empty text")
+        longest = max(map(len, (name, *phrases)))
+        if longest > MAX_LENGTH:
+            raise LabelsError(f"the label {_shown(name)} has {longest} characters, the limit is {MAX_LENGTH}")
         if name in unique:
             twice.append(name)
         else:
@@ -67,15 +84,44 @@ def make_labels(entries: Iterable[Phrases], templates: Iterable[str]) -> Labels:
         raise LabelsError("no labels given: pass --labels FILE, --labels NAME or --label TEXT")
     warnings = []
     if twice:
-        shown = ", ".join(repr(name) for name in dict.fromkeys(twice))
-        warnings.append(f"labels given more than once are kept once: {shown}")
+        repeated = list(dict.fromkeys(twice))
+        shown = ", ".join(map(_shown, repeated[:SHOWN_NAMES]))
+        more = f" and {len(repeated) - SHOWN_NAMES} more" if len(repeated) > SHOWN_NAMES else ""
+        warnings.append(f"labels given more than once are kept once: {shown}{more}")
     if len(unique) == 1:
         warnings.append("only one label: its score is 1 whatever the video shows")
+    count = sum(map(len, unique.values())) * len(templates)
+    if count > MAX_TEXTS:
+        raise LabelsError(f"{len(unique)} labels in {len(templates)} templates are {count} texts, over {MAX_TEXTS}")
     texts = tuple(
-        tuple(template.replace(BARE_LABEL, phrase) for phrase in phrases for template in templates)
-        for phrases in unique.values()
+        tuple(_filled(template, phrase) for phrase in phrases for template in templates) for phrases in unique.values()
     )
     return Labels(tuple(unique), texts, templates, tuple(warnings))
+
+
+def _check_template(template: str) -> None:
+    """Raises LabelsError where a template cannot be used."""
+    if BARE_LABEL not in template:
+        raise LabelsError(f"the template {_shown(template)} has no {{}} for the label to stand in")
+    if not _is_text(template):
+        raise LabelsError(f"the template {_shown(template)} holds bytes or half characters that are no text")
+
+
+def _filled(template: str, phrase: str) -> str:
+    """A phrase in a template. Raises LabelsError where that is no text of a usual length."""
+    length = len(template) + template.count(BARE_LABEL) * (len(phrase) - len(BARE_LABEL))
+    if length > MAX_LENGTH:
+        raise LabelsError(
+            f"the label {_shown(phrase)} in the template {_shown(template)} has {length} characters, the limit is "
+            f"{MAX_LENGTH}"
+        )
+    return template.replace(BARE_LABEL, phrase)
+
+
+def _shown(name: object) -> str:
+    """A name for a message: quoted, escaped and not long."""
+    text = repr(name)
+    return text if len(text) <= 80 else text[:76] + "...'"
 
 
 def _is_text(phrase: object) -> bool:
@@ -115,7 +161,7 @@ def read_templates(given: str) -> list[str]:
     templates = [template for template, _ in _parse_lines(_read_text(path), path)]
     for template in templates:
         if BARE_LABEL not in template:
-            raise LabelsError(f"{path}: the template {template!r} has no {{}} for the label to stand in")
+            raise LabelsError(f"{path}: the template {_shown(template)} has no {{}} for the label to stand in")
     if not templates:
         raise LabelsError(f"{path} holds no templates")
     return templates
@@ -144,26 +190,51 @@ def _find(source: str, kind: str, what: str) -> Path:
     if source not in files:
         near = difflib.get_close_matches(source, files, 1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise LabelsError(f"there is no {what} {source!r}, and no shipped one: {hint}shipped are {', '.join(files)}")
+        raise LabelsError(
+            f"there is no {what} {_shown(source)}, and no shipped one: {hint}shipped are {', '.join(files)}"
+        )
     return files[source]
 
 
 def _read_text(path: Path) -> str:
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise LabelsError(f"cannot read {path}: {error.strerror}") from error
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise LabelsError(f"{path} is UTF-16: save it as UTF-8")
+    if len(data) > MAX_BYTES:
+        raise LabelsError(f"{path} is larger than {MAX_BYTES >> 20} MB, so it is no label file")
+    if data.count(b"\n") + data.count(b"\r") > MAX_LINES:
+        raise LabelsError(f"{path} has more than {MAX_LINES} lines, so it is no label file")
+    encoding = _other_encoding(data)
+    if encoding is not None:
+        raise LabelsError(
+            f"{path} is {encoding}: save it as UTF-8, for example with `iconv -f {encoding} -t UTF-8 OLD > NEW`"
+        )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise LabelsError(f"{path}:{line}: not UTF-8 (byte 0x{data[error.start]:02x}): save it as UTF-8") from error
+        raise LabelsError(
+            f"{path}:{line}: not UTF-8 (byte 0x{data[error.start]:02x}), but probably Latin-1 or Windows-1252: save it "
+            "as UTF-8, for example with `iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW`"
+        ) from error
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
         raise LabelsError(f"{path}:{line}: holds a NUL byte, so it is no text file")
     return text
+
+
+def _other_encoding(data: bytes) -> str | None:
+    """What a file that is not UTF-8 says or shows that it is: by its mark, or by a NUL in each Latin character."""
+    for mark, encoding in MARKS.items():
+        if data.startswith(mark):
+            return encoding
+    start = data[:1000]
+    for order, halves in (("LE", start[1::2]), ("BE", start[::2])):
+        if len(start) >= 4 and halves.count(0) > 0.8 * len(halves) and start.count(0) < 0.6 * len(start):
+            return f"UTF-16{order}"
+    return None
 
 
 def _parse_lines(text: str, path: Path) -> list[Phrases]:
@@ -206,6 +277,6 @@ def _parse_json(text: str, path: Path) -> list[Phrases]:
         if not isinstance(name, str):
             raise LabelsError(f"{path}: must be a list of labels, or an object of label: list of texts")
         if not isinstance(texts, list) or not texts or not all(isinstance(t, str) and t.strip() for t in texts):
-            raise LabelsError(f"{path}: the texts of {name!r} must be a list of one or more texts")
+            raise LabelsError(f"{path}: the texts of {_shown(name)} must be a list of one or more texts")
         entries.append((name, tuple(texts)))
     return entries

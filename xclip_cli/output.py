@@ -31,6 +31,9 @@ from .errors import ResultsError
 from .results import Failure, Record, RunHeader
 from .text import printable as printable
 
+# A spreadsheet computes cells that begin with these; an apostrophe before them makes it show the text.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n")
+
 CSV_FIELDS = ("video", "status", "start_seconds", "end_seconds", "rank", "label", "score", "logit", "error")
 BAR_WIDTH = 24
 
@@ -55,12 +58,22 @@ def write_json(records: Iterable[Record], out: TextIO, header: RunHeader | None)
 
 
 def write_csv(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:
-    """One row a label, one row a failure."""
+    """One row a label, one row a failure. Texts are no formulas of a spreadsheet, and on a terminal steer nothing."""
     writer = csv.DictWriter(out, CSV_FIELDS, lineterminator="\n")
     writer.writeheader()
+    shown = printable if out.isatty() else str
     for record in records:
-        writer.writerows(csv_rows(record))
+        for row in csv_rows(record):
+            writer.writerow(
+                {key: shown(csv_text(cell)) if isinstance(cell, str) else cell for key, cell in row.items()}
+            )
         out.flush()
+
+
+def csv_text(text: str) -> str:
+    """A text that no spreadsheet takes for a formula, and no reader for the end of a row."""
+    text = text.replace("\r", "\\r")  # Python's writer leaves it without quotes
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def csv_rows(record: Record) -> Iterator[dict[str, object]]:
@@ -132,7 +145,8 @@ def print_models(rows: list[dict[str, Any]]) -> None:
 def format_fields(values: dict[str, Any], indent: str = "") -> str:
     """Nested values, a line each."""
     lines = []
-    for key, value in values.items():
+    for name, value in values.items():
+        key = printable(str(name))
         if isinstance(value, dict):
             lines += [f"{indent}{key}:", format_fields(value, indent + "  ")]
         elif isinstance(value, list):

@@ -33,6 +33,10 @@ class Check:
     passed: bool
     detail: str
 
+    def line(self) -> str:
+        """For people."""
+        return f"{'ok  ' if self.passed else 'FAIL'}  {self.what}: {self.detail}"
+
 
 def verify(checkpoint: Checkpoint, published: bool = False) -> Iterator[Check]:
     """Check files, loading and one forward pass; with ``published`` also the figures that the authors published.

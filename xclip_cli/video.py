@@ -262,7 +262,7 @@ def _packets(container: InputContainer, stream: VideoStream, sink: Sink) -> Iter
             packet = next(packets)
         except StopIteration:
             return
-        except (av.error.FFmpegError, ValueError):
+        except (av.error.FFmpegError, ValueError, IndexError):  # PyAV does not know streams that begin later
             yield None
             yield _flush_packet(stream)
             return
@@ -465,4 +465,5 @@ def _orientation(frame: VideoFrame) -> tuple[int, ...]:
         return _BY_ANGLE.get(frame.rotation, ())
     a, b, c, d = (int(values[i]) for i in (0, 1, 3, 4))
     scale = max(map(abs, (a, b, c, d)))
-    return tuple(v // scale for v in (a, b, c, d)) if {abs(a), abs(b), abs(c), abs(d)} == {0, scale} else ()
+    turns = scale > 0 and {abs(a), abs(b), abs(c), abs(d)} == {0, scale}
+    return tuple(v // scale for v in (a, b, c, d)) if turns else ()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..errors import ModelError
 from . import hub
-from .files import TEXT_NAMES, find_weight_files, header_bytes
+from .files import TEXT_NAMES, find_weight_files, header_bytes, read_text
 from .public import full_name, nearest
 
 BUNDLED = "bundled"
@@ -61,7 +61,9 @@ class Checkpoint:
         for name in TEXT_NAMES:
             path = self.folder / name
             if path.is_file():
-                digest.update(path.read_bytes())
+                with path.open("rb") as file:
+                    while part := file.read(1 << 20):
+                        digest.update(part)
         return f"sha256:{digest.hexdigest()}"
 
     @cached_property
@@ -77,9 +79,9 @@ class Checkpoint:
 
     @cached_property
     def words(self) -> frozenset[str] | None:
-        """Every word the model was trained on, where the checkpoint lists them."""
+        """Every word the model was trained on, where the checkpoint lists them. Raises ModelError."""
         path = self.folder / WORDS_NAME
-        return frozenset(path.read_text(encoding="utf-8").split()) if path.is_file() else None
+        return frozenset(read_text(path).split()) if path.is_file() else None
 
     def unknown_words(self, texts: Iterable[str]) -> list[str]:
         """The words of ``texts`` that the model never saw, sorted; none where the checkpoint lists no words."""

@@ -13,13 +13,22 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from ..errors import ModelError
-from .files import read_json
+from .files import one_line, read_json
 
 _Tower = TypeVar("_Tower", bound="PretrainedConfig")
 
 CONFIG_NAME = "config.json"
 PREPROCESSINGS = ("hf", "paper")  # as the checkpoint's files say, or as the published accuracies were measured
 ACTIVATIONS = ("quick_gelu", "gelu", "gelu_new", "relu", "selu")
+
+# A config may come from a stranger. Far above any real model, these keep every product of sizes below 2**60, and small
+# what is allocated before the weights contradict a config.
+MAX_SIZE = 1 << 20  # of widths, vocabularies and positions
+MAX_LAYERS = 1 << 10  # of one stack
+MAX_SIDE = 1 << 11  # pixels of a picture
+MAX_FRAMES = 1 << 10  # of a clip
+MAX_CHANNELS = 1 << 6
+MAX_CLIP = 1 << 28  # pixels of a clip
 
 
 @dataclass(kw_only=True)
@@ -32,6 +41,11 @@ class PretrainedConfig:
     output_hidden_states: bool = False  # return every layer's output when a call does not say
     return_dict: bool = True  # False: tuples instead of output objects
     extra: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("output_attentions", "output_hidden_states", "return_dict"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is {getattr(self, name)!r}, it must be true or false")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -61,7 +75,7 @@ class PretrainedConfig:
         try:
             return cls.from_dict(cls._own_part(values, path))
         except (TypeError, ValueError) as error:
-            raise ModelError(f"{path} does not describe an X-CLIP model: {error}") from error
+            raise ModelError(f"{path} does not describe an X-CLIP model: {one_line(error)}") from error
 
     @classmethod
     def _own_part(cls, values: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -73,7 +87,8 @@ class PretrainedConfig:
             whole = XCLIPConfig.from_dict(values)
             return (whole.text_config if cls is XCLIPTextConfig else whole.vision_config).to_dict()
         raise ModelError(
-            f"{path} is of model_type {found!r}, not {cls.model_type!r}: only X-CLIP checkpoints can be loaded"
+            f"{path} is of model_type {one_line(repr(found))}, not {cls.model_type!r}: only X-CLIP checkpoints can be "
+            "loaded"
         )
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -106,9 +121,22 @@ class XCLIPTextConfig(PretrainedConfig):
     eos_token_id: int | None = 2  # the end token as the largest id of a text
 
     def __post_init__(self) -> None:
-        _check_sizes(self, "vocab_size", "max_position_embeddings", "num_hidden_layers", "intermediate_size")
+        super().__post_init__()
+        _check_sizes(self, MAX_SIZE, "vocab_size", "max_position_embeddings", "intermediate_size")
+        _check_sizes(self, MAX_LAYERS, "num_hidden_layers")
         _check_heads(self, "hidden_size", "num_attention_heads")
         _check_activation(self, "hidden_act")
+        _check_shares(self, "layer_norm_eps", "dropout", "attention_dropout")
+        _check_finite(self, "initializer_range", "initializer_factor")
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+                raise ValueError(f"{name} is {value!r}, it must be a whole number or null")
+
+    @property
+    def stacks(self) -> dict[str, int]:
+        """What the stacks of layers are called among the weights, and how many layers each has."""
+        return {"text_model.encoder.layers": self.num_hidden_layers}
 
 
 @dataclass(kw_only=True)
@@ -138,18 +166,30 @@ class XCLIPVisionConfig(PretrainedConfig):
     drop_path_rate: float = 0.0  # stochastic depth of the message attention, in training
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.image_size = _one_side(self.image_size, "image_size")
         self.patch_size = _one_side(self.patch_size, "patch_size")
-        _check_sizes(
-            self,
-            *("intermediate_size", "num_hidden_layers", "mit_intermediate_size", "mit_num_hidden_layers"),
-            *("num_channels", "image_size", "patch_size", "num_frames"),
-        )
+        _check_sizes(self, MAX_SIZE, "intermediate_size", "mit_intermediate_size")
+        _check_sizes(self, MAX_LAYERS, "num_hidden_layers", "mit_num_hidden_layers")
+        _check_sizes(self, MAX_SIDE, "image_size", "patch_size")
+        _check_sizes(self, MAX_CHANNELS, "num_channels")
+        _check_sizes(self, MAX_FRAMES, "num_frames")
         _check_heads(self, "hidden_size", "num_attention_heads")
         _check_heads(self, "mit_hidden_size", "mit_num_attention_heads")
         _check_activation(self, "hidden_act")
+        _check_shares(self, "layer_norm_eps", "dropout", "attention_dropout", "drop_path_rate")
+        _check_finite(self, "initializer_range", "initializer_factor")
         if self.patch_size > self.image_size:
             raise ValueError(f"patch_size {self.patch_size} is larger than image_size {self.image_size}")
+        if self.num_frames * self.image_size**2 > MAX_CLIP:
+            raise ValueError(
+                f"num_frames {self.num_frames} of image_size {self.image_size} are more than {MAX_CLIP} pixels a clip"
+            )
+
+    @property
+    def stacks(self) -> dict[str, int]:
+        """What the stacks of layers are called among the weights, and how many layers each has."""
+        return {"vision_model.encoder.layers": self.num_hidden_layers}
 
     @property
     def num_patches(self) -> int:
@@ -182,16 +222,29 @@ class XCLIPConfig(PretrainedConfig):
     vision_config_dict: InitVar[dict[str, Any] | None] = None
 
     def __post_init__(self, text_config_dict: dict[str, Any] | None, vision_config_dict: dict[str, Any] | None) -> None:
+        super().__post_init__()
         self.text_config = _tower(XCLIPTextConfig, self.text_config, text_config_dict)
         self.vision_config = _tower(XCLIPVisionConfig, self.vision_config, vision_config_dict)
-        _check_sizes(self, "prompt_layers")
+        _check_sizes(self, MAX_LAYERS, "prompt_layers")
         _check_heads(self, "projection_dim", "prompt_num_attention_heads")
         _check_activation(self, "prompt_hidden_act")
+        _check_shares(self, "prompt_attention_dropout", "prompt_projection_dropout")
+        _check_finite(self, "prompt_alpha", "logit_scale_init_value", "initializer_factor")
         if self.vision_config.mit_hidden_size != self.projection_dim:
             raise ValueError(
                 f"vision_config.mit_hidden_size {self.vision_config.mit_hidden_size} must equal "
                 f"projection_dim {self.projection_dim}"
             )
+
+    @property
+    def stacks(self) -> dict[str, int]:
+        """What the stacks of layers are called among the weights, and how many layers each has."""
+        return {
+            **self.text_config.stacks,
+            **self.vision_config.stacks,
+            "mit.encoder.layers": self.vision_config.mit_num_hidden_layers,
+            "prompts_generator.decoder": self.prompt_layers,
+        }
 
     @classmethod
     def from_text_vision_configs(
@@ -257,32 +310,56 @@ def _layer_parameters(width: int, inner_width: int) -> int:
 
 def _tower(cls: type[_Tower], given: _Tower | dict[str, Any] | None, legacy: dict[str, Any] | None) -> _Tower:
     """One encoder's config, from an object, a dict or nothing, and the older keyword that overrides it."""
-    values = given.to_dict() if isinstance(given, PretrainedConfig) else dict(given or {})
+    values = given.to_dict() if isinstance(given, PretrainedConfig) else _copied(given)
     if legacy is not None:
-        values |= cls.from_dict(dict(legacy)).to_dict()
+        values |= cls.from_dict(_copied(legacy)).to_dict()
     return cls.from_dict(values)
 
 
-def _one_side(value: Any, name: str) -> int:
+def _copied(given: dict[str, Any] | None) -> dict[str, Any]:
+    if given is not None and not isinstance(given, dict):
+        raise ValueError(f"an encoder's config is {given!r}, it must be an object")
+    return dict(given or {})
+
+
+def _one_side(value: Any, name: str) -> Any:
     """A square's side, from ``n`` or ``[n, n]``."""
     if isinstance(value, list | tuple):
         if len(value) != 2 or value[0] != value[1]:
             raise ValueError(f"{name} {value} is not square")
-        value = value[0]
-    return int(value)
+        return value[0]
+    return value
 
 
-def _check_sizes(config: PretrainedConfig, *names: str) -> None:
+def _check_sizes(config: PretrainedConfig, limit: int, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} is {value!r}, it must be a whole number of at least 1")
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= limit:
+            raise ValueError(f"{name} is {value!r}, it must be a whole number of at least 1 and at most {limit}")
 
 
 def _check_heads(config: PretrainedConfig, width: str, heads: str) -> None:
-    _check_sizes(config, width, heads)
+    _check_sizes(config, MAX_SIZE, width, heads)
     if getattr(config, width) % getattr(config, heads):
         raise ValueError(f"{width} {getattr(config, width)} does not divide into {heads} {getattr(config, heads)}")
+
+
+def _check_finite(config: PretrainedConfig, *names: str) -> None:
+    for name in names:
+        if not _is_number(getattr(config, name)):
+            raise ValueError(f"{name} is {getattr(config, name)!r}, it must be a finite number")
+
+
+def _check_shares(config: PretrainedConfig, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not _is_number(value) or not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value!r}, it must be a number from 0 to 1")
+
+
+def _is_number(value: Any) -> bool:
+    """Whether this is a finite number of a size that any format holds."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e30
 
 
 def _check_activation(config: PretrainedConfig, name: str) -> None:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError
 from . import hub
 from .checkpoints import BUNDLED, Checkpoint, find_cached, hub_name
 from .config import XCLIPConfig
+from .files import read_header
 from .loading import load_config
 from .public import PublicCheckpoint, public_checkpoints
 
 HUB_HEADS = 8  # of MIT and prompt generator in every conversion on the hub, the large models' included
 SHORT_TEXT = 8  # tokens of a usual label, start and end included
-MAX_HEADER = 100_000_000  # bytes; the format's own limit
 
 
 def describe(name: str) -> dict[str, Any]:
@@ -118,19 +114,6 @@ def _notes(config: XCLIPConfig, original: bool) -> list[str]:
             "computes"
         ]
     return []
-
-
-def read_header(path: Path) -> dict[str, dict[str, Any]]:
-    """The tensors that a safetensors file says it holds. Raises ModelError."""
-    with path.open("rb") as file:
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else MAX_HEADER + 1
-        text = file.read(length) if length <= MAX_HEADER else b""
-    try:
-        header = json.loads(text)
-        return {name: entry for name, entry in header.items() if name != "__metadata__"}
-    except (ValueError, AttributeError) as error:
-        raise ModelError(f"{path} is not a safetensors file: its header cannot be read") from error
 
 
 def list_models() -> list[dict[str, Any]]:

@@ -42,6 +42,17 @@ def load_tokenizer(checkpoint: Checkpoint, name: str | None = None) -> CLIPToken
 
     An authors' file holds none: its default is that of ``ORIGINAL_TOKENIZER``, from the cache or the hub.
     """
+    tokenizer = _find_tokenizer(checkpoint, name)
+    tokens = load_config(checkpoint).text_config.vocab_size
+    if tokenizer.eos_token_id >= tokens:
+        raise ModelError(
+            f"the tokenizer for {checkpoint.name} has ids up to {tokenizer.eos_token_id}, its model only {tokens} "
+            "tokens"
+        )
+    return tokenizer
+
+
+def _find_tokenizer(checkpoint: Checkpoint, name: str | None) -> CLIPTokenizer:
     if name is None and not checkpoint.is_original:
         return CLIPTokenizer.from_folder(checkpoint.folder)
     wanted = name or ORIGINAL_TOKENIZER
@@ -67,7 +78,13 @@ def load_image_processor(checkpoint: Checkpoint, config: XCLIPConfig) -> XCLIPIm
         return original_image_processor(config)
     from .processor import XCLIPImageProcessor
 
-    return XCLIPImageProcessor.from_folder(checkpoint.folder)
+    processor = XCLIPImageProcessor.from_folder(checkpoint.folder)
+    if not processor.do_center_crop or config.vision_config.num_channels != 3:
+        raise ModelError(
+            f"{checkpoint.name} cannot take videos: its image processor must crop (do_center_crop) and its "
+            "model take 3 channels (num_channels)"
+        )
+    return processor
 
 
 def load_model(
@@ -100,11 +117,14 @@ def load_original(
 
     from .modeling import XCLIPModel
     from .original import read_original
+    from .weights import check_values
 
-    own_config, state = read_original(path)
+    own_config, stored = read_original(path)
     with torch.device("meta"):
         model = XCLIPModel(config or own_config)
-    state = {name: tensor.to(device, dtype) for name, tensor in state.items() if wanted(name)}
+    state = {name: tensor.to(device, dtype) for name, tensor in stored.items() if wanted(name)}
+    for name, tensor in state.items():
+        check_values(path, name, stored[name], tensor)
     model.load_state_dict(state, assign=True, strict=False)  # those not wanted are missing
     return model.eval()
 

@@ -30,7 +30,7 @@ from .outputs import (
     VideoEncoding,
     XCLIPOutput,
 )
-from .weights import load_weights, save_weights
+from .weights import StoredWeights, save_weights
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -487,7 +487,7 @@ class PretrainedModel(nn.Module):
     def from_folder(
         cls,
         folder: Path,
-        config: PretrainedConfig,
+        config: Any,
         dtype: torch.dtype,
         device: torch.device,
         wanted: Callable[[str], bool] = lambda name: True,
@@ -496,9 +496,11 @@ class PretrainedModel(nn.Module):
 
         Parameters whose names are not ``wanted`` are not read and stay on the meta device. Raises ModelError.
         """
+        weights = StoredWeights(folder)
+        weights.check_layers(config.stacks)
         with torch.device("meta"):
             model = cls(config)
-        load_weights(model, folder, dtype, device, wanted)
+        weights.load(model, dtype, device, wanted)
         return model.eval()
 
     @classmethod

@@ -30,14 +30,24 @@ from torch import Tensor
 
 from ..errors import ModelError
 from .config import XCLIPConfig, XCLIPTextConfig, XCLIPVisionConfig
+from .files import one_line
 from .modeling import XCLIPModel
+from .pickles import (
+    LEGACY_START,
+    MAX_NAMES,
+    MAX_PICKLE,
+    PARAMETER,
+    TENSORS,
+    ZIP_START,
+    scan,
+    translated_errors,
+    zip_span,
+)
 from .processor import XCLIPImageProcessor
-from .weights import _listed
+from .weights import listed
 
 HEAD_WIDTH = 64  # of every attention in the authors' code; the files do not say
 
-ZIP_START = b"PK\x03\x04"
-LEGACY_START = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)  # torch's format of before 1.6
 LEGACY_VERSION = 1001
 
 STORAGES = {
@@ -52,8 +62,6 @@ STORAGES = {
     "torch.ByteStorage": torch.uint8,
     "torch.BoolStorage": torch.bool,
 }
-TENSORS = ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2")
-PARAMETER = "torch._utils._rebuild_parameter"
 
 SIZING = {  # the tensors that all sizes are read from, and their dimensions
     "token_embedding.weight": 2,
@@ -114,7 +122,7 @@ def read_original(path: Path, heads: int | None = None) -> tuple[XCLIPConfig, di
         tensors = {name: tensor.map(file.mapped) for name, tensor in stored.items()}
         return config, {name: origin.take(tensors[origin.name]) for name, origin in origins.items()}
     except (ValueError, RuntimeError) as error:  # torch's own where sizes overflow
-        raise ModelError(f"{path} is not an X-CLIP of the authors' code: {_one_line(error)}") from error
+        raise ModelError(f"{path} is not an X-CLIP of the authors' code: {one_line(error)}") from error
 
 
 def infer_config(shapes: Mapping[str, tuple[int, ...]], heads: int | None = None) -> XCLIPConfig:
@@ -123,7 +131,7 @@ def infer_config(shapes: Mapping[str, tuple[int, ...]], heads: int | None = None
     ``heads`` sets the heads of the MIT and of the prompt generator.
     """
     if missing := [name for name in SIZING if name not in shapes]:
-        raise ValueError(f"missing {_listed(missing)}; it holds {_listed(sorted(shapes)) or 'no tensors'}")
+        raise ValueError(f"missing {listed(missing)}; it holds {listed(sorted(shapes)) or 'no tensors'}")
     for name, dimensions in SIZING.items():
         if len(shapes[name]) != dimensions:
             raise ValueError(f"{name} is {list(shapes[name])}, expected {dimensions} dimensions")
@@ -221,11 +229,18 @@ class _Unpickler(pickle.Unpickler):
     """Builds plain containers and inert records, whatever the pickle asks for."""
 
     def __init__(self, file: BinaryIO) -> None:
+        start = file.tell()
+        scan(file)
+        file.seek(start)
         super().__init__(file, encoding="utf-8")
         self.storages: dict[str, str] = {}  # key → kind, of all that the pickle mentions
+        self._classes: dict[str, type[_Inert]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        return type("Record", (_Inert,), {"name": f"{module}.{name}"})
+        full_name = f"{module}.{name}"
+        if full_name not in self._classes and len(self._classes) < MAX_NAMES:
+            self._classes[full_name] = type("Record", (_Inert,), {"name": full_name})
+        return self._classes[full_name]
 
     def persistent_load(self, identity: Any) -> _Storage:
         match identity:
@@ -248,18 +263,13 @@ class _File:
         """Raises ModelError, whatever is wrong with the file."""
         if not path.is_file():
             raise ModelError(f"there is no file {path}")
-        try:
-            with path.open("rb") as file:
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-                if mapped[: len(ZIP_START)] == ZIP_START:
-                    return cls(*_read_zip(file, mapped), mapped)
-                if mapped[: len(LEGACY_START)] == LEGACY_START:
-                    return cls(*_read_legacy(file, mapped), mapped)
-                raise ValueError("it does not start as one")
-        except OSError as error:
-            raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
-        except Exception as error:  # what damaged pickles and archives raise is documented as open
-            raise ModelError(f"{path} is not a file that torch saved, or it is damaged: {_one_line(error)}") from error
+        with translated_errors(path), path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            if mapped[: len(ZIP_START)] == ZIP_START:
+                return cls(*_read_zip(file, mapped), mapped)
+            if mapped[: len(LEGACY_START)] == LEGACY_START:
+                return cls(*_read_legacy(file, mapped), mapped)
+            raise ValueError("it does not start as one")
 
 
 def _read_zip(file: BinaryIO, mapped: mmap.mmap) -> tuple[Any, dict[str, tuple[int, int]]]:
@@ -269,24 +279,13 @@ def _read_zip(file: BinaryIO, mapped: mmap.mmap) -> tuple[Any, dict[str, tuple[i
     roots = [name.removesuffix("data.pkl") for name in members if re.fullmatch(r"[^/]+/data\.pkl", name)]
     if len(roots) != 1:
         raise ValueError("a zip archive without the data.pkl that torch writes")
-    spans = {name.removeprefix(roots[0]): _zip_span(info, mapped) for name, info in members.items()}
+    spans = {name.removeprefix(roots[0]): zip_span(info, mapped)[1:] for name, info in members.items()}
     order = mapped[slice(*spans["byteorder"])].decode() if "byteorder" in spans else "little"
     if order != sys.byteorder:
         raise ValueError(f"its numbers are {order}-endian, this machine's are {sys.byteorder}-endian")
-    value = _Unpickler(io.BytesIO(mapped[slice(*spans["data.pkl"])])).load()
+    start, end = spans["data.pkl"]
+    value = _Unpickler(io.BytesIO(mapped[start : min(end, start + MAX_PICKLE)])).load()
     return value, {name.removeprefix("data/"): span for name, span in spans.items() if name.startswith("data/")}
-
-
-def _zip_span(info: zipfile.ZipInfo, mapped: mmap.mmap) -> tuple[int, int]:
-    """Where the bytes of an archive's member start and end in the file."""
-    header = info.header_offset
-    name_length, extra_length = struct.unpack_from("<HH", mapped, header + 26)
-    start = header + 30 + name_length + extra_length
-    if mapped[header : header + 4] != ZIP_START or start + info.file_size > len(mapped):
-        raise ValueError(f"the archive's table of contents does not match it at {info.filename!a}")
-    if info.compress_type != zipfile.ZIP_STORED:
-        raise ValueError(f"{info.filename!a} is compressed, which torch does not do")
-    return start, start + info.file_size
 
 
 def _read_legacy(file: BinaryIO, mapped: mmap.mmap) -> tuple[Any, dict[str, tuple[int, int]]]:
@@ -364,7 +363,7 @@ def _state_dict(value: Any) -> dict[Any, Any]:
         return _entries(entries["model"])
     if entries and all(isinstance(entry, _Inert) and not entry.entries for entry in entries.values()):
         return entries
-    found = _listed([ascii(key) for key in entries if isinstance(key, str)])
+    found = listed([ascii(key) for key in entries if isinstance(key, str)])
     raise ValueError(f"expected weights under 'model', found {found or 'no dict'}")
 
 
@@ -429,12 +428,12 @@ def _check_fit(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, .
     """Raises ValueError that names what is missing, unexpected, or contradicts the sizes inferred from the rest."""
     faults = []
     if missing := sorted(wanted.keys() - found.keys()):
-        faults.append(f"missing {_listed(missing)}")
+        faults.append(f"missing {listed(missing)}")
     if unexpected := sorted(found.keys() - wanted.keys()):
-        faults.append(f"unexpected {_listed(unexpected)}")
+        faults.append(f"unexpected {listed(unexpected)}")
     if differing := [name for name in sorted(wanted.keys() & found.keys()) if wanted[name] != found[name]]:
         shown = [f"{name} is {list(found[name])}, expected {list(wanted[name])}" for name in differing]
-        faults.append(f"wrong shape by the other tensors: {_listed(shown)}")
+        faults.append(f"wrong shape by the other tensors: {listed(shown)}")
     if faults:
         raise ValueError("; ".join(faults))
 
@@ -449,9 +448,3 @@ def _name(key: Any) -> str:
     if isinstance(key, str) and key.isprintable():
         return key
     raise ValueError(f"a tensor is called {key!a}, expected a name")
-
-
-def _one_line(error: Exception) -> str:
-    """What it says, in printable characters: some of it may come from the file."""
-    line = " ".join(str(error).split()) or type(error).__name__
-    return "".join(character if character.isprintable() else "?" for character in line)

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import ModelError
-from .config import CONFIG_NAME, PREPROCESSINGS, XCLIPConfig
-from .files import read_json
+from .config import CONFIG_NAME, MAX_SIDE, PREPROCESSINGS, XCLIPConfig
+from .files import one_line, read_json
 from .tokenizer import CLIPTokenizer
 
 PREPROCESSOR_NAME = "preprocessor_config.json"
@@ -27,6 +27,11 @@ RESAMPLING: dict[int, dict[str, Any]] = {
     2: {"mode": "bilinear", "antialias": True},
     3: {"mode": "bicubic", "antialias": True},
 }
+
+
+# A strip of a picture is resized to its short side, and all but the centre of its long side then thrown away: of longer
+# ones only as much is resized as makes this many crops, so that a strip cannot fill the memory.
+MAX_CROPS = 64
 
 
 class BatchFeature(dict[str, Any]):
@@ -67,10 +72,18 @@ class XCLIPImageProcessor:
     def __post_init__(self) -> None:
         self.size = _side(self.size, "size", {"shortest_edge"})
         self.crop_size = _side(self.crop_size, "crop_size", {"height", "width"}, {"shortest_edge"})
-        if self.resample not in RESAMPLING:
+        if self.resample not in RESAMPLING or type(self.resample) is not int:
             raise ValueError(f"resample {self.resample!r} is not one of {sorted(RESAMPLING)} (nearest, ...)")
+        for name in ("do_resize", "do_center_crop", "do_rescale", "do_normalize"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is {getattr(self, name)!r}, it must be true or false")
         if len(self.image_mean) != 3 or len(self.image_std) != 3:
             raise ValueError("image_mean and image_std need three values each, for red, green and blue")
+        if not _is_number(self.rescale_factor, *self.image_mean) or not _is_number(*self.image_std, least=1e-6):
+            raise ValueError(
+                f"rescale_factor {self.rescale_factor!r}, image_mean {self.image_mean!r} and image_std "
+                f"{self.image_std!r} must be numbers, the last above 0"
+            )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -86,14 +99,14 @@ class XCLIPImageProcessor:
         """Read a checkpoint folder's image processor. The crop is the model's image size. Raises ModelError."""
         settings = read_json(folder / PREPROCESSOR_NAME)
         settings = settings or read_json(folder / PROCESSOR_NAME).get("image_processor", {})
-        if not settings:
+        if not settings or not isinstance(settings, dict):
             raise ModelError(f"no image processor in {folder}: it needs {PREPROCESSOR_NAME} or {PROCESSOR_NAME}")
         if (folder / CONFIG_NAME).is_file():
             settings = settings | {"crop_size": XCLIPConfig.from_folder(folder).vision_config.image_size}
         try:
             return cls.from_dict(settings)
         except (TypeError, ValueError) as error:
-            raise ModelError(f"the image processor's settings in {folder} are unusable: {error}") from error
+            raise ModelError(f"the image processor's settings in {folder} are unusable: {one_line(error)}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, as the Hugging Face library reads it."""
@@ -145,6 +158,9 @@ class XCLIPImageProcessor:
         picture = _channels_first(frame)
         height, width = picture.shape[-2:]
         if self.do_resize:
+            if self.do_center_crop:
+                picture = _shortened(picture, MAX_CROPS * max(self.crop_size / self.size, 1))
+                height, width = picture.shape[-2:]
             short, long = sorted((height, width))
             longer = int(self.size * long / short + (0 if self.antialias else 0.5))
             target = (self.size, longer) if height <= width else (longer, self.size)
@@ -263,9 +279,24 @@ def _side(value: Any, name: str, *forms: set[str]) -> int:
             known = " or ".join(f"{{{', '.join(f'{key}: n' for key in sorted(form))}}}" for form in forms)
             raise ValueError(f"{name} {value} is neither a number n nor {known}")
         (value,) = set(value.values())
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} is {value!r}, it must be a whole number of at least 1")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_SIDE:
+        raise ValueError(f"{name} is {value!r}, it must be a whole number of at least 1 and at most {MAX_SIDE}")
     return value
+
+
+def _is_number(*values: Any, least: float = -1e6) -> bool:
+    """Whether all are numbers that float32 computes well with."""
+    return all(isinstance(v, int | float) and not isinstance(v, bool) and least <= v <= 1e6 for v in values)
+
+
+def _shortened(picture: Tensor, aspect: float) -> Tensor:
+    """[3, H, W] → the middle of a picture whose long side is more than ``aspect`` times its short side."""
+    height, width = picture.shape[-2:]
+    limit = int(aspect * min(height, width))
+    long = max(height, width)
+    if long <= limit:
+        return picture
+    return picture.narrow(1 if height > width else 2, (long - limit) // 2, limit)
 
 
 def _as_batch(videos: Any) -> list[list[Any]]:

@@ -1,4 +1,9 @@
-"""CLIP's byte-pair tokenizer over the ``tokenizers`` library, from the files of a Hugging Face checkpoint."""
+"""CLIP's byte-pair tokenizer over the ``tokenizers`` library, from the files of a Hugging Face checkpoint.
+
+Of a ``tokenizer.json`` only the vocabulary and the merges are used. Its other parts are programs: a regular expression
+can take for ever, a normaliser can make gigabytes of one letter, and the library ends in a panic on some. They must be
+CLIP's, which are built here.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, 
 from tokenizers.models import BPE
 
 from ..errors import ModelError
-from .files import read_json
+from .files import one_line, read_json, read_text
 
 START = "<|startoftext|>"
 END = "<|endoftext|>"  # also the padding and the unknown token
@@ -19,8 +24,26 @@ END_OF_WORD = "</w>"
 TOKENIZER_NAME = "tokenizer.json"
 CLIP_MAX_LENGTH = 77
 
+MAX_ID = 1 << 20  # of a token
+MAX_TOKEN = 1000  # characters
+
 # Contractions, words, single digits, runs of anything else: the pattern of the original tokenizer.
-_PIECES = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+_PIECES = r"<\|startoftext\|>|<\|endoftext\|>|" + _WORDS
+
+# What a tokenizer.json of CLIP says of its parts, in every version: the pattern with or without the special tokens.
+_NORMALIZER = {
+    "type": "Sequence",
+    "normalizers": [
+        {"type": "NFC"},
+        {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "},
+        {"type": "Lowercase"},
+    ],
+}
+_SPLITS = [
+    {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Removed", "invert": True}
+    for pattern in (_PIECES, _WORDS)
+]
 
 
 class CLIPTokenizer:
@@ -42,7 +65,7 @@ class CLIPTokenizer:
     def _special_id(self, token: str) -> int:
         token_id = self.backend.token_to_id(token)
         if token_id is None:
-            raise ModelError(f"the tokenizer lacks the token {token}: it is not CLIP's")
+            raise ModelError(f"the tokenizer lacks the token {one_line(token)}: it is not CLIP's")
         return token_id
 
     @classmethod
@@ -89,23 +112,18 @@ class CLIPTokenizer:
             pad_token = pad_token.get("content", END)
         pad_token = str(pad_token)
         limit = settings.get("model_max_length", CLIP_MAX_LENGTH)
-        model_max_length = int(limit) if isinstance(limit, int | float) and limit < 1e6 else CLIP_MAX_LENGTH
+        model_max_length = int(limit) if isinstance(limit, int | float) and 2 <= limit < 1e6 else CLIP_MAX_LENGTH
         path = folder / TOKENIZER_NAME
         if path.is_file():
-            try:
-                backend = Tokenizer.from_file(str(path))
-            except Exception as error:  # the library raises bare Exception
-                raise ModelError(f"cannot read {path}: {error}") from error
-            return cls(backend, model_max_length, pad_token)
+            vocabulary, merges = _parse_tokenizer(read_json(path), path)
+            return cls.from_vocabulary(vocabulary, merges, model_max_length, pad_token)
         vocabulary_path, merges_path = folder / "vocab.json", folder / "merges.txt"
         if not (vocabulary_path.is_file() and merges_path.is_file()):
             raise ModelError(f"no tokenizer in {folder}: it needs {TOKENIZER_NAME}, or vocab.json and merges.txt")
-        try:
-            lines = merges_path.read_text(encoding="utf-8").splitlines()
-            pairs: Any = [tuple(line.split()) for line in lines if line.strip() and not line.startswith("#version")]
-            return cls.from_vocabulary(read_json(vocabulary_path), pairs, model_max_length, pad_token)
-        except Exception as error:
-            raise ModelError(f"cannot read {vocabulary_path} and {merges_path}: {error}") from error
+        lines = read_text(merges_path).splitlines()
+        pairs = [line.split() for line in lines if line.strip() and not line.startswith("#version")]
+        vocabulary, merges = _checked(read_json(vocabulary_path), pairs, f"{vocabulary_path} and {merges_path}")
+        return cls.from_vocabulary(vocabulary, merges, model_max_length, pad_token)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, revision: str | None = None) -> Self:
@@ -173,3 +191,56 @@ class CLIPTokenizer:
 
     def __len__(self) -> int:
         return int(self.backend.get_vocab_size())
+
+
+def _parse_tokenizer(values: dict[str, Any], path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """The vocabulary and the merges of a ``tokenizer.json``. Raises ModelError where its other parts are not CLIP's."""
+    splitter, model = values.get("pre_tokenizer"), values.get("model")
+    parts = splitter.get("pretokenizers") if isinstance(splitter, dict) else None
+    if not isinstance(parts, list) or len(parts) != 2 or parts[0] not in _SPLITS or not _is_byte_level(parts[1]):
+        raise ModelError(f"{path} is not CLIP's: its pre_tokenizer splits texts in another way")
+    if values.get("normalizer") != _NORMALIZER:
+        raise ModelError(f"{path} is not CLIP's: its normalizer changes texts in another way")
+    if not isinstance(model, dict) or model.get("type", "BPE") != "BPE" or model.get("dropout"):
+        raise ModelError(f"{path} is not CLIP's: its model is no plain byte-pair encoding (BPE)")
+    if model.get("end_of_word_suffix") != END_OF_WORD or model.get("continuing_subword_prefix"):
+        raise ModelError(f"{path} is not CLIP's: its words do not end in {END_OF_WORD}")
+    pairs = model.get("merges")
+    if isinstance(pairs, list):  # "a b" until 2024, ["a", "b"] since
+        pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in pairs]
+    vocabulary, merges = _checked(model.get("vocab"), pairs, str(path))
+    for token in values.get("added_tokens") or []:
+        if not isinstance(token, dict) or vocabulary.get(str(token.get("content"))) != token.get("id"):
+            raise ModelError(f"{path} is not CLIP's: it adds the token {one_line(token)}, which its vocabulary lacks")
+    return vocabulary, merges
+
+
+def _is_byte_level(part: Any) -> bool:
+    if not isinstance(part, dict) or part.get("type") != "ByteLevel":
+        return False
+    return part.get("add_prefix_space") is False and part.get("use_regex", True) is True
+
+
+def _checked(vocabulary: Any, merges: Any, source: str) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """The same, proved to be a vocabulary and its merges; the library would panic on some that are not."""
+    if not isinstance(vocabulary, dict) or not isinstance(merges, list):
+        raise ModelError(f"cannot read {source}: it needs a vocabulary (token to id) and a list of merges")
+    for token, number in vocabulary.items():
+        if type(number) is not int or not 0 <= number < MAX_ID or len(token) > MAX_TOKEN or not _is_text(token):
+            raise ModelError(
+                f"cannot read {source}: the token {one_line(repr(token))} has the id {one_line(repr(number))}"
+            )
+    if len(set(vocabulary.values())) < len(vocabulary):
+        raise ModelError(f"cannot read {source}: two tokens of its vocabulary have the same id")
+    if absent := [token for token in (START, END) if token not in vocabulary]:
+        raise ModelError(f"the tokenizer lacks the token {absent[0]}: it is not CLIP's")
+    for pair in merges:
+        whole = isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair)
+        if not whole or not {*pair, "".join(pair)} <= vocabulary.keys():
+            raise ModelError(f"cannot read {source}: the merge {one_line(repr(pair))} is not of two of its tokens")
+    return vocabulary, [(first, second) for first, second in merges]
+
+
+def _is_text(token: str) -> bool:
+    """Whether it is without lone surrogates."""
+    return token.isascii() or not any("\ud800" <= character <= "\udfff" for character in token)
