@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import inspect
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import weakref
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import cached_property
@@ -70,8 +72,8 @@ class Classifier:
 
     How fast: ``threads`` of the model on the CPU, if not torch's number; ``workers``, processes that decode, if not one
     a core; ``batch_size``, videos computed at once, if not what suits the device; ``cache``, whether the text features
-    of labels are kept on disk for the next time; ``compile``, whether torch compiles the vision encoder first, which
-    takes a minute. ``timeout``: seconds without progress after which a decoder is stopped.
+    of labels are kept on disk for the next time. ``timeout``: seconds without progress after which a decoder is
+    stopped.
 
     Raises LabelsError, ModelError, and ValueError for an unknown dtype or preprocessing.
     """
@@ -93,7 +95,6 @@ class Classifier:
         batch_size: int | None = None,
         timeout: float = DECODE_TIMEOUT,
         cache: bool = True,
-        compile: bool = False,
     ) -> None:
         if dtype not in DTYPES:
             raise ValueError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
@@ -109,8 +110,8 @@ class Classifier:
         self.preprocess, self._heads = preprocess, heads
         self._workers, self._batch_size = workers or usable_cores(), batch_size
         self._cache = FeatureCache() if cache else None
-        self._compile = compile
         self._loaded = self._packed = False
+        self._latest_records: weakref.ref[Generator[Record, None, None]] | None = None
         self.decoders: Decoders[_Received] = Decoders(self._receive, self._workers, timeout)
 
     def classify(
@@ -143,15 +144,21 @@ class Classifier:
         """
         if isinstance(videos, str | os.PathLike):
             raise TypeError(f"videos must be a list of paths, got {videos!r}: classify takes one video")
-        if self.decoders.pending:
+        latest = self._latest_records() if self._latest_records else None
+        if latest is not None and inspect.getgeneratorstate(latest) != inspect.GEN_CLOSED:
             raise RuntimeError("an iterator of classify_all is unfinished: exhaust or close it first")
+        self.decoders.cancel()  # what one that was closed before it began had submitted
         requests = (video if isinstance(video, ClipRequest) else self.request(video) for video in videos)
         first = list(islice(requests, self._workers * AHEAD))
         for request in first:
             self.decoders.submit(request)
-        return self._records(first, requests, top_k)
+        records = self._records(first, requests, top_k)
+        self._latest_records = weakref.ref(records)
+        return records
 
-    def _records(self, first: list[ClipRequest], others: Iterator[ClipRequest], top_k: int) -> Iterator[Record]:
+    def _records(
+        self, first: list[ClipRequest], others: Iterator[ClipRequest], top_k: int
+    ) -> Generator[Record, None, None]:
         """The records of requests, the ``first`` of which are submitted already."""
         import torch
 
@@ -284,15 +291,13 @@ class Classifier:
                 self._cache.put(key, features.cpu().numpy())
         else:
             features = torch.from_numpy(stored).to(self.device)
-        if self._compile:
-            model.vision_model.encoder.compile()
         return model, features
 
     def _pack(self) -> None:
         """Make a CPU's model faster at a cost that a few videos would not win back."""
         from .model.packing import can_pack, pack_linears
 
-        if not self._packed and not self._compile and can_pack(self.dtype, self.device):
+        if not self._packed and can_pack(self.dtype, self.device):
             self._packed = True
             pack_linears(self.model.vision_model, rows=self._clips_at_once * self._tokens_a_clip)
 

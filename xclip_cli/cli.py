@@ -36,6 +36,8 @@ class _Program(TyperGroup):
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
+            if type(error) is not typer.BadParameter:  # a missing one quotes nothing
+                raise
             from .output import printable
 
             raise typer.BadParameter(printable(error.message), error.ctx, error.param) from error
@@ -291,10 +293,6 @@ def classify(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Encode the labels anew, and do not keep the result.")
     ] = False,
-    compile_: Annotated[
-        bool,
-        typer.Option("--compile", help="Have torch compile the model first: a minute that long runs win back."),
-    ] = False,
     offline: OfflineOpt = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Show what would run, and do nothing.", show_default=False)
@@ -360,7 +358,6 @@ def classify(
                     batch_size=batch_size,
                     timeout=timeout,
                     cache=not no_cache,
-                    compile=compile_,
                 )
             )
             records = run.counted(classify_inputs(classifier, inputs, start, end, top_k, run.stop), notes.say)
