@@ -160,10 +160,12 @@ class Classifier:
         self, first: list[ClipRequest], others: Iterator[ClipRequest], top_k: int
     ) -> Generator[Record, None, None]:
         """The records of requests, the ``first`` of which are submitted already."""
-        import torch
-
+        if not first:
+            return
         try:
             self.load()
+            import torch
+
             threads = torch.get_num_threads()
             lanes = min(threads, MOST_LANES) if self.device.type == "cpu" else 1
             batch_size = self.batch_size
