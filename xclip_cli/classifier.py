@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import inspect
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import cached_property
@@ -112,6 +114,7 @@ class Classifier:
         self._compile = compile
         self._loaded = self._packed = False
         self.decoders: Decoders[_Received] = Decoders(self._receive, self._workers, timeout)
+        self._iterator: Callable[[], Generator[Record, None, None] | None] = lambda: None  # the latest, weakly held
 
     def classify(
         self,
@@ -143,15 +146,21 @@ class Classifier:
         """
         if isinstance(videos, str | os.PathLike):
             raise TypeError(f"videos must be a list of paths, got {videos!r}: classify takes one video")
-        if self.decoders.pending:
+        unfinished = self._iterator()
+        if unfinished is not None and inspect.getgeneratorstate(unfinished) != inspect.GEN_CLOSED:
             raise RuntimeError("an iterator of classify_all is unfinished: exhaust or close it first")
+        self.decoders.cancel()  # what one that was closed before it began has left
         requests = (video if isinstance(video, ClipRequest) else self.request(video) for video in videos)
         first = list(islice(requests, self._workers * AHEAD))
         for request in first:
             self.decoders.submit(request)
-        return self._records(first, requests, top_k)
+        records = self._records(first, requests, top_k)
+        self._iterator = weakref.ref(records)
+        return records
 
-    def _records(self, first: list[ClipRequest], others: Iterator[ClipRequest], top_k: int) -> Iterator[Record]:
+    def _records(
+        self, first: list[ClipRequest], others: Iterator[ClipRequest], top_k: int
+    ) -> Generator[Record, None, None]:
         """The records of requests, the ``first`` of which are submitted already."""
         import torch
 
