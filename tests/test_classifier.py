@@ -342,7 +342,9 @@ def plainly(checkpoint: Path, shots: list[Path]) -> dict[Views, list[Record]]:
 
 
 @pytest.mark.parametrize("views", [Views(), Views(2, 3)], ids=str)
-@pytest.mark.parametrize(("batch_size", "workers", "threads"), [(1, 4, 2), (2, 1, 1), (2, 4, 2), (4, 4, 1), (None,) * 3])
+@pytest.mark.parametrize(
+    ("batch_size", "workers", "threads"), [(1, 4, 2), (2, 1, 1), (2, 4, 2), (4, 4, 1), (None,) * 3]
+)
 def test_how_fast_changes_no_record(
     checkpoint: Path,
     shots: list[Path],
@@ -458,9 +460,7 @@ def test_top_k_cuts_the_list_and_nothing_else(checkpoint: Path, shots: list[Path
     assert [len(record.predictions) for record in cut if isinstance(record, Prediction)] == [min(top_k or 4, 4)] * 2
 
 
-def test_many_labels_are_compared_in_parts(
-    checkpoint: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_labels_are_compared_in_parts(checkpoint: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"label number {i}" for i in range(50)]
     with make(checkpoint, names) as classifier:
         whole = classifier.classify(clip)

@@ -461,7 +461,9 @@ TABLE = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
 
 
 def test_wrong_keyframe_flags_are_noticed(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "clip.mp4", pictures=map(textured, range(300)), options={"g": "100", "bf": "0", "sc_threshold": "0"})
+    path = write_clip(
+        tmp_path / "clip.mp4", pictures=map(textured, range(300)), options={"g": "100", "bf": "0", "sc_threshold": "0"}
+    )
     decoded = full_decode(path)
     assert assert_as_decoded(path, decoded, 3, 1, 5, 7).restarts == 0
     data = bytearray(path.read_bytes())
