@@ -125,7 +125,7 @@ def test_a_full_disk_leaves_nothing_behind(
 
 
 def test_two_processes_at_once(tmp_path: Path) -> None:
-    """Both write, read and delete the same few keys: nothing but whole arrays is ever read, and nothing is left over."""
+    """Both write, read and delete the same few keys: nothing but whole arrays is read, and nothing left over."""
     code = """
         import sys
         from pathlib import Path

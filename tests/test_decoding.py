@@ -296,6 +296,13 @@ def test_waiting_ends_when_something_else_is_ready(tmp_path: Path) -> None:
         os.close(writer)
 
 
+@pytest.mark.parametrize("timeout", [float("inf"), 1e300])
+def test_a_timeout_may_be_endless(tmp_path: Path, timeout: float) -> None:
+    with decoders(timeout=timeout) as decoder:
+        decoder.submit(request(write_clip(tmp_path / "clip.mp4", 8)))
+        assert collect(decoder) == list(range(8))
+
+
 def test_nothing_submitted_is_said() -> None:
     with decoders() as decoder, pytest.raises(RuntimeError, match="nothing was submitted"):
         decoder.collect()

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 import pytest
 
@@ -107,7 +108,7 @@ def test_records_come_in_order_however_long_each_takes(lanes: int, batch_size: i
     records = list(run.records())
     assert [record.video for record in records] == videos
     assert [isinstance(record, Failure) for record in records] == ["bad" in video for video in videos]
-    assert sorted(sum(computing.batches, [])) == sorted(video for video in videos if "good" in video)
+    assert sorted(chain(*computing.batches)) == sorted(video for video in videos if "good" in video)
     assert not lane_threads()
 
 
@@ -192,10 +193,9 @@ def test_an_error_in_computing_reaches_the_caller_and_leaves_nothing() -> None:
 
     descriptors = os.listdir("/dev/fd")
     decoders = InstantDecoders()
-    seen = []
+    seen: list[str] = []
     with pytest.raises(MemoryError, match="no room"):
-        for record in pipeline(names(100), decoders, compute).records():
-            seen.append(record.video)
+        seen.extend(record.video for record in pipeline(names(100), decoders, compute).records())
     assert seen == names(len(seen))
     assert len(seen) <= 8
     assert not decoders.jobs

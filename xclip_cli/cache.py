@@ -70,13 +70,13 @@ class FeatureCache:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            part = tempfile.NamedTemporaryFile(dir=self.folder, delete=False)
+            descriptor, part = tempfile.mkstemp(dir=self.folder)
             try:
-                with part:
-                    part.write(hashlib.sha256(content).digest() + content)
-                Path(part.name).replace(self._path(key))
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(hashlib.sha256(content).digest() + content)
+                Path(part).replace(self._path(key))
             except OSError:
-                Path(part.name).unlink(missing_ok=True)
+                Path(part).unlink(missing_ok=True)
                 raise
             self._shrink()
         except OSError as error:

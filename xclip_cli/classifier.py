@@ -26,7 +26,7 @@ import numpy as np
 from . import __version__
 from .cache import FeatureCache
 from .decoding import AHEAD, Decoders, usable_cores
-from .devices import AUTO, DTYPES, choose_device, choose_dtype, dtype_misfits
+from .devices import AUTO, DTYPES, check_compiler, choose_device, choose_dtype, dtype_misfits
 from .errors import LabelsError, ModelError, VideoError
 from .labels import BARE_LABEL, Labels
 from .model.checkpoints import Checkpoint, choose_model, find_checkpoint, shortened
@@ -294,6 +294,7 @@ class Classifier:
         else:
             features = torch.from_numpy(stored).to(self.device)
         if self._compile:
+            check_compiler(self.device)
             model.vision_model.encoder.compile()
         return model, features
 

@@ -52,6 +52,19 @@ def dtype_misfits(dtype: torch.dtype, device: torch.device) -> Iterator[str]:
         yield "this hardware only emulates bfloat16: float32 is faster and more exact"
 
 
+def check_compiler(device: torch.device) -> None:
+    """Make sure that torch can compile for a device: on a CPU it needs a C++ compiler. Raises XClipError."""
+    import torch
+
+    try:
+        torch.compile(lambda x: x + 1)(torch.zeros(8, device=device))
+    except (RuntimeError, OSError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise XClipError(
+            f"torch cannot compile here: {reason}; install a C++ compiler, such as g++, or run without --compile"
+        ) from error
+
+
 def measured_macs_per_second(device: torch.device, dtype: torch.dtype, size: int = 1024) -> float:
     """How fast the device multiplies matrices of a transformer's size: for estimates."""
     import torch
