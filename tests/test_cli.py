@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from clips import write_clip
 from conftest import Run
+from records import assert_all_same
 
 import xclip_cli
 
@@ -124,6 +125,23 @@ def test_windows(xclip: Run, checkpoint: Path, clip: Path) -> None:
         (["a.mp4", "--label", "x", "--model", "no/such"], 4, "no/such is not, or not wholly, in the cache"),
         (["a.mp4", "--label", "x", "--from-file", "no"], 2, "cannot read the list of videos no"),
         (["a.mp4", "--label", "x", "--nonsense"], 2, "--nonsense"),
+        (["a.mp4", "--label", "x", "--workers", "0"], 2, "'--workers': Input should be greater than or equal to 1"),
+        (["a.mp4", "--label", "x", "--workers", "many"], 2, "'--workers'"),
+        (
+            ["a.mp4", "--label", "x", "--batch-size", "0"],
+            2,
+            "'--batch-size': Input should be greater than or equal to 1",
+        ),
+        (["a.mp4", "--label", "x", "--threads", "0"], 2, "'--threads': Input should be greater than or equal to 1"),
+        (["a.mp4", "--label", "x", "--timeout", "0"], 2, "'--timeout': Input should be greater than or equal to 0.1"),
+        (["a.mp4", "--label", "x", "--timeout", "nan"], 2, "'--timeout': Input should be greater than or equal to 0.1"),
+        (["a.mp4", "--label", "x", "--views", "3"], 2, "'3' is no number of views: give CLIPSxCROPS"),
+        (["a.mp4", "--label", "x", "--views", "4x2"], 2, "'4x2' is no number of views"),
+        (["a.mp4", "--label", "x", "--views", "0x1"], 2, "'0x1' is no number of views"),
+        (["a.mp4", "--label", "x", "--resume"], 2, "--resume goes on with a results file: pass it as -o FILE.jsonl"),
+        (["a.mp4", "--label", "x", "--resume", "-o", "a.csv"], 2, "--resume goes on with a results file"),
+        (["a.mp4", "--label", "x", "--resume", "-o", "a.jsonl", "--force"], 2, "without --force"),
+        (["a.mp4", "--label", "x", "--retry-failed", "-o", "a.jsonl"], 2, "--retry-failed goes with --resume"),
         (["a.mp4", "--label", "x", "--device", "mps"], 2, "'mps' is not auto, cpu, cuda or cuda:N"),
         (["a.mp4", "--label", "x", "--end", "0"], 2, "is not before --end 0 s"),
         (["a.mp4", "--labels", ""], 2, "an empty name is no label file"),
@@ -389,3 +407,25 @@ def test_errors_of_reports(xclip: Run, tmp_path: Path, arguments: list[str], cod
     assert done.returncode == code
     assert message in " ".join(done.stderr.replace("│", " ").split())
     assert "Traceback" not in done.stderr
+
+
+def test_every_setting_of_speed_at_once(xclip: Run, checkpoint: Path, clip: Path, tmp_path: Path) -> None:
+    copies = [shutil.copy(clip, tmp_path / f"{i}.mp4") for i in range(5)]
+    common = ["classify", *copies, *ARGUMENTS, "--model", checkpoint, "--dtype", "float32"]
+    one = xclip(*common)
+    settings = [
+        "--workers",
+        "3",
+        "--batch-size",
+        "2",
+        "--threads",
+        "2",
+        "--timeout",
+        "60",
+        "--no-cache",
+        "--views",
+        "1x1",
+    ]
+    other = xclip(*common, *settings)
+    assert (one.returncode, other.returncode) == (0, 0)
+    assert_all_same(records(other.stdout), records(one.stdout))

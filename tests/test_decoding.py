@@ -173,3 +173,182 @@ def test_pictures_are_whole(tmp_path: Path) -> None:
     _, alone = read_pictures(request(path))
     for ours, theirs in zip(collected[1], alone, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def descriptors() -> int:
+    return len(os.listdir("/dev/fd"))
+
+
+def stop(decoder: Decoders[int], index: int = 0) -> subprocess.Popen[bytes]:
+    """Make a worker stand still."""
+    process = decoder._workers[index]._process
+    process.send_signal(signal.SIGSTOP)
+    return process
+
+
+def test_several_workers_give_clips_in_the_order_of_their_requests(tmp_path: Path) -> None:
+    # the first videos are by far the longest: later ones are ready before them
+    lengths = [400, 300, *range(8, 16)]
+    paths = [write_clip(tmp_path / f"{i}.mp4", n, options={"g": "500"}) for i, n in enumerate(lengths)]
+    with decoders(workers=3) as decoder:
+        for path in paths:
+            decoder.submit(request(path))
+        assert len(decoder._workers) == 3
+        assert [collect(decoder) for _ in paths] == [[int(i * n / 8 + n / 16) for i in range(8)] for n in lengths]
+
+
+def test_workers_start_only_for_work(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 8)
+    with decoders(workers=4) as decoder:
+        assert decoder._workers == []
+        for _ in range(3):
+            decoder.submit(request(path))
+            collect(decoder)
+        assert len(decoder._workers) == 1
+
+
+def test_of_several_workers_one_that_dies_costs_one_video(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 8)
+    with decoders(workers=2) as decoder:
+        for _ in range(2):
+            decoder.submit(request(path))
+        for _ in range(2):
+            collect(decoder)
+        stop(decoder, 0)
+        stop(decoder, 1)
+        for _ in range(8):
+            decoder.submit(request(path))
+        first, second = (worker._process for worker in decoder._workers)
+        first.kill()
+        second.send_signal(signal.SIGCONT)
+        outcomes: list[object] = []
+        for _ in range(8):
+            try:
+                outcomes.append(collect(decoder))
+            except VideoError as error:
+                outcomes.append(error.code)
+        assert outcomes == ["crashed", *[list(range(8))] * 7]
+        assert first.poll() is not None
+        assert len(decoder._workers) == 2
+
+
+def test_a_worker_that_stands_still_costs_one_video(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 8)
+    with decoders(workers=2, timeout=3) as decoder:
+        for _ in range(2):
+            decoder.submit(request(path))
+        for _ in range(2):
+            collect(decoder)
+        stopped = stop(decoder)
+        for _ in range(6):
+            decoder.submit(request(path))
+        with pytest.raises(VideoError, match=r"no progress for 3 s \(--timeout\) and was stopped") as caught:
+            collect(decoder)
+        assert caught.value.code == "timeout"
+        assert [collect(decoder) for _ in range(5)] == [list(range(8))] * 5
+        assert stopped.poll() == -signal.SIGKILL  # and waited for: no zombie
+
+
+def test_slow_progress_is_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A packet now and then, for longer than the timeout in all."""
+    slow = (
+        "import time, xclip_cli.decoding as d, xclip_cli.video as v; d.ALIVE_SECONDS = 0.1; packets = v._packets\n"
+        "v._packets = lambda *args: (time.sleep(0.09) or packet for packet in packets(*args))\n"
+        "d.serve("
+    )
+    monkeypatch.setattr(decoding, "_BOOT", decoding._BOOT.replace("from xclip_cli.decoding import serve; serve(", slow))
+    path = write_clip(tmp_path / "clip.mp4", 20)
+    with decoders(timeout=2) as decoder:
+        decoder.submit(request(path))
+        began = time.monotonic()
+        assert collect(decoder) == [int(i * 20 / 8 + 20 / 16) for i in range(8)]
+        assert time.monotonic() - began > 2
+
+
+def test_a_parent_that_is_slow_to_collect_stops_no_worker(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 8)
+    with decoders(timeout=0.5) as decoder:
+        decoder.submit(request(path))
+        collect(decoder)
+        decoder.submit(request(path))
+        decoder.submit(request(path))
+        time.sleep(1.2)
+        assert collect(decoder) == collect(decoder) == list(range(8))
+
+
+def test_waiting_ends_when_something_else_is_ready(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 8)
+    reader, writer = os.pipe()
+    try:
+        with decoders() as decoder:
+            decoder.submit(request(path))
+            collect(decoder)
+            process = stop(decoder)
+            decoder.submit(request(path))
+            os.write(writer, b"x")
+            assert decoder.collect(reader) is None
+            assert decoder.pending == 1
+            os.read(reader, 1)
+            process.send_signal(signal.SIGCONT)
+            assert decoder.collect(reader) is not None
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e300])
+def test_a_timeout_may_be_endless(tmp_path: Path, timeout: float) -> None:
+    with decoders(timeout=timeout) as decoder:
+        decoder.submit(request(write_clip(tmp_path / "clip.mp4", 8)))
+        assert collect(decoder) == list(range(8))
+
+
+def test_nothing_submitted_is_said() -> None:
+    with decoders() as decoder, pytest.raises(RuntimeError, match="nothing was submitted"):
+        decoder.collect()
+    with pytest.raises(RuntimeError, match="the decoders are closed"):
+        decoder.submit(request("a.mp4"))
+
+
+def test_cancelled_requests_leave_nothing_to_later_ones(tmp_path: Path) -> None:
+    long = write_clip(tmp_path / "long.mp4", 200)
+    short = write_clip(tmp_path / "short.mp4", 8)
+    with decoders(workers=2) as decoder:
+        for _ in range(7):
+            decoder.submit(request(long))
+        collect(decoder)
+        decoder.cancel()
+        assert not decoder.pending
+        decoder.submit(request(short))
+        assert collect(decoder) == list(range(8))
+
+
+def test_a_worker_that_cannot_be_used_at_all_costs_each_video_and_never_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "_BOOT", "raise SystemExit(7)")
+    with decoders(workers=2) as decoder:
+        for _ in range(5):
+            decoder.submit(request("a.mp4"))
+        for _ in range(5):
+            with pytest.raises(VideoError, match=r"the decoder ended early \(status 7\) on this file"):
+                collect(decoder)
+
+
+def test_crashes_and_closing_leak_neither_descriptors_nor_processes(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 8)
+    before = descriptors()
+    processes = []
+    with decoders(workers=3) as decoder:
+        for _ in range(4):
+            for _ in range(6):
+                decoder.submit(request(path))
+            processes += [worker._process for worker in decoder._workers]
+            decoder._workers[0]._process.kill()
+            for _ in range(6):
+                try:
+                    collect(decoder)
+                except VideoError as error:
+                    assert error.code == "crashed"
+        assert descriptors() <= before + 1 + 3 * 4  # a selector; of each worker two pipes, a ring and its mapping
+    assert descriptors() == before
+    assert all(process.poll() is not None for process in processes)
+    decoder.close()  # a second time is nothing

@@ -14,10 +14,13 @@ import av
 import numpy as np
 import pytest
 import torch
+from clips import Pictures
 from reference import processor as reference_processor
 from transformers import XCLIPConfig, XCLIPModel
 
-from xclip_cli.sampling import VIDEO_SUFFIXES
+from xclip_cli.errors import VideoError
+from xclip_cli.sampling import VIDEO_SUFFIXES, ClipRequest
+from xclip_cli.video import read_clip
 
 pytestmark = [
     pytest.mark.slow,
@@ -27,6 +30,7 @@ pytestmark = [
 LABELS = ["a dog on a skateboard", "playing basketball", "driving a car", "a colour chart", "a person dancing"]
 MAX_BYTES = 4_000_000
 MAX_CLIPS = 50
+MAX_BYTES_SOUGHT = 30_000_000
 COUNTED = {"avi", "h264", "hevc", "mpegvideo", "m4v"}
 
 
@@ -95,3 +99,35 @@ def test_logits_equal_those_of_the_reference_script(tmp_path: Path) -> None:
     print(f"median {statistics.median(differences.values()):.4f}, largest {max(differences.values()):.4f}")
     assert statistics.median(differences.values()) <= 0.05
     assert max(differences.values()) <= 0.5
+
+
+def outcome(request: ClipRequest) -> tuple[object, list[np.ndarray], int]:
+    """What comes of a video: its clip's frames by place, or the code of its error; and how often it began anew."""
+    pictures = Pictures()
+    try:
+        info = read_clip(request, pictures, 1)
+    except VideoError as error:
+        return error.code, [], pictures.restarts
+    return info, [pictures[place] for place in info.places], pictures.restarts
+
+
+def test_seeking_gives_what_decoding_straight_through_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(os.environ["XCLIP_TEST_VIDEOS"])
+    paths = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
+    sought, fell_back, different = 0, [], []
+    for path in paths:
+        if not 0 < path.stat().st_size < MAX_BYTES_SOUGHT:
+            continue
+        for request in (ClipRequest(str(path), 8), ClipRequest(str(path), 3, 2, Fraction(1, 3), Fraction(5, 2))):
+            ours, pictures, restarts = outcome(request)
+            with monkeypatch.context() as patch:
+                patch.setattr("xclip_cli.video._has_index", lambda container: False)
+                theirs, expected, _ = outcome(request)
+            if restarts:
+                fell_back.append(path)
+            sought += 1
+            if ours != theirs or not all(map(np.array_equal, pictures, expected)):
+                different.append((path, ours, theirs))
+    print(f"{sought} clips, {len(fell_back)} fell back to decoding straight through: {fell_back}")
+    assert sought >= 100
+    assert different == []

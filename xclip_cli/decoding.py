@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 RING_BYTES = 3 * 8192 * 4320  # a picture of the largest size; memory is used only where pictures are
 AHEAD = 2  # requests that a worker has at a time, so that it never waits for the next
+LONGEST_WAIT = 3600.0  # seconds; the system takes no endless ones
 ALIVE_SECONDS = 1.0  # how often a worker that makes progress says so
 
 # The worker gets the parent's import path, and not the current folder, which may hold anybody's modules.
@@ -152,7 +153,7 @@ class Decoders(Generic[T]):
         if wake is not None:
             self._selector.register(wake, selectors.EVENT_READ)
         try:
-            ready = self._selector.select(timeout=max(0.01, self._seconds_left()))
+            ready = self._selector.select(timeout=min(max(0.01, self._seconds_left()), LONGEST_WAIT))
         finally:
             if wake is not None:
                 self._selector.unregister(wake)

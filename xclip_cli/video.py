@@ -200,7 +200,19 @@ class _Frames:
         return before >= 0 and (self._keyframes or ())[before] > self._following[0] + self._seek_cost
 
     def _seek(self, time: int) -> None:
-        """Begin again at the keyframe before ``time``, and make sure that it is one and decodes as one."""
+        """Begin again at the keyframe before ``time``."""
+        keyframes = self._keyframes or ()
+        before = bisect_right(keyframes, time) - 1
+        # The index of an MP4 says when keyframes are decoded: that of an open group may be shown after ``time``.
+        for target in (time, keyframes[before - 1]) if before > 0 else (time,):
+            frame = self._land(target)
+            if frame[0] <= time:
+                self._shown, self._following = frame, next(self._frames, None)
+                return
+        raise _SeekingFailedError
+
+    def _land(self, time: int) -> tuple[int, VideoFrame]:
+        """Have the demuxer seek, and make sure that where it goes on is a keyframe and decodes as one → that frame."""
         try:
             self._container.seek(time, stream=self._stream)
         except av.error.FFmpegError as error:
@@ -211,9 +223,9 @@ class _Frames:
         # Behind a keyframe of an open group come frames that are shown before it and cannot be decoded from here.
         while frame is not None and landed is not None and frame[0] < landed:
             frame = next(self._frames, None)
-        if frame is None or frame[0] != landed or landed > time or not frame[1].key_frame or frame[1].is_corrupt:
+        if frame is None or frame[0] != landed or not frame[1].key_frame or frame[1].is_corrupt:
             raise _SeekingFailedError
-        self._shown, self._following = frame, next(self._frames, None)
+        return frame
 
 
 class _Decoding:
