@@ -267,12 +267,12 @@ def test_slow_progress_is_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_parent_that_is_slow_to_collect_stops_no_worker(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mp4", 8)
-    with decoders(timeout=0.5) as decoder:
+    with decoders(timeout=2) as decoder:
         decoder.submit(request(path))
         collect(decoder)
         decoder.submit(request(path))
         decoder.submit(request(path))
-        time.sleep(1.2)
+        time.sleep(2.5)
         assert collect(decoder) == collect(decoder) == list(range(8))
 
 
