@@ -258,7 +258,7 @@ def test_an_interrupted_call_does_not_mix_up_later_ones(checkpoint: Path, tmp_pa
 
 def test_an_unfinished_iterator_is_said_and_can_be_closed(checkpoint: Path, clip: Path, tmp_path: Path) -> None:
     other = write_clip(tmp_path / "other.mp4", 8)
-    with make(checkpoint) as classifier:
+    with make(checkpoint, batch_size=1) as classifier:
         records = classifier.classify_all([clip, clip, clip])
         next(records)
         with pytest.raises(RuntimeError, match="an iterator of classify_all is unfinished"):

@@ -28,10 +28,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline": {"decoding"},
     "run_file": set(),
     "classifier": {"cache", "decoding", "devices", "labels", "model", "pipeline", "video"},  # video for its types alone
-    "batch": {"classifier", "devices", "labels", "model"},
+    "batch": {"classifier", "devices", "labels", "model", "timeline"},
     "verification": {"model"},
     "output": set(),
     "timeline": set(),
+    "timeline_output": {"output", "timeline"},
     "journal": set(),
     "report": {"journal", "timeline"},
     "thumbnails": {"decoding", "journal", "report", "video"},  # video for its types alone
@@ -39,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "doctor": {"bundled", "classifier", "devices", "labels", "model", "verification"},
     "cli": {
         *("output", "batch", "cache", "classifier", "doctor", "labels", "model", "bundled", "run_file"),
-        *("journal", "report", "thumbnails", "verification"),
+        *("journal", "report", "thumbnails", "timeline", "timeline_output", "verification"),
     },
     "__main__": {"cli"},
     "__init__": {"classifier", "labels", "model"},

@@ -11,8 +11,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from fractions import Fraction
 from functools import cached_property
 from itertools import chain, islice
@@ -27,13 +27,13 @@ from .decoding import AHEAD, Decoders, usable_cores
 from .devices import AUTO, DTYPES, choose_device, choose_dtype, dtype_misfits
 from .errors import LabelsError, ModelError, VideoError
 from .labels import BARE_LABEL, Labels
-from .model.checkpoints import Checkpoint, choose_model, find_checkpoint, shortened
+from .model.checkpoints import BUNDLED, Checkpoint, choose_model, find_checkpoint, shortened
 from .model.config import PREPROCESSINGS
 from .model.loading import load_config, load_image_processor, load_model, load_tokenizer
 from .model.tokenizer import CLIPTokenizer
-from .pipeline import Decoded, Pipeline
+from .pipeline import Answer, Decoded, Pipeline
 from .results import Failure, Frames, Prediction, RankedLabel, Record, RunHeader
-from .sampling import DECODE_TIMEOUT, ONE_VIEW, ClipInfo, ClipRequest, Views, frame_times, parse_time
+from .sampling import DECODE_TIMEOUT, ONE_VIEW, ClipInfo, ClipRequest, Views, check_windows, frame_times, parse_time
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -143,16 +143,29 @@ class Classifier:
         """
         if isinstance(videos, str | os.PathLike):
             raise TypeError(f"videos must be a list of paths, got {videos!r}: classify takes one video")
+        requests = (video if isinstance(video, ClipRequest) else self.request(video) for video in videos)
+        return _records_of(self._begin(requests, top_k, windows=False))
+
+    def classify_windows(self, requests: Iterable[ClipRequest], top_k: int = 0) -> Iterator[Answer]:
+        """One answer a window of each video, in order, which says how many of the same video follow.
+
+        A Failure is the last answer of a video that cannot be read, or not to its end. Each video is decoded once,
+        whatever its windows share, and no more of it is held than the windows that are being looked at.
+        """
+        return self._begin(iter(requests), top_k, windows=True)
+
+    def _begin(self, requests: Iterator[ClipRequest], top_k: int, windows: bool) -> Generator[Answer, None, None]:
         if self.decoders.pending:
             raise RuntimeError("an iterator of classify_all is unfinished: exhaust or close it first")
-        requests = (video if isinstance(video, ClipRequest) else self.request(video) for video in videos)
         first = list(islice(requests, self._workers * AHEAD))
         for request in first:
             self.decoders.submit(request)
-        return self._records(first, requests, top_k)
+        return self._answers(first, requests, top_k, windows)
 
-    def _records(self, first: list[ClipRequest], others: Iterator[ClipRequest], top_k: int) -> Iterator[Record]:
-        """The records of requests, the ``first`` of which are submitted already."""
+    def _answers(
+        self, first: list[ClipRequest], others: Iterator[ClipRequest], top_k: int, windows: bool
+    ) -> Generator[Answer, None, None]:
+        """The answers to requests, the ``first`` of which are submitted already."""
         import torch
 
         try:
@@ -161,12 +174,12 @@ class Classifier:
             lanes = min(threads, MOST_LANES) if self.device.type == "cpu" else 1
             batch_size = self.batch_size
             known = list(islice(others, lanes * batch_size))
-            if len(known) < lanes * batch_size:  # these are all: shared out evenly
+            if not windows and len(known) < lanes * batch_size:  # these are all: shared out evenly
                 count = len(first) + len(known)
                 if self._batch_size is None:
                     batch_size = min(batch_size, math.ceil(count / lanes))
                 lanes = min(lanes, math.ceil(count / batch_size))
-            else:
+            elif not windows:  # how many there are shows only as they come
                 self._pack()
             pipeline = Pipeline(
                 first,
@@ -178,18 +191,39 @@ class Classifier:
                 batch_size=batch_size,
             )
             try:
-                yield from pipeline.records()
+                yield from pipeline.answers()
             finally:
                 torch.set_num_threads(threads)  # the lanes' number is also that of threads to come
         finally:
             self.decoders.cancel()
 
-    def request(self, video: str | os.PathLike[str], start: Time | None = None, end: Time | None = None) -> ClipRequest:
-        """What to decode of a video for this model. Raises ValueError where ``start`` or ``end`` is no time."""
-        first, last = _exact(start), _exact(end)
+    def request(
+        self,
+        video: str | os.PathLike[str],
+        start: Time | None = None,
+        end: Time | None = None,
+        length: Time | None = None,
+        stride: Time | None = None,
+    ) -> ClipRequest:
+        """What to decode of a video for this model: one window, or for ``classify_windows`` many, each ``length`` long
+        and one every ``stride`` (half of it, if not given). Raises ValueError where a time makes no sense."""
+        first, last, long, step = map(_exact, (start, end, length, stride))
         if (first or 0) < 0 or (last is not None and last <= (first or 0)):
             raise ValueError(f"the window from {start} to {end} is empty or begins before the video")
-        return ClipRequest(os.fspath(video), self.config.vision_config.num_frames, self.views.clips, first, last)
+        if long is not None:
+            step = step if step is not None else long / 2
+            check_windows(long, step)
+        frames = self.config.vision_config.num_frames
+        return ClipRequest(os.fspath(video), frames, self.views.clips, first, last, long, step)
+
+    @property
+    def usual_window(self) -> Fraction:
+        """How many seconds of a video to look at at once, where nothing else is known: what the model was trained on.
+
+        The public checkpoints learned from clips of about 10 s; the bundled model knows states of a picture, which
+        may last a moment.
+        """
+        return Fraction(2 if self.checkpoint.name == BUNDLED else 10)
 
     def load(self) -> None:
         """Import torch, load the weights and encode the labels, unless that is done. Raises ModelError."""
@@ -460,6 +494,13 @@ def _no_garbage_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def _records_of(answers: Generator[Answer, None, None]) -> Iterator[Record]:
+    with closing(answers):
+        for answer in answers:
+            if answer.record is not None:
+                yield answer.record
 
 
 def _exact(time: Time | None) -> Fraction | None:

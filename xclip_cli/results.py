@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from .errors import VideoError
 
@@ -88,6 +88,13 @@ class Failure:
 Record = Prediction | Failure
 
 
+class Jsonable(Protocol):
+    """Whatever is a line of a results file."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The record."""
+
+
 @dataclass(frozen=True)
 class RunHeader:
     """The first line of a JSONL file: what every record in it was made with. It has no ``video``."""
@@ -106,6 +113,10 @@ class RunHeader:
     end: str | None
     dtype: str
     top_k: int
+    window: str | None = None  # of a timeline, in exact seconds; None: each video is one window
+    stride: str | None = None
+    min_score: float | None = None  # of its segments
+    min_duration: float | None = None  # seconds
 
     def to_json(self) -> dict[str, Any]:
         """The header line."""
