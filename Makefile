@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DEMO = demo
 
-.PHONY: demo test slow check format bundled-model clean
+.PHONY: demo test slow check format bench bench-full bundled-model clean
 
 demo: $(VENV)/.runs
 	$(BIN)/xclip demo $(DEMO)
@@ -25,6 +25,12 @@ check: $(VENV)/.develops
 format: $(VENV)/.develops
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+bench: $(VENV)/.develops
+	$(BIN)/python -m tests.benchmarks
+
+bench-full: $(VENV)/.develops
+	$(BIN)/python -m tests.benchmarks --full
 
 bundled-model: $(VENV)/.develops
 	$(BIN)/python -m xclip_cli.bundled.train

@@ -24,6 +24,7 @@ from xclip_cli.output import (
     write_table,
 )
 from xclip_cli.results import Failure, Frames, Prediction, RankedLabel, RunHeader
+from xclip_cli.run_file import RunFile
 
 FRAMES = Frames(8, 8, 0, 0, (0.5, 1.5))
 GOOD = Prediction(
@@ -69,14 +70,12 @@ def test_json_is_an_array_of_records(tmp_path: Path) -> None:
 
 
 def test_jsonl_grows_record_by_record_behind_its_header(tmp_path: Path) -> None:
-    path, seen = tmp_path / "out.jsonl", []
-
-    def records():
-        for record in (GOOD, BAD):
-            yield record
-            seen.append(len(path.read_text("utf-8").splitlines()))
-
-    write(FORMATS["jsonl"], records(), path, HEADER)
+    path = tmp_path / "out.jsonl"
+    with RunFile(path) as run_file:
+        run_file.begin(HEADER)
+        for number, record in enumerate((GOOD, BAD), start=2):
+            run_file.add(record)
+            assert len(path.read_text("utf-8").splitlines()) == number
     header, *lines = map(json.loads, path.read_text("utf-8").splitlines())
     assert header["kind"] == "run"
     assert "video" not in header
@@ -85,7 +84,6 @@ def test_jsonl_grows_record_by_record_behind_its_header(tmp_path: Path) -> None:
         | {"predictions": lines[0]["predictions"], "warnings": ["careful"], "frames": lines[0]["frames"]},
         BAD.to_json(),
     ]
-    assert seen == [2, 3]
 
 
 def test_csv_has_a_row_a_label() -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import inspect
 import json
 import math
 import os
+import weakref
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from fractions import Fraction
@@ -70,8 +72,8 @@ class Classifier:
 
     How fast: ``threads`` of the model on the CPU, if not torch's number; ``workers``, processes that decode, if not one
     a core; ``batch_size``, videos computed at once, if not what suits the device; ``cache``, whether the text features
-    of labels are kept on disk for the next time; ``compile``, whether torch compiles the vision encoder first, which
-    takes a minute. ``timeout``: seconds without progress after which a decoder is stopped.
+    of labels are kept on disk for the next time. ``timeout``: seconds without progress after which a decoder is
+    stopped.
 
     Raises LabelsError, ModelError, and ValueError for an unknown dtype or preprocessing.
     """
@@ -93,7 +95,6 @@ class Classifier:
         batch_size: int | None = None,
         timeout: float = DECODE_TIMEOUT,
         cache: bool = True,
-        compile: bool = False,
     ) -> None:
         if dtype not in DTYPES:
             raise ValueError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
@@ -109,8 +110,8 @@ class Classifier:
         self.preprocess, self._heads = preprocess, heads
         self._workers, self._batch_size = workers or usable_cores(), batch_size
         self._cache = FeatureCache() if cache else None
-        self._compile = compile
         self._loaded = self._packed = False
+        self._latest_answers: weakref.ref[Generator[Answer, None, None]] | None = None
         self.decoders: Decoders[_Received] = Decoders(self._receive, self._workers, timeout)
 
     def classify(
@@ -155,21 +156,27 @@ class Classifier:
         return self._begin(iter(requests), top_k, windows=True)
 
     def _begin(self, requests: Iterator[ClipRequest], top_k: int, windows: bool) -> Generator[Answer, None, None]:
-        if self.decoders.pending:
+        latest = self._latest_answers() if self._latest_answers else None
+        if latest is not None and inspect.getgeneratorstate(latest) != inspect.GEN_CLOSED:
             raise RuntimeError("an iterator of classify_all is unfinished: exhaust or close it first")
+        self.decoders.cancel()  # what one that was closed before it began had submitted
         first = list(islice(requests, self._workers * AHEAD))
         for request in first:
             self.decoders.submit(request)
-        return self._answers(first, requests, top_k, windows)
+        answers = self._answers(first, requests, top_k, windows)
+        self._latest_answers = weakref.ref(answers)
+        return answers
 
     def _answers(
         self, first: list[ClipRequest], others: Iterator[ClipRequest], top_k: int, windows: bool
     ) -> Generator[Answer, None, None]:
         """The answers to requests, the ``first`` of which are submitted already."""
-        import torch
-
+        if not first:
+            return
         try:
             self.load()
+            import torch
+
             threads = torch.get_num_threads()
             lanes = min(threads, MOST_LANES) if self.device.type == "cpu" else 1
             batch_size = self.batch_size
@@ -318,15 +325,13 @@ class Classifier:
                 self._cache.put(key, features.cpu().numpy())
         else:
             features = torch.from_numpy(stored).to(self.device)
-        if self._compile:
-            model.vision_model.encoder.compile()
         return model, features
 
     def _pack(self) -> None:
         """Make a CPU's model faster at a cost that a few videos would not win back."""
         from .model.packing import can_pack, pack_linears
 
-        if not self._packed and not self._compile and can_pack(self.dtype, self.device):
+        if not self._packed and can_pack(self.dtype, self.device):
             self._packed = True
             pack_linears(self.model.vision_model, rows=self._clips_at_once * self._tokens_a_clip)
 

@@ -40,6 +40,8 @@ class _Program(TyperGroup):
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
+            if type(error) is not typer.BadParameter:  # a missing one quotes nothing
+                raise
             from .output import printable
 
             raise typer.BadParameter(printable(error.message), error.ctx, error.param) from error
@@ -303,9 +305,6 @@ TimeoutOpt = Annotated[
     typer.Option(min=0.1, metavar="SECONDS", help="Give up on a video after so long without progress in decoding."),
 ]
 NoCacheOpt = Annotated[bool, typer.Option("--no-cache", help="Encode the labels anew, and do not keep the result.")]
-CompileOpt = Annotated[
-    bool, typer.Option("--compile", help="Have torch compile the model first: a minute that long runs win back.")
-]
 DryRunOpt = Annotated[
     bool, typer.Option("--dry-run", "-n", help="Show what would run, and do nothing.", show_default=False)
 ]
@@ -352,7 +351,6 @@ def classify(
     batch_size: BatchSizeOpt = None,
     timeout: TimeoutOpt = DECODE_TIMEOUT,
     no_cache: NoCacheOpt = False,
-    compile_: CompileOpt = False,
     offline: OfflineOpt = False,
     dry_run: DryRunOpt = False,
     fail_fast: FailFastOpt = False,
@@ -383,7 +381,6 @@ def classify(
         "batch_size": batch_size,
         "timeout": timeout,
         "cache": not no_cache,
-        "compile": compile_,
     }
 
     def begin(classifier: Classifier, inputs: Inputs, run: Run) -> tuple[Iterator[Record], RunHeader]:
@@ -463,7 +460,6 @@ def timeline(
     batch_size: BatchSizeOpt = None,
     timeout: TimeoutOpt = DECODE_TIMEOUT,
     no_cache: NoCacheOpt = False,
-    compile_: CompileOpt = False,
     offline: OfflineOpt = False,
     dry_run: DryRunOpt = False,
     fail_fast: FailFastOpt = False,
@@ -502,7 +498,6 @@ def timeline(
         "batch_size": batch_size,
         "timeout": timeout,
         "cache": not no_cache,
-        "compile": compile_,
     }
 
     def begin(classifier: Classifier, inputs: Inputs, run: Run) -> tuple[Iterator[TimelineRecord], RunHeader]:
