@@ -389,3 +389,17 @@ def test_errors_of_reports(xclip: Run, tmp_path: Path, arguments: list[str], cod
     assert done.returncode == code
     assert message in " ".join(done.stderr.replace("│", " ").split())
     assert "Traceback" not in done.stderr
+
+
+def test_answers_that_are_none(xclip: Run, checkpoint: Path, clip: Path, tmp_path: Path) -> None:
+    common = ["classify", clip, *ARGUMENTS, "--model", checkpoint]
+    (record,) = records(xclip(*common, "--none-of-these", "--top-k", "0").stdout)
+    assert {p["label"] for p in record["predictions"]} == {*LABELS, "none of these"}
+    assert sum(p["score"] for p in record["predictions"]) == pytest.approx(1, abs=1e-5)
+    assert xclip(*common, "--threshold", "1", "-o", "a.jsonl").returncode == 0
+    header, record = records((tmp_path / "cwd" / "a.jsonl").read_text())
+    assert (header["threshold"], record["predictions"], record["withheld"]) == (1, [], 6)
+    assert "no label is sure enough" in xclip(*common, "--threshold", "1", "--format", "table").stdout
+    done = xclip(*common, "--none-of-these", "--multi-label")
+    assert done.returncode == 2
+    assert "--none-of-these goes without --multi-label" in " ".join(done.stderr.replace("│", " ").split())

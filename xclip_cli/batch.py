@@ -161,7 +161,7 @@ def timelines(
     if inputs.paths:
         classifier.load()
     of_windows = ((answer.record, answer.following) for answer in answers if answer.record is not None)
-    return _in_order(inputs.items, assemble(of_windows, classifier.labels.names, rules, top_k))
+    return _in_order(inputs.items, assemble(of_windows, classifier.answers, rules, top_k))
 
 
 R = TypeVar("R")

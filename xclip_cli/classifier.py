@@ -28,7 +28,7 @@ from .cache import FeatureCache
 from .decoding import AHEAD, Decoders, usable_cores
 from .devices import AUTO, DTYPES, choose_device, choose_dtype, dtype_misfits
 from .errors import LabelsError, ModelError, VideoError
-from .labels import BARE_LABEL, Labels
+from .labels import BARE_LABEL, NONE_OF_THESE, Labels
 from .model.checkpoints import BUNDLED, Checkpoint, choose_model, find_checkpoint, shortened
 from .model.config import PREPROCESSINGS
 from .model.loading import load_config, load_image_processor, load_model, load_tokenizer
@@ -70,6 +70,9 @@ class Classifier:
     whose scores are averaged. ``tokenizer``: a folder or hub id, for an authors' ``.pth``, which holds none. ``heads``:
     attention heads of MIT and prompt generator, where they are to differ from the checkpoint's.
 
+    ``multi_label`` scores each label against the neutral texts of ``Labels.with_background`` alone. Without it, labels
+    that have them can answer "none of these". ``threshold``: labels with lower scores are withheld.
+
     How fast: ``threads`` of the model on the CPU, if not torch's number; ``workers``, processes that decode, if not one
     a core; ``batch_size``, videos computed at once, if not what suits the device; ``cache``, whether the text features
     of labels are kept on disk for the next time. ``timeout``: seconds without progress after which a decoder is
@@ -91,6 +94,8 @@ class Classifier:
         tokenizer: str | None = None,
         heads: int | None = None,
         views: Views = ONE_VIEW,
+        multi_label: bool = False,
+        threshold: float = 0.0,
         workers: int | None = None,
         batch_size: int | None = None,
         timeout: float = DECODE_TIMEOUT,
@@ -100,7 +105,9 @@ class Classifier:
             raise ValueError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
         if preprocess not in PREPROCESSINGS:
             raise ValueError(f"preprocess {preprocess!r} is not one of {', '.join(PREPROCESSINGS)}")
-        self.labels = labels if isinstance(labels, Labels) else Labels.of(labels, templates)
+        given = labels if isinstance(labels, Labels) else Labels.of(labels, templates)
+        self.labels = given.with_background() if multi_label and not given.background else given
+        self.multi_label, self.threshold = multi_label, threshold
         self.checkpoint = model if isinstance(model, Checkpoint) else self._find(str(model))
         self.config = load_config(self.checkpoint, heads)
         self.views = views
@@ -308,7 +315,7 @@ class Classifier:
         from .model.modeling import is_text_parameter
 
         values = [FEATURES_FORMAT, __version__, self.checkpoint.local_identity, str(self.dtype), self.device.type]
-        key = json.dumps([*values, self._input_ids, [len(texts) for texts in self.labels.texts]])
+        key = json.dumps([*values, self._input_ids, self._text_counts])
         stored = self._cache.get(key) if self._cache else None
         model = load_model(
             self.checkpoint,
@@ -348,10 +355,21 @@ class Classifier:
                 length = len(rows[chunk[-1]])
                 ids = torch.tensor([rows[i] + rows[i][-1:] * (length - len(rows[i])) for i in chunk])
                 of_texts[chunk] = model.encode_text(ids.to(self.device)).features.float()
-            counts = [len(texts) for texts in self.labels.texts]
+            counts = self._text_counts
             if len(counts) == len(rows):
                 return of_texts
             return torch.stack([texts.mean(dim=0) for texts in torch.split(of_texts, counts)])
+
+    @property
+    def _text_counts(self) -> list[int]:
+        """How many texts are averaged to each of what is compared with a video."""
+        return [*(len(texts) for texts in self.labels.texts), *(1 for _ in self.labels.background)]
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """All that a video may be said to show: the labels, and "none of these" where that is asked for."""
+        none = (NONE_OF_THESE,) if self.labels.background and not self.multi_label else ()
+        return (*self.labels.names, *none)
 
     @property
     def batch_size(self) -> int:
@@ -413,9 +431,26 @@ class Classifier:
             clips = torch.cat([self._views_of(decoded) for decoded in batch])
             logits = torch.cat([self.logits(part) for part in torch.split(clips, self._clips_at_once)])
             logits = logits.view(len(batch), self.views.count, -1).cpu()  # [videos, views, labels]
-            scores = logits.softmax(dim=-1).mean(dim=1)
-            logits = logits.mean(dim=1)
+            logits, scores = self._scored(logits)
+            scores, logits = scores.mean(dim=1), logits.mean(dim=1)
         return [self._record(*values, top_k) for values in zip(batch, scores.numpy(), logits.numpy(), strict=True)]
+
+    def _scored(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [..., labels and background] → logits and scores [..., answers].
+
+        The background is one answer, whose logit is that of the sum of its texts' scores.
+        """
+        import torch
+
+        count = len(self.labels.names)
+        labels, background = logits[..., :count], logits[..., count:]
+        if not self.labels.background:
+            return labels, labels.softmax(dim=-1)
+        neutral = background.logsumexp(dim=-1, keepdim=True)
+        if self.multi_label:
+            return labels, (labels - neutral).sigmoid()
+        folded = torch.cat([labels, neutral], dim=-1)
+        return folded, folded.softmax(dim=-1)
 
     def _views_of(self, decoded: Decoded[_Received]) -> Tensor:
         """[views, T, 3, H, W] of bytes: clip after clip, each in all its crops."""
@@ -446,7 +481,8 @@ class Classifier:
         if not np.isfinite(logits).all():
             error = VideoError(f"the model gives no finite score in {self.dtype}: try --dtype float32", "not_finite")
             return Failure.of(decoded.video, error)
-        best = np.argsort(-scores if self.views.count > 1 else -logits, kind="stable")[: top_k or None].tolist()
+        ranked = np.argsort(-scores if self.views.count > 1 else -logits, kind="stable").tolist()
+        shown = [i for i in ranked if scores[i] >= self.threshold and logits[i] >= self._floors[i]]
         return Prediction(
             video=decoded.video,
             model=self.checkpoint.name,
@@ -460,9 +496,18 @@ class Classifier:
                 errors=info.errors,
                 times_seconds=info.times_seconds,
             ),
-            predictions=tuple(RankedLabel(self.labels.names[i], float(scores[i]), float(logits[i])) for i in best),
+            predictions=tuple(
+                RankedLabel(self.answers[i], float(scores[i]), float(logits[i])) for i in shown[: top_k or None]
+            ),
             warnings=(*self.warnings, *info.warnings, *self._misfits(info, min(side for _, side in decoded.pictures))),
+            withheld=len(ranked) - len(shown) if self.threshold or self.labels.min_logits else None,
         )
+
+    @cached_property
+    def _floors(self) -> list[float]:
+        """Of each answer, the logit below which it is withheld."""
+        floors = [-math.inf if floor is None else floor for floor in self.labels.min_logits]
+        return floors + [-math.inf] * (len(self.answers) - len(floors))
 
     def description(self) -> str:
         """The model and how it runs, in a line."""
@@ -470,7 +515,8 @@ class Classifier:
 
     def run_header(self, start: Fraction | None, end: Fraction | None, top_k: int) -> RunHeader:
         """What the records of a run are made with."""
-        content = json.dumps([self.labels.names, self.labels.texts])
+        more = [values for values in (self.labels.min_logits, self.labels.background) if values]
+        content = json.dumps([self.labels.names, self.labels.texts, *more])
         return RunHeader(
             xclip=__version__,
             model=self.checkpoint.name,
@@ -486,6 +532,9 @@ class Classifier:
             end=None if end is None else str(end),
             dtype=str(self.dtype).removeprefix("torch."),
             top_k=top_k,
+            none_of_these=True if self.labels.background and not self.multi_label else None,
+            multi_label=self.multi_label or None,
+            threshold=self.threshold or None,
         )
 
 

@@ -265,6 +265,25 @@ ViewsOpt = Annotated[
         help="Average the scores of several clips of a video, and crops of each (1 or 3). The paper: 4x3.",
     ),
 ]
+NoneOpt = Annotated[
+    bool,
+    typer.Option(
+        "--none-of-these",
+        help="Let neutral texts, such as 'something else', compete with the labels; their joint answer is 'none of "
+        "these'. It is a choice between texts like any other, and not calibrated.",
+    ),
+]
+MultiLabelOpt = Annotated[
+    bool,
+    typer.Option(
+        "--multi-label",
+        help="Score each label against the neutral texts instead of against the other labels: several may be high, or "
+        "none. Scores are no probabilities; look for a threshold on videos of your own.",
+    ),
+]
+ThresholdOpt = Annotated[
+    float, typer.Option(min=0, max=1, metavar="SCORE", help="Leave out labels with lower scores; perhaps all.")
+]
 TopKOpt = Annotated[int, typer.Option("--top-k", "-k", min=0, metavar="N", help="Labels to show a video; 0 for all.")]
 StartOpt = Annotated[
     Fraction | None, typer.Option(parser=_time, metavar="TIME", help="Look from here: seconds or HH:MM:SS.mmm.")
@@ -326,6 +345,9 @@ def classify(
     tokenizer: TokenizerOpt = None,
     heads: HeadsOpt = None,
     views: ViewsOpt = ONE_VIEW,
+    none_of_these: NoneOpt = False,
+    multi_label: MultiLabelOpt = False,
+    threshold: ThresholdOpt = 0.0,
     top_k: TopKOpt = 5,
     start: StartOpt = None,
     end: EndOpt = None,
@@ -360,13 +382,12 @@ def classify(
     """Rank labels for videos."""
     from . import output as formats
     from .batch import classify_inputs
-    from .labels import load_labels
 
     notes = formats.Notes(quiet)
     job = _Job(notes, output, _chosen_format(output_format, output, formats.FORMATS), force, resume, retry_failed)
     job.check(offline, start, end)
     inputs = job.inputs(videos or [], from_file, null, recursive, labels or [])
-    wanted = load_labels(labels or [], label or [], template or [])
+    wanted = _labels(labels, label, template, none_of_these, multi_label)
     if dry_run:
         _show_plan(inputs, wanted, _name_of_model(model, wanted, notes), device, dtype, preprocess, views, "video")
     settings = {
@@ -374,6 +395,8 @@ def classify(
         "dtype": dtype.value,
         "preprocess": preprocess.value,
         "views": views,
+        "multi_label": multi_label,
+        "threshold": threshold,
         "threads": threads,
         "tokenizer": tokenizer,
         "heads": heads,
@@ -403,6 +426,8 @@ def timeline(
     tokenizer: TokenizerOpt = None,
     heads: HeadsOpt = None,
     views: ViewsOpt = ONE_VIEW,
+    none_of_these: NoneOpt = False,
+    multi_label: MultiLabelOpt = False,
     top_k: TopKOpt = 5,
     start: StartOpt = None,
     end: EndOpt = None,
@@ -469,7 +494,6 @@ def timeline(
     """Find out when in videos which label fits best."""
     from . import output as formats
     from .batch import timelines
-    from .labels import load_labels
     from .sampling import check_windows
     from .timeline import Rules, WindowPrediction
     from .timeline_output import FORMATS, ONE_VIDEO
@@ -483,7 +507,7 @@ def timeline(
             f"{job.form} holds the subtitles of one video, and there are {len(inputs.items)}: give one, or another "
             "--format"
         )
-    wanted = load_labels(labels or [], label or [], template or [])
+    wanted = _labels(labels, label, template, none_of_these, multi_label)
     if dry_run:
         _show_plan(inputs, wanted, _name_of_model(model, wanted, notes), device, dtype, preprocess, views, "window")
     settings = {
@@ -491,6 +515,7 @@ def timeline(
         "dtype": dtype.value,
         "preprocess": preprocess.value,
         "views": views,
+        "multi_label": multi_label,
         "threads": threads,
         "tokenizer": tokenizer,
         "heads": heads,
@@ -609,6 +634,24 @@ class _Job:
         if len(inputs.items) > 1:
             notes.say(run.summary())
         raise typer.Exit(EXIT_INTERRUPTED if run.interrupted else run.exit_code)
+
+
+def _labels(
+    labels: list[str] | None,
+    label: list[str] | None,
+    template: list[str] | None,
+    none_of_these: bool,
+    multi_label: bool,
+) -> Labels:
+    """What to choose from."""
+    from .labels import load_labels
+
+    if none_of_these and multi_label:
+        raise typer.BadParameter(
+            "--none-of-these goes without --multi-label, where a video shows none of the labels when all are low"
+        )
+    wanted = load_labels(labels or [], label or [], template or [])
+    return wanted.with_background() if none_of_these or multi_label else wanted
 
 
 def _show_plan(

@@ -88,6 +88,8 @@ def csv_rows(record: Record) -> Iterator[dict[str, object]]:
     if isinstance(record, Failure):
         yield {"video": record.video, "status": "error", "error": record.message}
         return
+    if not record.predictions:
+        yield {"video": record.video, "status": "ok"}
     for rank, ranked in enumerate(record.predictions, start=1):
         yield {
             "video": record.video,
@@ -128,7 +130,8 @@ def format_record(record: Record, blocks: bool = True, bar_width: int = BAR_WIDT
     for rank, ranked in enumerate(record.predictions, start=1):
         label = Text(printable(ranked.label), style="bold" if rank == 1 else "")
         table.add_row(str(rank), label, bar(ranked.score, bar_width, blocks), f"{ranked.score:.3f}")
-    notes = [Text(f"warning: {printable(warning)}", style="yellow") for warning in record.warnings]
+    notes = [] if record.predictions else [Text("no label is sure enough", style="yellow")]
+    notes += [Text(f"warning: {printable(warning)}", style="yellow") for warning in record.warnings]
     return Group(heading, table, *notes)
 
 

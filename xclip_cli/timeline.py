@@ -270,7 +270,8 @@ def segments_of(timeline: Timeline, min_score: float = 0.0, min_duration: float 
     cells = [
         Segment(edges[i], edges[i + 1], timeline.labels[k], float(timeline.scores[i, k])) for i, k in enumerate(best)
     ]
-    return merge((cell for cell in cells if cell.score >= min_score), min_duration)
+    # A score of 0 is a label that was withheld.
+    return merge((cell for cell in cells if cell.score > 0 and cell.score >= min_score), min_duration)
 
 
 @dataclass(frozen=True)
