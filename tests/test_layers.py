@@ -25,9 +25,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "decoding": {"video"},
     "cache": set(),
     "devices": set(),
+    "frames": set(),
     "pipeline": {"decoding"},
     "run_file": set(),
-    "classifier": {"cache", "decoding", "devices", "labels", "model", "pipeline", "video"},  # video for its types alone
+    "classifier": {
+        "cache",
+        "decoding",
+        "devices",
+        "frames",
+        "labels",
+        "model",
+        "pipeline",
+        "video",
+    },  # video for its types alone
     "batch": {"classifier", "devices", "labels", "model", "timeline"},
     "verification": {"model"},
     "output": set(),

@@ -28,6 +28,7 @@ from .cache import FeatureCache
 from .decoding import AHEAD, Decoders, usable_cores
 from .devices import AUTO, DTYPES, choose_device, choose_dtype, dtype_misfits
 from .errors import LabelsError, ModelError, VideoError
+from .frames import FrameFolder
 from .labels import BARE_LABEL, NONE_OF_THESE, Labels
 from .model.checkpoints import BUNDLED, Checkpoint, choose_model, find_checkpoint, shortened
 from .model.config import PREPROCESSINGS
@@ -72,6 +73,7 @@ class Classifier:
 
     ``multi_label`` scores each label against the neutral texts of ``Labels.with_background`` alone. Without it, labels
     that have them can answer "none of these". ``threshold``: labels with lower scores are withheld.
+    ``save_frames``: a folder that gets the frames as the model sees them, after the crop.
 
     How fast: ``threads`` of the model on the CPU, if not torch's number; ``workers``, processes that decode, if not one
     a core; ``batch_size``, videos computed at once, if not what suits the device; ``cache``, whether the text features
@@ -96,6 +98,7 @@ class Classifier:
         views: Views = ONE_VIEW,
         multi_label: bool = False,
         threshold: float = 0.0,
+        save_frames: Path | None = None,
         workers: int | None = None,
         batch_size: int | None = None,
         timeout: float = DECODE_TIMEOUT,
@@ -117,6 +120,7 @@ class Classifier:
         self.preprocess, self._heads = preprocess, heads
         self._workers, self._batch_size = workers or usable_cores(), batch_size
         self._cache = FeatureCache() if cache else None
+        self._frame_folder = FrameFolder(save_frames) if save_frames else None
         self._loaded = self._packed = False
         self._latest_answers: weakref.ref[Generator[Answer, None, None]] | None = None
         self.decoders: Decoders[_Received] = Decoders(self._receive, self._workers, timeout)
@@ -433,7 +437,14 @@ class Classifier:
             logits = logits.view(len(batch), self.views.count, -1).cpu()  # [videos, views, labels]
             logits, scores = self._scored(logits)
             scores, logits = scores.mean(dim=1), logits.mean(dim=1)
+        for decoded in batch if self._frame_folder else ():
+            self._save_frames(decoded)
         return [self._record(*values, top_k) for values in zip(batch, scores.numpy(), logits.numpy(), strict=True)]
+
+    def _save_frames(self, decoded: Decoded[_Received]) -> None:
+        assert self._frame_folder is not None
+        for place, seconds in dict(zip(decoded.info.places, decoded.info.times_seconds, strict=True)).items():
+            self._frame_folder.save(decoded.video, seconds, decoded.pictures[place][0].numpy())
 
     def _scored(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [..., labels and background] → logits and scores [..., answers].

@@ -284,6 +284,14 @@ MultiLabelOpt = Annotated[
 ThresholdOpt = Annotated[
     float, typer.Option(min=0, max=1, metavar="SCORE", help="Leave out labels with lower scores; perhaps all.")
 ]
+SaveFramesOpt = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        file_okay=False,
+        help="Also write the frames as the model sees them, after the crop, as PNG files named by video and time.",
+    ),
+]
 TopKOpt = Annotated[int, typer.Option("--top-k", "-k", min=0, metavar="N", help="Labels to show a video; 0 for all.")]
 StartOpt = Annotated[
     Fraction | None, typer.Option(parser=_time, metavar="TIME", help="Look from here: seconds or HH:MM:SS.mmm.")
@@ -348,6 +356,7 @@ def classify(
     none_of_these: NoneOpt = False,
     multi_label: MultiLabelOpt = False,
     threshold: ThresholdOpt = 0.0,
+    save_frames: SaveFramesOpt = None,
     top_k: TopKOpt = 5,
     start: StartOpt = None,
     end: EndOpt = None,
@@ -396,6 +405,7 @@ def classify(
         "preprocess": preprocess.value,
         "views": views,
         "multi_label": multi_label,
+        "save_frames": save_frames,
         "threshold": threshold,
         "threads": threads,
         "tokenizer": tokenizer,
@@ -428,6 +438,7 @@ def timeline(
     views: ViewsOpt = ONE_VIEW,
     none_of_these: NoneOpt = False,
     multi_label: MultiLabelOpt = False,
+    save_frames: SaveFramesOpt = None,
     top_k: TopKOpt = 5,
     start: StartOpt = None,
     end: EndOpt = None,
@@ -516,6 +527,7 @@ def timeline(
         "preprocess": preprocess.value,
         "views": views,
         "multi_label": multi_label,
+        "save_frames": save_frames,
         "threads": threads,
         "tokenizer": tokenizer,
         "heads": heads,
