@@ -25,6 +25,8 @@ from .results import Failure, Record
 from .sampling import VIDEO_SUFFIXES, Views
 from .timeline import Rules, TimelineRecord, WindowPrediction, assemble
 
+FAILURES_LISTED = 20  # at the end of a run
+
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 
@@ -231,6 +233,7 @@ class Run:
         self.earlier = earlier
         self.succeeded = 0
         self.failed = 0
+        self._failures: list[Failure] = []  # the first ones
         self.stop = threading.Event()  # set where no more videos should be begun
         self.interrupted = False
         self._began = time.monotonic()
@@ -251,6 +254,7 @@ class Run:
             for record in records:
                 if isinstance(record, Failure):
                     self.failed += 1
+                    self._failures += [record] if self.failed <= FAILURES_LISTED else []
                 elif not isinstance(record, WindowPrediction):
                     self.succeeded += 1
                 yield record
@@ -267,6 +271,13 @@ class Run:
         if not self.failed + self.earlier[1]:
             return 0
         return 3 if self.succeeded + self.earlier[0] else 1
+
+    def failures(self) -> Iterator[str]:
+        """What failed, a line each, and how many more did."""
+        for failure in self._failures:
+            yield f"  failed: {failure.video}: {failure.message}"
+        if self.failed > len(self._failures):
+            yield f"  and {self.failed - len(self._failures)} more"
 
     def summary(self) -> str:
         """One line."""

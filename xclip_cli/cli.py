@@ -643,8 +643,13 @@ class _Job:
                     write(formats[self.form], records, output, None if output is None else header, self.force)
         except KeyboardInterrupt:
             raise typer.Exit(EXIT_INTERRUPTED) from None
-        if len(inputs.items) > 1:
+        if self.form == "table" and is_terminal(output):
+            notes.say(f"{classifier.description()}: {run.summary()}")
+        elif len(inputs.items) > 1:
             notes.say(run.summary())
+        if len(inputs.items) > 1:
+            for line in run.failures():
+                notes.say(line)
         raise typer.Exit(EXIT_INTERRUPTED if run.interrupted else run.exit_code)
 
 
