@@ -18,6 +18,7 @@ has collected: beyond those it stops to listen, and the worker waits.
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import mmap
 import os
@@ -335,6 +336,7 @@ def serve(ring_file: int) -> None:
     with suppress(OSError):  # stderr may be closed
         os.dup2(2, 1)  # nothing that a library prints may look like a reply
     server = _Server(mmap.mmap(ring_file, RING_BYTES), sys.stdin.buffer, replies)
+    gc.freeze()  # what is there to stay need not be looked through each time
     while (asked := server.next_request()) is not None:
         request, threads = asked
         try:
@@ -344,6 +346,8 @@ def serve(ring_file: int) -> None:
             server.reply({"error": {"code": error.code, "message": str(error)}})
         except Exception as error:  # a bug, or a library's surprise: it costs this video only
             server.reply({"error": {"code": "crashed", "message": f"the decoder failed on this file: {error!r}"}})
+        # PyAV's containers refer to themselves: left to Python, hundreds of them would be in memory at a time.
+        gc.collect()
 
 
 class _Server:
@@ -410,12 +414,12 @@ class _Server:
         return bool(line)
 
     def _room(self, size: int) -> int | None:
-        """Where ``size`` bytes fit: at the front when all is free, else behind the newest, else before the oldest."""
+        """Where ``size`` bytes fit: as far in front as can be, so that no more memory is used than is needed."""
         if not self._held:
             return 0
         oldest, newest_end = self._held[0][0], self._held[-1][1]
         if newest_end > oldest:
-            if newest_end + size <= RING_BYTES:
-                return newest_end
-            return 0 if size <= oldest else None
+            if size <= oldest:
+                return 0
+            return newest_end if newest_end + size <= RING_BYTES else None
         return newest_end if newest_end + size <= oldest else None
