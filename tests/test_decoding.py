@@ -237,15 +237,15 @@ def test_a_crash_in_the_middle_of_a_video_keeps_the_windows_before_it(tmp_path: 
 
 def test_a_worker_that_is_held_back_does_not_hang(tmp_path: Path) -> None:
     path, other = write_clip(tmp_path / "long.mkv", 1000, codec="mpeg4"), write_clip(tmp_path / "other.mkv", 1000)
-    with decoders(workers=2, timeout=1) as decoder:
+    with decoders(workers=2, timeout=4) as decoder:
         decoder.submit(windows(path))
         decoder.submit(windows(other))
         began, counts = time.monotonic(), [0, 0]
         for i in range(2):
             while (collected := decoder.collect()) is not None:
                 counts[i] += 1
-                if time.monotonic() - began < 3:  # meanwhile the other is ready, and waits longer than the timeout
-                    time.sleep(0.1)
+                if time.monotonic() - began < 6:  # meanwhile the other is ready, and waits longer than the timeout
+                    time.sleep(0.2)
                 if not collected[0].following:
                     break
         assert counts == [79, 79]
