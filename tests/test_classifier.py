@@ -23,6 +23,7 @@ from transformers import XCLIPModel
 
 from xclip_cli import Classifier, Failure, Labels, LabelsError, ModelError, Prediction, VideoError, XClipError
 from xclip_cli.cache import FeatureCache
+from xclip_cli.labels import BACKGROUND, make_labels
 from xclip_cli.model.checkpoints import Checkpoint
 from xclip_cli.model.files import header_length, read_header
 from xclip_cli.model.modeling import XCLIPModel as OurModel
@@ -269,7 +270,7 @@ def test_an_interrupted_call_does_not_mix_up_later_ones(checkpoint: Path, tmp_pa
 
 def test_an_unfinished_iterator_is_said_and_can_be_closed(checkpoint: Path, clip: Path, tmp_path: Path) -> None:
     other = write_clip(tmp_path / "other.mp4", 8)
-    with make(checkpoint) as classifier:
+    with make(checkpoint, batch_size=1) as classifier:
         records = classifier.classify_all([clip, clip, clip])
         next(records)
         with pytest.raises(RuntimeError, match="an iterator of classify_all is unfinished"):
@@ -569,3 +570,58 @@ def test_features_are_kept_by_all_that_they_depend_on(
     os.replace(new, weights)
     keys.append(features_key(make(folder, two), monkeypatch))
     assert len(set(keys)) == len(keys)
+
+
+def scored(classifier: Classifier, clip: Path) -> dict[str, tuple[float, float]]:
+    return {ranked.label: (ranked.score, ranked.logit) for ranked in classifier.classify(clip).predictions}
+
+
+def test_none_of_these_is_the_sum_of_the_neutral_texts(checkpoint: Path, clip: Path) -> None:
+    with (
+        make(checkpoint, [*LABELS, *BACKGROUND]) as plain,
+        make(checkpoint, Labels.of(LABELS).with_background()) as ours,
+    ):
+        every, folded = scored(plain, clip), scored(ours, clip)
+    assert folded.keys() == {*LABELS, "none of these"}
+    for label in LABELS:
+        assert folded[label] == pytest.approx(every[label], abs=1e-5)
+    neutral = [every[text] for text in BACKGROUND]
+    assert folded["none of these"][0] == pytest.approx(sum(score for score, _ in neutral), abs=1e-5)
+    expected = torch.tensor([logit for _, logit in neutral]).logsumexp(0).item()
+    assert folded["none of these"][1] == pytest.approx(expected, abs=1e-4)
+
+
+def test_several_labels_are_scored_each_against_the_neutral_texts(checkpoint: Path, clip: Path) -> None:
+    with make(checkpoint, [*LABELS, *BACKGROUND]) as plain, make(checkpoint, multi_label=True) as ours:
+        every, each = scored(plain, clip), scored(ours, clip)
+    assert each.keys() == set(LABELS)
+    for label in LABELS:
+        logits = torch.tensor([every[text][1] for text in (label, *BACKGROUND)])
+        assert each[label] == pytest.approx((logits.softmax(0)[0].item(), every[label][1]), abs=1e-4)
+
+
+def test_labels_that_are_not_sure_enough_are_withheld(checkpoint: Path, clip: Path) -> None:
+    with make(checkpoint) as plain:
+        every = plain.classify(clip)
+    assert "withheld" not in every.to_json()
+    first, second, *_ = every.predictions
+    with make(checkpoint, threshold=(first.score + second.score) / 2) as limited:
+        found = limited.classify(clip)
+        assert [ranked.label for ranked in found.predictions] == [first.label]
+        assert found.to_json()["withheld"] == 3
+        assert limited.run_header(None, None, 0).threshold == limited.threshold
+    floors = {first.label: first.logit + 0.01, second.label: second.logit - 0.01}
+    labels = make_labels([(label, (label,)) for label in LABELS], ["{}"], floors)
+    with make(checkpoint, labels) as floored:
+        found = floored.classify(clip)
+        assert found.predictions[0].label == second.label
+        assert found.predictions[0].score == pytest.approx(second.score, abs=1e-6)
+        assert found.withheld == 1
+        header = floored.run_header(None, None, 0)
+    with make(checkpoint) as plain:
+        assert header.labels_sha256 != plain.run_header(None, None, 0).labels_sha256
+
+
+def test_a_label_may_not_have_the_name_of_none() -> None:
+    with pytest.raises(LabelsError, match="'none of these' is what --none-of-these answers"):
+        Labels.of(["a cat", "none of these"]).with_background()

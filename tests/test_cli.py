@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import statistics
@@ -49,6 +50,11 @@ def test_many_videos_in_order_with_failures(xclip: Run, checkpoint: Path, clip: 
     assert [len(record.get("predictions", [])) for record in found] == [0, 6, 0, 6]
     assert "failed: missing.mp4: no such file" in done.stderr
     assert "2 of 4 videos classified, 2 failed in " in done.stderr
+    assert done.stderr.splitlines()[-2:] == [
+        "  failed: missing.mp4: no such file",
+        "  failed: http://example.org/a.mp4: a URL: xclip reads files only; download it first, for example with "
+        "curl or yt-dlp",
+    ]
 
 
 def test_the_same_answer_in_every_format(xclip: Run, checkpoint: Path, clip: Path) -> None:
@@ -297,7 +303,11 @@ def test_a_table_on_a_terminal(checkpoint: Path, clip: Path) -> None:
     os.close(writer)
     text = os.read(reader, 100_000).decode()
     os.close(reader)
-    assert done.stderr == b""
+    lines = done.stderr.decode().splitlines()
+    assert [
+        line for line in lines if not re.fullmatch(r"model .* on \w+, \w+: 1 of 1 videos classified in .*", line)
+    ] == []
+    assert len(lines) == 1
     assert "abseiling" in text or "a cat" in text
     assert not text.startswith("{")
 
@@ -429,3 +439,17 @@ def test_every_setting_of_speed_at_once(xclip: Run, checkpoint: Path, clip: Path
     other = xclip(*common, *settings)
     assert (one.returncode, other.returncode) == (0, 0)
     assert_all_same(records(other.stdout), records(one.stdout))
+
+
+def test_answers_that_are_none(xclip: Run, checkpoint: Path, clip: Path, tmp_path: Path) -> None:
+    common = ["classify", clip, *ARGUMENTS, "--model", checkpoint]
+    (record,) = records(xclip(*common, "--none-of-these", "--top-k", "0").stdout)
+    assert {p["label"] for p in record["predictions"]} == {*LABELS, "none of these"}
+    assert sum(p["score"] for p in record["predictions"]) == pytest.approx(1, abs=1e-5)
+    assert xclip(*common, "--threshold", "1", "-o", "a.jsonl").returncode == 0
+    header, record = records((tmp_path / "cwd" / "a.jsonl").read_text())
+    assert (header["threshold"], record["predictions"], record["withheld"]) == (1, [], 6)
+    assert "no label is sure enough" in xclip(*common, "--threshold", "1", "--format", "table").stdout
+    done = xclip(*common, "--none-of-these", "--multi-label")
+    assert done.returncode == 2
+    assert "--none-of-these goes without --multi-label" in " ".join(done.stderr.replace("│", " ").split())

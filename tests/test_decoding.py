@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 from collections import deque
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -352,3 +355,94 @@ def test_crashes_and_closing_leak_neither_descriptors_nor_processes(tmp_path: Pa
     assert descriptors() == before
     assert all(process.poll() is not None for process in processes)
     decoder.close()  # a second time is nothing
+
+
+def windows(path: Path, stride: str = "0.5") -> ClipRequest:
+    return ClipRequest(str(path), 8, length=Fraction(1), stride=Fraction(stride))
+
+
+def test_windows_come_one_by_one_and_hold_back_the_worker(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "long.mkv", 2000, codec="mpeg4")
+    alive, most = 0, 0
+
+    class Counted:
+        def __init__(self, picture: np.ndarray) -> None:
+            nonlocal alive, most
+            self.number = number_of(picture)
+            alive += 1
+            most = max(most, alive)
+
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    with Decoders(Counted, 1) as decoder:
+        decoder.submit(windows(path))
+        decoder.submit(windows(path, "1"))
+        found = []
+        for stride in (Fraction(1, 2), Fraction(1)):
+            for i in itertools.count():
+                collected = decoder.collect()
+                assert collected is not None
+                info, pictures = collected
+                start = i * stride
+                expected = [int((start + Fraction(2 * j + 1, 16)) * 25) % 1024 for j in range(8)]
+                assert [pictures[place].number for place in info.places] == expected
+                found.append(info.following)
+                time.sleep(0.002)
+                if not info.following:
+                    break
+        assert found == [*range(159)][::-1] + [*range(80)][::-1]
+        assert not decoder.pending
+        del info, pictures, collected
+    # the clips that wait, the one in the making, and one that is being used, of 8 frames each
+    assert most <= 8 * (decoding.CLIPS_AHEAD + 3)
+    assert alive == 0
+
+
+def test_a_crash_in_the_middle_of_a_video_keeps_the_windows_before_it(tmp_path: Path) -> None:
+    path, other = write_clip(tmp_path / "long.mkv", 1000, codec="mpeg4"), write_clip(tmp_path / "other.mp4", 8)
+    with decoders() as decoder:
+        decoder.submit(windows(path))
+        decoder.submit(request(other))
+        for _ in range(5):
+            assert decoder.collect() is not None
+        decoder._workers[0]._process.kill()
+        with pytest.raises(VideoError, match="crashed"):
+            list(iter(decoder.collect, None))
+        assert collect(decoder) == list(range(8))
+        assert not decoder.pending
+
+
+def test_a_worker_that_is_held_back_does_not_hang(tmp_path: Path) -> None:
+    path, other = write_clip(tmp_path / "long.mkv", 1000, codec="mpeg4"), write_clip(tmp_path / "other.mkv", 1000)
+    with decoders(workers=2, timeout=4) as decoder:
+        decoder.submit(windows(path))
+        decoder.submit(windows(other))
+        began, counts = time.monotonic(), [0, 0]
+        for i in range(2):
+            while (collected := decoder.collect()) is not None:
+                counts[i] += 1
+                if time.monotonic() - began < 6:  # meanwhile the other is ready, and waits longer than the timeout
+                    time.sleep(0.2)
+                if not collected[0].following:
+                    break
+        assert counts == [79, 79]
+
+
+def test_the_memory_of_a_long_video_is_that_of_a_short_one(tmp_path: Path) -> None:
+    """Half an hour at 2 frames a second."""
+    pictures = (np.full((48, 64, 3), i % 256, np.uint8) for i in range(3600))
+    path = write_clip(
+        tmp_path / "long.mp4", codec="libx264", rate=2, pictures=pictures, options={"preset": "ultrafast"}
+    )
+    with Decoders(lambda picture: picture.copy(), 1) as decoder:
+        decoder.submit(ClipRequest(str(path), 8, length=Fraction(10), stride=Fraction(5)))
+        sizes = []
+        while (collected := decoder.collect()) is not None:
+            if collected[0].following in (250, 0):
+                status = Path(f"/proc/{decoder._workers[0]._process.pid}/status").read_text()
+                sizes.append(int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]))  # type: ignore[index]
+            if not collected[0].following:
+                break
+    assert sizes[1] - sizes[0] < 12_000, sizes  # kilobytes; all its frames would be 33,000

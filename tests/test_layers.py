@@ -25,13 +25,24 @@ MAY_IMPORT: dict[str, set[str]] = {
     "decoding": {"video"},
     "cache": set(),
     "devices": set(),
+    "frames": set(),
     "pipeline": {"decoding"},
     "run_file": set(),
-    "classifier": {"cache", "decoding", "devices", "labels", "model", "pipeline", "video"},  # video for its types alone
-    "batch": {"classifier", "devices", "labels", "model"},
+    "classifier": {
+        "cache",
+        "decoding",
+        "devices",
+        "frames",
+        "labels",
+        "model",
+        "pipeline",
+        "video",
+    },  # video for its types alone
+    "batch": {"classifier", "devices", "labels", "model", "timeline"},
     "verification": {"model"},
     "output": set(),
     "timeline": set(),
+    "timeline_output": {"output", "timeline"},
     "journal": set(),
     "report": {"journal", "timeline"},
     "thumbnails": {"decoding", "journal", "report", "video"},  # video for its types alone
@@ -39,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "doctor": {"bundled", "classifier", "devices", "labels", "model", "verification"},
     "cli": {
         *("output", "batch", "cache", "classifier", "doctor", "labels", "model", "bundled", "run_file"),
-        *("journal", "report", "thumbnails", "verification"),
+        *("journal", "report", "thumbnails", "timeline", "timeline_output", "verification"),
     },
     "__main__": {"cli"},
     "__init__": {"classifier", "labels", "model"},

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from xclip_cli.errors import ResultsError, VideoError
 from xclip_cli.output import (
+    FORMATS,
     bar,
     check_output,
     csv_text,
@@ -42,7 +43,7 @@ HEADER = RunHeader("0", "m", None, "sha256:0", 2, "0", 8, "1x1", "hf", None, Non
 
 def test_json_is_an_array_of_records(tmp_path: Path) -> None:
     path = tmp_path / "out.json"
-    write("json", iter([GOOD, BAD]), path, HEADER)
+    write(FORMATS["json"], iter([GOOD, BAD]), path, HEADER)
     good, bad = json.loads(path.read_text("utf-8"))
     assert good == {
         "schema": 1,
@@ -146,7 +147,7 @@ def test_lone_surrogates_survive_into_json_and_csv(tmp_path: Path) -> None:
     """Bytes of file names that are not UTF-8."""
     record = Failure("caf\udce9 \x1b.mp4", "missing", "no such file")
     for name in ("json", "jsonl", "csv"):
-        write(name, iter([record]), tmp_path / f"out.{name}", None)
+        write(FORMATS[name], iter([record]), tmp_path / f"out.{name}", None)
     (line,) = (tmp_path / "out.jsonl").read_text("ascii").splitlines()
     (whole,) = json.loads((tmp_path / "out.json").read_text("ascii"))
     assert json.loads(line)["video"] == whole["video"] == "caf\udce9 \x1b.mp4"
@@ -231,7 +232,7 @@ def test_a_run_that_breaks_leaves_earlier_results_alone(tmp_path: Path) -> None:
         raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):
-        write("json", breaking(), path, None)
+        write(FORMATS["json"], breaking(), path, None)
     assert path.read_text() == "earlier"
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.json"]
 
@@ -241,7 +242,7 @@ def test_devices_and_pipes_are_written_through(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     check_output(pipe, False, [])
-    write("csv", iter([GOOD]), pipe, None)
+    write(FORMATS["csv"], iter([GOOD]), pipe, None)
     assert os.read(reader, 100_000).startswith(b"video,status,")
     os.close(reader)
     assert stat.S_ISFIFO(pipe.stat().st_mode)
@@ -255,14 +256,14 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
         yield GOOD
 
     with pytest.raises(ResultsError, match="was made by another program meanwhile: these results are in"):
-        write("csv", records(), path, None)
+        write(FORMATS["csv"], records(), path, None)
     assert path.read_text() == "another run's"
     assert len(list(tmp_path.glob("out.*.csv"))) == 1
 
 
 def test_a_long_name_is_no_problem(tmp_path: Path) -> None:
     path = tmp_path / ("x" * 250 + ".csv")
-    write("csv", iter([GOOD]), path, None)
+    write(FORMATS["csv"], iter([GOOD]), path, None)
     assert path.read_text().startswith("video,")
 
 

@@ -70,7 +70,7 @@ def test_every_example_runs(folder: Path) -> None:
 
 def test_every_flag_and_file_exists() -> None:
     text = README.read_text("utf-8")
-    commands = ("", "classify", "report", "doctor", "cache", "labels", "models verify", "models convert")
+    commands = ("", "classify", "timeline", "report", "doctor", "cache", "labels", "models verify", "models convert")
     helps = "".join(shell(f"xclip {command} --help", README.parent).stdout for command in commands)
     for flag in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) - {"--extra-index-url"}:
         assert flag in helps, flag

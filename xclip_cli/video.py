@@ -7,6 +7,7 @@ and takes, of each, the frame shown at the centre (the paper's sparse test sampl
 
 from __future__ import annotations
 
+import heapq
 import math
 import os
 import re
@@ -14,7 +15,7 @@ import stat
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -68,6 +69,21 @@ class Sink(Protocol):
         """Called for each packet."""
 
 
+def read_clips(request: ClipRequest, sink: Sink, threads: int = 0) -> Iterator[ClipInfo]:
+    """The clips of all windows of a request, each as soon as its frames are decoded; all in one pass where there are
+    several. ``places`` count the different pictures that ``sink`` was given for the request. Raises VideoError."""
+    if request.length is None:
+        yield read_clip(request, sink, threads)
+        return
+    extent = None
+    with _open(request.path, threads) as (container, stream), suppress(_SeekingFailedError):
+        if _has_index(container):
+            _, extent = _indexed_extent(container, stream, sink)
+        else:
+            extent = _scan(container, stream, sink)
+    yield from _read_through(request, sink, threads, extent)
+
+
 def read_clip(request: ClipRequest, sink: Sink, threads: int = 0) -> ClipInfo:
     """Decode a clip. Each different picture goes to ``sink`` once, in order, as soon as it is decoded.
 
@@ -84,6 +100,12 @@ def read_clip(request: ClipRequest, sink: Sink, threads: int = 0) -> ClipInfo:
             sink.restart()
         else:
             extent = _scan(container, stream, sink)
+    (clip,) = _read_through(request, sink, threads, extent)
+    return clip
+
+
+def _read_through(request: ClipRequest, sink: Sink, threads: int, extent: Extent | None) -> Iterator[ClipInfo]:
+    """Decode a video from its start up to the last frame that is wanted; ``extent`` None is not known yet."""
     if extent is None:
         with _open(request.path, threads) as (container, stream):
             extent = _scan(container, stream, sink)
@@ -92,48 +114,79 @@ def read_clip(request: ClipRequest, sink: Sink, threads: int = 0) -> ClipInfo:
         first = frames.start()
         if first is None:
             raise _no_frames(stream, extent, frames.errors)
-        return _read(request, stream, extent, first, frames, sink)
+        yield from _read(request, stream, extent, first, frames, sink)
 
 
 def _read_by_seeking(request: ClipRequest, container: InputContainer, stream: VideoStream, sink: Sink) -> ClipInfo:
-    first = next(_Decoding(container, stream, sink).frames(), None)
-    if first is None:
-        raise _SeekingFailedError
-    # A fragmented MP4 (no frames in its header) is indexed as it is read: then read it all.
-    fragmented = "mp4" in container.format.name and not stream.frames
-    extent = _scan(container, stream, sink) if fragmented else _extent_at_end(container, stream, sink)
-    return _read(request, stream, extent, first[0], _Frames(container, stream, sink, _keyframes(stream)), sink)
+    first, extent = _indexed_extent(container, stream, sink)
+    (clip,) = _read(request, stream, extent, first, _Frames(container, stream, sink, _keyframes(stream)), sink)
+    return clip
+
+
+@dataclass
+class _Open:
+    """A window whose frames are not all there yet."""
+
+    start: Fraction
+    end: Fraction
+    wanted: list[Fraction]  # the times of its frames, clip after clip, in the stream's units
+    following: int
+    times: dict[int, int] = field(default_factory=dict)  # of each of ``wanted``, when the frame shown there begins
+    places: dict[int, int] = field(default_factory=dict)  # and which picture it is
+    warnings: list[str] = field(default_factory=list)
 
 
 def _read(
     request: ClipRequest, stream: VideoStream, extent: Extent, first: int, frames: _Frames, sink: Sink
-) -> ClipInfo:
-    """Take the frames of a clip; ``first`` is the time of the video's first frame."""
+) -> Iterator[ClipInfo]:
+    """Take the frames of the windows, in order of time; ``first`` is the time of the video's first frame."""
     unit = _time_unit(stream)
-    start, end = _window(request, max(extent.end, first) - first, unit)
-    wanted = [first + time / unit for time in frame_times(start, end, request.num_frames, request.clips)]
-    times: list[int] = []
-    warnings: list[str] = []
-    places = [0] * len(wanted)
-    for i in sorted(range(len(wanted)), key=wanted.__getitem__):
-        time, frame = frames.shown_at(wanted[i])
-        if not times or time != times[-1]:
-            times.append(time)
+    pictures, shown, warnings = 0, None, list[str]()  # how many there were; of the last one, its time and its faults
+    for window, i in _in_order_of_time(request, *_window(request, max(extent.end, first) - first, unit), first, unit):
+        time, frame = frames.shown_at(window.wanted[i])
+        if time != shown:
+            pictures, shown, warnings = pictures + 1, time, []
             sink.put(_picture(frame, warnings))
-        places[i] = len(times) - 1
-    if undecoded := frames.undecoded(extent.last, wanted):
-        warnings.append(
-            f"the last {undecoded} of {len(wanted)} frames could not be decoded: "
-            f"the frame at {float((times[-1] - first) * unit):.3f} s stands for them"
+        window.times[i], window.places[i] = time, pictures - 1
+        window.warnings += warnings
+        if len(window.places) < len(window.wanted):
+            continue
+        if undecoded := frames.undecoded(extent.last, window.wanted):
+            window.warnings.append(
+                f"the last {undecoded} of {len(window.wanted)} frames could not be decoded: "
+                f"the frame at {float((time - first) * unit):.3f} s stands for them"
+            )
+        yield ClipInfo(
+            start_seconds=float(window.start),
+            end_seconds=float(window.end),
+            times_seconds=tuple(float((window.times[i] - first) * unit) for i in range(len(window.wanted))),
+            places=tuple(window.places[i] for i in range(len(window.wanted))),
+            errors=frames.errors,
+            warnings=tuple(dict.fromkeys(window.warnings)),
+            following=window.following,
         )
-    return ClipInfo(
-        start_seconds=float(start),
-        end_seconds=float(end),
-        times_seconds=tuple(float((times[place] - first) * unit) for place in places),
-        places=tuple(places),
-        errors=frames.errors,
-        warnings=tuple(dict.fromkeys(warnings)),
-    )
+
+
+def _in_order_of_time(
+    request: ClipRequest, start: Fraction, end: Fraction, first: int, unit: Fraction
+) -> Iterator[tuple[_Open, int]]:
+    """The frames that are wanted between two times in seconds: a window, and which of its frames it is."""
+    windows = request.windows(start, end)
+    following = len(windows)
+    pending: list[tuple[Fraction, int, int, _Open]] = []  # the frames of the windows that have begun
+    for window_start, window_end in windows:
+        begins = first + window_start / unit
+        while pending and pending[0][0] < begins:
+            _, _, i, window = heapq.heappop(pending)
+            yield window, i
+        following -= 1
+        times = frame_times(window_start, window_end, request.num_frames, request.clips)
+        window = _Open(window_start, window_end, [first + time / unit for time in times], following)
+        for i, time in enumerate(window.wanted):
+            heapq.heappush(pending, (time, -following, i, window))
+    while pending:
+        _, _, i, window = heapq.heappop(pending)
+        yield window, i
 
 
 class _SeekingFailedError(Exception):
@@ -307,6 +360,16 @@ def _scan(container: InputContainer, stream: VideoStream, sink: Sink) -> Extent:
     if last is None:
         return Extent(count)
     return Extent(count, last, last + (duration or (last - before if before is not None else 0)))
+
+
+def _indexed_extent(container: InputContainer, stream: VideoStream, sink: Sink) -> tuple[int, Extent]:
+    """The time of the first frame of a stream with an index, and its extent. Raises _SeekingFailedError."""
+    first = next(_Decoding(container, stream, sink).frames(), None)
+    if first is None:
+        raise _SeekingFailedError
+    # A fragmented MP4 (no frames in its header) is indexed as it is read: then read it all.
+    fragmented = "mp4" in container.format.name and not stream.frames
+    return first[0], _scan(container, stream, sink) if fragmented else _extent_at_end(container, stream, sink)
 
 
 def _extent_at_end(container: InputContainer, stream: VideoStream, sink: Sink) -> Extent:
