@@ -39,7 +39,9 @@ WIDTH = 128
 TEXT_LENGTH = 24  # tokens
 IMAGE_SIZE, PATCH_SIZE = 40, 8
 TRAINED_LENGTH = 16  # tokens of the longest text in training: what comes after a text's end is never looked at
-SHAPES_SHARE, STATES_SHARE = 0.32, 0.42  # of a batch; the rest is camera moves
+# Shares of moving shapes and of picture states in a batch; the rest is camera moves. Shapes are learned first.
+SHARES, LATER_SHARES = (0.32, 0.42), (0.2, 0.45)
+LATER = 1500  # the first step of LATER_SHARES
 # States without footage are learned within minutes: they are drawn half as often as the others.
 STATES_DRAWN = tuple(s for s in synthetic.PICTURE_STATES for _ in range(1 if s in synthetic.WITHOUT_FOOTAGE else 2))
 TRAINED_SHAPES = [label for label in synthetic.MOVING_SHAPES if label not in synthetic.HELD_OUT_SHAPES]
@@ -175,7 +177,8 @@ class Batches(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         rng = np.random.default_rng([self.seed, 2, step])
         pictures = pictures_of(self.seed, step // STEPS_A_SET_OF_PICTURES)
-        shapes, states = round(SHAPES_SHARE * self.batch_size), round(STATES_SHARE * self.batch_size)
+        shares = SHARES if step < LATER else LATER_SHARES
+        shapes, states = (round(share * self.batch_size) for share in shares)
         families: list[Sequence[str]] = [TRAINED_SHAPES] * shapes + [STATES_DRAWN] * states
         families += [synthetic.CAMERA] * (self.batch_size - len(families))
         clips = [
@@ -285,8 +288,8 @@ def step_loss(
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Warm-up of 100 steps, constant, then linearly to zero over the last 40 %."""
-    return peak * min(1.0, (step + 1) / 100, (steps - step) / (0.4 * steps))
+    """Warm-up of 100 steps, constant, then linearly to zero over the last third."""
+    return peak * min(1.0, (step + 1) / 100, 3 * (steps - step) / steps)
 
 
 def make_optimizers(model: XCLIPModel, tutor: Tutor) -> list[torch.optim.Optimizer]:
@@ -394,7 +397,7 @@ def make_image_processor() -> XCLIPImageProcessor:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line: `python -m xclip_cli.bundled.train --help`."""
     parser = argparse.ArgumentParser(description="Train the bundled model on synthetic clips.")
-    parser.add_argument("--steps", type=int, default=12000)
+    parser.add_argument("--steps", type=int, default=2300)
     parser.add_argument("--batch-size", type=int, default=48)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
