@@ -33,7 +33,17 @@ from .model.loading import load_config, load_image_processor, load_model, load_t
 from .model.tokenizer import CLIPTokenizer
 from .pipeline import Decoded, Pipeline
 from .results import Failure, Frames, Prediction, RankedLabel, Record, RunHeader
-from .sampling import DECODE_TIMEOUT, ONE_VIEW, ClipInfo, ClipRequest, Views, frame_times, parse_time
+from .sampling import (
+    DECODE_TIMEOUT,
+    DEFAULT_LIMITS,
+    ONE_VIEW,
+    ClipInfo,
+    ClipRequest,
+    Limits,
+    Views,
+    frame_times,
+    parse_time,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -71,7 +81,8 @@ class Classifier:
     How fast: ``threads`` of the model on the CPU, if not torch's number; ``workers``, processes that decode, if not one
     a core; ``batch_size``, videos computed at once, if not what suits the device; ``cache``, whether the text features
     of labels are kept on disk for the next time; ``compile``, whether torch compiles the vision encoder first, which
-    takes a minute. ``timeout``: seconds without progress after which a decoder is stopped.
+    takes a minute. ``timeout``: seconds without progress after which a decoder is stopped; ``limits``: what decoding a
+    video may cost.
 
     Raises LabelsError, ModelError, and ValueError for an unknown dtype or preprocessing.
     """
@@ -92,6 +103,7 @@ class Classifier:
         workers: int | None = None,
         batch_size: int | None = None,
         timeout: float = DECODE_TIMEOUT,
+        limits: Limits = DEFAULT_LIMITS,
         cache: bool = True,
         compile: bool = False,
     ) -> None:
@@ -111,7 +123,7 @@ class Classifier:
         self._cache = FeatureCache() if cache else None
         self._compile = compile
         self._loaded = self._packed = False
-        self.decoders: Decoders[_Received] = Decoders(self._receive, self._workers, timeout)
+        self.decoders: Decoders[_Received] = Decoders(self._receive, self._workers, timeout, limits)
 
     def classify(
         self,

@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from . import __version__
 from .errors import LabelsError, ModelError, ResultsError, XClipError
-from .sampling import DECODE_TIMEOUT, ONE_VIEW, Views
+from .sampling import DECODE_TIMEOUT, DEFAULT_LIMITS, LEAST_MEMORY, MEGABYTE, ONE_VIEW, Limits, Views
 
 if TYPE_CHECKING:
     from .batch import Inputs
@@ -196,6 +196,21 @@ HeadsOpt = Annotated[
     ),
 ]
 OfflineOpt = Annotated[bool, typer.Option("--offline", help="Open no connection: use what is cached.")]
+MaxPixelsOpt = Annotated[
+    int, typer.Option("--max-pixels", min=1, metavar="N", help="Refuse videos with larger frames, width times height.")
+]
+MaxFramesOpt = Annotated[
+    int, typer.Option("--max-frames", min=1, metavar="N", help="Refuse windows for which more frames must be decoded.")
+]
+MaxMemoryOpt = Annotated[
+    int,
+    typer.Option(
+        "--max-memory",
+        min=LEAST_MEMORY // MEGABYTE,
+        metavar="MB",
+        help="Refuse videos whose decoder needs more address space.",
+    ),
+]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ModelArg = Annotated[
     str, typer.Argument(metavar="NAME", help="A hub id or its short name (name@revision), a folder, or 'bundled'.")
@@ -288,6 +303,9 @@ def classify(
         float,
         typer.Option(min=0.1, metavar="SECONDS", help="Give up on a video after so long without progress in decoding."),
     ] = DECODE_TIMEOUT,
+    max_pixels: MaxPixelsOpt = DEFAULT_LIMITS.pixels,
+    max_frames: MaxFramesOpt = DEFAULT_LIMITS.frames,
+    max_memory: MaxMemoryOpt = DEFAULT_LIMITS.memory // MEGABYTE,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Encode the labels anew, and do not keep the result.")
     ] = False,
@@ -359,6 +377,7 @@ def classify(
                     workers=workers,
                     batch_size=batch_size,
                     timeout=timeout,
+                    limits=Limits(max_pixels, max_frames, max_memory * MEGABYTE),
                     cache=not no_cache,
                     compile=compile_,
                 )
