@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "classifier": {"cache", "decoding", "devices", "labels", "model", "pipeline", "video"},  # video for its types alone
     "batch": {"classifier", "devices", "labels", "model"},
     "verification": {"model"},
-    "output": set(),
+    "output": {"run_file"},
     "timeline": set(),
     "journal": set(),
     "report": {"journal", "timeline"},

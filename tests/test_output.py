@@ -20,6 +20,7 @@ from xclip_cli.output import (
     format_record,
     write,
     write_csv,
+    write_jsonl,
     write_table,
 )
 from xclip_cli.results import Failure, Frames, Prediction, RankedLabel, RunHeader
@@ -67,16 +68,16 @@ def test_json_is_an_array_of_records(tmp_path: Path) -> None:
     }
 
 
-def test_jsonl_grows_record_by_record_behind_its_header(tmp_path: Path) -> None:
-    path, seen = tmp_path / "out.jsonl", []
+def test_jsonl_grows_record_by_record_behind_its_header() -> None:
+    out, seen = io.StringIO(), []
 
     def records():
         for record in (GOOD, BAD):
             yield record
-            seen.append(len(path.read_text("utf-8").splitlines()))
+            seen.append(len(out.getvalue().splitlines()))
 
-    write("jsonl", records(), path, HEADER)
-    header, *lines = map(json.loads, path.read_text("utf-8").splitlines())
+    write_jsonl(records(), out, HEADER)
+    header, *lines = map(json.loads, out.getvalue().splitlines())
     assert header["kind"] == "run"
     assert "video" not in header
     assert lines == [
@@ -272,3 +273,52 @@ def test_narrow_tables_keep_their_labels() -> None:
     console = Console(file=io.StringIO(), width=40)
     console.print(format_record(GOOD, bar_width=13))
     assert "a cat" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["out.json", "out.csv", "out.txt"])
+def test_one_run_at_a_time_writes_a_file(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    form = format_of(path)
+    assert form
+
+    def records():
+        yield GOOD
+        with pytest.raises(ResultsError, match=f"{name} is being written by another run"):
+            write(form, [BAD], path, None, force=True)
+
+    write(form, records(), path, None)
+    assert path.read_text("utf-8")
+    assert os.listdir(tmp_path) == [name]
+    write(form, [BAD], path, None, force=True)
+    assert "no such file" in path.read_text("utf-8")
+
+
+def test_what_a_killed_run_left_is_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    write("csv", [GOOD], path, None)
+    whole = path.read_bytes()
+
+    def records():
+        (part,) = (entry for entry in tmp_path.iterdir() if entry.name != "out.csv")
+        left.append(part)
+        yield GOOD
+
+    left: list[Path] = []
+    write("csv", records(), path, None, force=True)
+    left[0].write_bytes(b"x" * 10_000)
+    write("csv", [GOOD], path, None, force=True)
+    assert path.read_bytes() == whole
+
+
+def test_a_failure_half_way_leaves_earlier_results(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    path.write_text("earlier")
+
+    def records():
+        yield GOOD
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ResultsError, match="cannot write .*out.csv: No space left on device"):
+        write("csv", records(), path, None, force=True)
+    assert path.read_text() == "earlier"
+    assert os.listdir(tmp_path) == ["out.csv"]
