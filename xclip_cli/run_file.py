@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
@@ -89,7 +90,8 @@ class RunFile:
         if not self._file.closed:
             if self._is_new and not os.fstat(self._file.fileno()).st_size:
                 self.path.unlink(missing_ok=True)
-            self._file.close()
+            with suppress(OSError):  # what could not be written, which was reported when it was tried
+                self._file.close()
 
     def __enter__(self) -> Self:
         return self
