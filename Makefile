@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DEMO = demo
 
-.PHONY: demo test slow check format bundled-model clean
+.PHONY: screenshots demo test slow check format bench bench-full bundled-model clean
 
 demo: $(VENV)/.runs
 	$(BIN)/xclip demo $(DEMO)
@@ -25,6 +25,15 @@ check: $(VENV)/.develops
 format: $(VENV)/.develops
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+bench: $(VENV)/.develops
+	$(BIN)/python -m tests.benchmarks
+
+bench-full: $(VENV)/.develops
+	$(BIN)/python -m tests.benchmarks --full
+
+screenshots: $(VENV)/.develops
+	$(BIN)/python .github/screenshots.py
 
 bundled-model: $(VENV)/.develops
 	$(BIN)/python -m xclip_cli.bundled.train

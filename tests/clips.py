@@ -26,6 +26,12 @@ def numbered(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarra
     return picture
 
 
+def textured(number: int) -> np.ndarray:
+    """A picture of a number with noise of its own: decoded from a wrong reference, it comes out different."""
+    noise = np.random.default_rng(number).integers(-12, 13, (HEIGHT // 8, WIDTH // 8, 1)).repeat(8, 0).repeat(8, 1)
+    return (numbered(number) + noise).astype(np.uint8)
+
+
 def number_of(picture: np.ndarray) -> int:
     """The number that a picture shows."""
     width = picture.shape[1]
@@ -45,12 +51,13 @@ def write_clip(
     container_format: str | None = None,
     matrix: Sequence[int] | None = None,
     pictures: Iterable[np.ndarray] | None = None,
+    container_options: dict[str, str] | None = None,
 ) -> Path:
     """Encode ``count`` numbered pictures (or those given) at a constant rate, or at the times ``pts``."""
     frames = list(pictures) if pictures is not None else [numbered(i) for i in range(count)]
     height, width = frames[0].shape[:2]
     formats = {"gif": "rgb8", "png": "rgb24", "apng": "rgb24", "mjpeg": "yuvj420p", "ffv1": "yuv420p"}
-    with av.open(str(path), "w", format=container_format) as container:
+    with av.open(str(path), "w", format=container_format, options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.width, stream.height = width, height
         stream.pix_fmt = pix_fmt or formats.get(codec, "yuv420p")
@@ -71,6 +78,7 @@ class Pictures(list[np.ndarray]):
     """A sink for `read_clip` that keeps what it is given."""
 
     restarts = 0
+    packets = 0  # that were read, in all passes
 
     def put(self, picture: np.ndarray) -> None:
         self.append(picture)
@@ -80,7 +88,7 @@ class Pictures(list[np.ndarray]):
         self.restarts += 1
 
     def progress(self) -> None:
-        pass
+        self.packets += 1
 
     def skipped(self, error: Exception) -> None:
         pass

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import statistics
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 from clips import write_clip
 from conftest import Run
+from records import assert_all_same
 
 import xclip_cli
 
@@ -48,6 +50,11 @@ def test_many_videos_in_order_with_failures(xclip: Run, checkpoint: Path, clip: 
     assert [len(record.get("predictions", [])) for record in found] == [0, 6, 0, 6]
     assert "failed: missing.mp4: no such file" in done.stderr
     assert "2 of 4 videos classified, 2 failed in " in done.stderr
+    assert done.stderr.splitlines()[-2:] == [
+        "  failed: missing.mp4: no such file",
+        "  failed: http://example.org/a.mp4: a URL: xclip reads files only; download it first, for example with "
+        "curl or yt-dlp",
+    ]
 
 
 def test_the_same_answer_in_every_format(xclip: Run, checkpoint: Path, clip: Path) -> None:
@@ -124,6 +131,23 @@ def test_windows(xclip: Run, checkpoint: Path, clip: Path) -> None:
         (["a.mp4", "--label", "x", "--model", "no/such"], 4, "no/such is not, or not wholly, in the cache"),
         (["a.mp4", "--label", "x", "--from-file", "no"], 2, "cannot read the list of videos no"),
         (["a.mp4", "--label", "x", "--nonsense"], 2, "--nonsense"),
+        (["a.mp4", "--label", "x", "--workers", "0"], 2, "'--workers': Input should be greater than or equal to 1"),
+        (["a.mp4", "--label", "x", "--workers", "many"], 2, "'--workers'"),
+        (
+            ["a.mp4", "--label", "x", "--batch-size", "0"],
+            2,
+            "'--batch-size': Input should be greater than or equal to 1",
+        ),
+        (["a.mp4", "--label", "x", "--threads", "0"], 2, "'--threads': Input should be greater than or equal to 1"),
+        (["a.mp4", "--label", "x", "--timeout", "0"], 2, "'--timeout': Input should be greater than or equal to 0.1"),
+        (["a.mp4", "--label", "x", "--timeout", "nan"], 2, "'--timeout': Input should be greater than or equal to 0.1"),
+        (["a.mp4", "--label", "x", "--views", "3"], 2, "'3' is no number of views: give CLIPSxCROPS"),
+        (["a.mp4", "--label", "x", "--views", "4x2"], 2, "'4x2' is no number of views"),
+        (["a.mp4", "--label", "x", "--views", "0x1"], 2, "'0x1' is no number of views"),
+        (["a.mp4", "--label", "x", "--resume"], 2, "--resume goes on with a results file: pass it as -o FILE.jsonl"),
+        (["a.mp4", "--label", "x", "--resume", "-o", "a.csv"], 2, "--resume goes on with a results file"),
+        (["a.mp4", "--label", "x", "--resume", "-o", "a.jsonl", "--force"], 2, "without --force"),
+        (["a.mp4", "--label", "x", "--retry-failed", "-o", "a.jsonl"], 2, "--retry-failed goes with --resume"),
         (["a.mp4", "--label", "x", "--device", "mps"], 2, "'mps' is not auto, cpu, cuda or cuda:N"),
         (["a.mp4", "--label", "x", "--end", "0"], 2, "is not before --end 0 s"),
         (["a.mp4", "--labels", ""], 2, "an empty name is no label file"),
@@ -279,7 +303,11 @@ def test_a_table_on_a_terminal(checkpoint: Path, clip: Path) -> None:
     os.close(writer)
     text = os.read(reader, 100_000).decode()
     os.close(reader)
-    assert done.stderr == b""
+    lines = done.stderr.decode().splitlines()
+    assert [
+        line for line in lines if not re.fullmatch(r"model .* on \w+, \w+: 1 of 1 videos classified in .*", line)
+    ] == []
+    assert len(lines) == 1
     assert "abseiling" in text or "a cat" in text
     assert not text.startswith("{")
 
@@ -389,3 +417,39 @@ def test_errors_of_reports(xclip: Run, tmp_path: Path, arguments: list[str], cod
     assert done.returncode == code
     assert message in " ".join(done.stderr.replace("│", " ").split())
     assert "Traceback" not in done.stderr
+
+
+def test_every_setting_of_speed_at_once(xclip: Run, checkpoint: Path, clip: Path, tmp_path: Path) -> None:
+    copies = [shutil.copy(clip, tmp_path / f"{i}.mp4") for i in range(5)]
+    common = ["classify", *copies, *ARGUMENTS, "--model", checkpoint, "--dtype", "float32"]
+    one = xclip(*common)
+    settings = [
+        "--workers",
+        "3",
+        "--batch-size",
+        "2",
+        "--threads",
+        "2",
+        "--timeout",
+        "60",
+        "--no-cache",
+        "--views",
+        "1x1",
+    ]
+    other = xclip(*common, *settings)
+    assert (one.returncode, other.returncode) == (0, 0)
+    assert_all_same(records(other.stdout), records(one.stdout))
+
+
+def test_answers_that_are_none(xclip: Run, checkpoint: Path, clip: Path, tmp_path: Path) -> None:
+    common = ["classify", clip, *ARGUMENTS, "--model", checkpoint]
+    (record,) = records(xclip(*common, "--none-of-these", "--top-k", "0").stdout)
+    assert {p["label"] for p in record["predictions"]} == {*LABELS, "none of these"}
+    assert sum(p["score"] for p in record["predictions"]) == pytest.approx(1, abs=1e-5)
+    assert xclip(*common, "--threshold", "1", "-o", "a.jsonl").returncode == 0
+    header, record = records((tmp_path / "cwd" / "a.jsonl").read_text())
+    assert (header["threshold"], record["predictions"], record["withheld"]) == (1, [], 6)
+    assert "no label is sure enough" in xclip(*common, "--threshold", "1", "--format", "table").stdout
+    done = xclip(*common, "--none-of-these", "--multi-label")
+    assert done.returncode == 2
+    assert "--none-of-these goes without --multi-label" in " ".join(done.stderr.replace("│", " ").split())

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 from collections import deque
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -164,3 +167,273 @@ def test_pictures_are_whole(tmp_path: Path) -> None:
     _, alone = read_pictures(request(path))
     for ours, theirs in zip(collected[1], alone, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def descriptors() -> int:
+    return len(os.listdir("/dev/fd"))
+
+
+def stop(decoder: Decoders[int], index: int = 0) -> subprocess.Popen[bytes]:
+    """Make a worker stand still."""
+    process = decoder._workers[index]._process
+    process.send_signal(signal.SIGSTOP)
+    return process
+
+
+def test_several_workers_give_clips_in_the_order_of_their_requests(tmp_path: Path) -> None:
+    # the first videos are by far the longest: later ones are ready before them
+    lengths = [400, 300, *range(8, 16)]
+    paths = [write_clip(tmp_path / f"{i}.mp4", n, options={"g": "500"}) for i, n in enumerate(lengths)]
+    with decoders(workers=3) as decoder:
+        for path in paths:
+            decoder.submit(request(path))
+        assert len(decoder._workers) == 3
+        assert [collect(decoder) for _ in paths] == [[int(i * n / 8 + n / 16) for i in range(8)] for n in lengths]
+
+
+def test_workers_start_only_for_work(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 8)
+    with decoders(workers=4) as decoder:
+        assert decoder._workers == []
+        for _ in range(3):
+            decoder.submit(request(path))
+            collect(decoder)
+        assert len(decoder._workers) == 1
+
+
+def test_of_several_workers_one_that_dies_costs_one_video(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 8)
+    with decoders(workers=2) as decoder:
+        for _ in range(2):
+            decoder.submit(request(path))
+        for _ in range(2):
+            collect(decoder)
+        stop(decoder, 0)
+        stop(decoder, 1)
+        for _ in range(8):
+            decoder.submit(request(path))
+        first, second = (worker._process for worker in decoder._workers)
+        first.kill()
+        second.send_signal(signal.SIGCONT)
+        outcomes: list[object] = []
+        for _ in range(8):
+            try:
+                outcomes.append(collect(decoder))
+            except VideoError as error:
+                outcomes.append(error.code)
+        assert outcomes == ["crashed", *[list(range(8))] * 7]
+        assert first.poll() is not None
+        assert len(decoder._workers) == 2
+
+
+def test_a_worker_that_stands_still_costs_one_video(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 8)
+    with decoders(workers=2, timeout=3) as decoder:
+        for _ in range(2):
+            decoder.submit(request(path))
+        for _ in range(2):
+            collect(decoder)
+        stopped = stop(decoder)
+        for _ in range(6):
+            decoder.submit(request(path))
+        with pytest.raises(VideoError, match=r"no progress for 3 s \(--timeout\) and was stopped") as caught:
+            collect(decoder)
+        assert caught.value.code == "timeout"
+        assert [collect(decoder) for _ in range(5)] == [list(range(8))] * 5
+        assert stopped.poll() == -signal.SIGKILL  # and waited for: no zombie
+
+
+def test_slow_progress_is_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A packet now and then, for longer than the timeout in all."""
+    slow = (
+        "import time, xclip_cli.decoding as d, xclip_cli.video as v; d.ALIVE_SECONDS = 0.1; packets = v._packets\n"
+        "v._packets = lambda *args: (time.sleep(0.09) or packet for packet in packets(*args))\n"
+        "d.serve("
+    )
+    monkeypatch.setattr(decoding, "_BOOT", decoding._BOOT.replace("from xclip_cli.decoding import serve; serve(", slow))
+    path = write_clip(tmp_path / "clip.mp4", 20)
+    with decoders(timeout=2) as decoder:
+        decoder.submit(request(path))
+        began = time.monotonic()
+        assert collect(decoder) == [int(i * 20 / 8 + 20 / 16) for i in range(8)]
+        assert time.monotonic() - began > 2
+
+
+def test_a_parent_that_is_slow_to_collect_stops_no_worker(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 8)
+    with decoders(timeout=2) as decoder:
+        decoder.submit(request(path))
+        collect(decoder)
+        decoder.submit(request(path))
+        decoder.submit(request(path))
+        time.sleep(2.5)
+        assert collect(decoder) == collect(decoder) == list(range(8))
+
+
+def test_waiting_ends_when_something_else_is_ready(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 8)
+    reader, writer = os.pipe()
+    try:
+        with decoders() as decoder:
+            decoder.submit(request(path))
+            collect(decoder)
+            process = stop(decoder)
+            decoder.submit(request(path))
+            os.write(writer, b"x")
+            assert decoder.collect(reader) is None
+            assert decoder.pending == 1
+            os.read(reader, 1)
+            process.send_signal(signal.SIGCONT)
+            assert decoder.collect(reader) is not None
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e300])
+def test_a_timeout_may_be_endless(tmp_path: Path, timeout: float) -> None:
+    with decoders(timeout=timeout) as decoder:
+        decoder.submit(request(write_clip(tmp_path / "clip.mp4", 8)))
+        assert collect(decoder) == list(range(8))
+
+
+def test_nothing_submitted_is_said() -> None:
+    with decoders() as decoder, pytest.raises(RuntimeError, match="nothing was submitted"):
+        decoder.collect()
+    with pytest.raises(RuntimeError, match="the decoders are closed"):
+        decoder.submit(request("a.mp4"))
+
+
+def test_cancelled_requests_leave_nothing_to_later_ones(tmp_path: Path) -> None:
+    long = write_clip(tmp_path / "long.mp4", 200)
+    short = write_clip(tmp_path / "short.mp4", 8)
+    with decoders(workers=2) as decoder:
+        for _ in range(7):
+            decoder.submit(request(long))
+        collect(decoder)
+        decoder.cancel()
+        assert not decoder.pending
+        decoder.submit(request(short))
+        assert collect(decoder) == list(range(8))
+
+
+def test_a_worker_that_cannot_be_used_at_all_costs_each_video_and_never_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "_BOOT", "raise SystemExit(7)")
+    with decoders(workers=2) as decoder:
+        for _ in range(5):
+            decoder.submit(request("a.mp4"))
+        for _ in range(5):
+            with pytest.raises(VideoError, match=r"the decoder ended early \(status 7\) on this file"):
+                collect(decoder)
+
+
+def test_crashes_and_closing_leak_neither_descriptors_nor_processes(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 8)
+    before = descriptors()
+    processes = []
+    with decoders(workers=3) as decoder:
+        for _ in range(4):
+            for _ in range(6):
+                decoder.submit(request(path))
+            processes += [worker._process for worker in decoder._workers]
+            decoder._workers[0]._process.kill()
+            for _ in range(6):
+                try:
+                    collect(decoder)
+                except VideoError as error:
+                    assert error.code == "crashed"
+        assert descriptors() <= before + 1 + 3 * 4  # a selector; of each worker two pipes, a ring and its mapping
+    assert descriptors() == before
+    assert all(process.poll() is not None for process in processes)
+    decoder.close()  # a second time is nothing
+
+
+def windows(path: Path, stride: str = "0.5") -> ClipRequest:
+    return ClipRequest(str(path), 8, length=Fraction(1), stride=Fraction(stride))
+
+
+def test_windows_come_one_by_one_and_hold_back_the_worker(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "long.mkv", 2000, codec="mpeg4")
+    alive, most = 0, 0
+
+    class Counted:
+        def __init__(self, picture: np.ndarray) -> None:
+            nonlocal alive, most
+            self.number = number_of(picture)
+            alive += 1
+            most = max(most, alive)
+
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    with Decoders(Counted, 1) as decoder:
+        decoder.submit(windows(path))
+        decoder.submit(windows(path, "1"))
+        found = []
+        for stride in (Fraction(1, 2), Fraction(1)):
+            for i in itertools.count():
+                collected = decoder.collect()
+                assert collected is not None
+                info, pictures = collected
+                start = i * stride
+                expected = [int((start + Fraction(2 * j + 1, 16)) * 25) % 1024 for j in range(8)]
+                assert [pictures[place].number for place in info.places] == expected
+                found.append(info.following)
+                time.sleep(0.002)
+                if not info.following:
+                    break
+        assert found == [*range(159)][::-1] + [*range(80)][::-1]
+        assert not decoder.pending
+        del info, pictures, collected
+    # the clips that wait, the one in the making, and one that is being used, of 8 frames each
+    assert most <= 8 * (decoding.CLIPS_AHEAD + 3)
+    assert alive == 0
+
+
+def test_a_crash_in_the_middle_of_a_video_keeps_the_windows_before_it(tmp_path: Path) -> None:
+    path, other = write_clip(tmp_path / "long.mkv", 1000, codec="mpeg4"), write_clip(tmp_path / "other.mp4", 8)
+    with decoders() as decoder:
+        decoder.submit(windows(path))
+        decoder.submit(request(other))
+        for _ in range(5):
+            assert decoder.collect() is not None
+        decoder._workers[0]._process.kill()
+        with pytest.raises(VideoError, match="crashed"):
+            list(iter(decoder.collect, None))
+        assert collect(decoder) == list(range(8))
+        assert not decoder.pending
+
+
+def test_a_worker_that_is_held_back_does_not_hang(tmp_path: Path) -> None:
+    path, other = write_clip(tmp_path / "long.mkv", 1000, codec="mpeg4"), write_clip(tmp_path / "other.mkv", 1000)
+    with decoders(workers=2, timeout=4) as decoder:
+        decoder.submit(windows(path))
+        decoder.submit(windows(other))
+        began, counts = time.monotonic(), [0, 0]
+        for i in range(2):
+            while (collected := decoder.collect()) is not None:
+                counts[i] += 1
+                if time.monotonic() - began < 6:  # meanwhile the other is ready, and waits longer than the timeout
+                    time.sleep(0.2)
+                if not collected[0].following:
+                    break
+        assert counts == [79, 79]
+
+
+def test_the_memory_of_a_long_video_is_that_of_a_short_one(tmp_path: Path) -> None:
+    """Half an hour at 2 frames a second."""
+    pictures = (np.full((48, 64, 3), i % 256, np.uint8) for i in range(3600))
+    path = write_clip(
+        tmp_path / "long.mp4", codec="libx264", rate=2, pictures=pictures, options={"preset": "ultrafast"}
+    )
+    with Decoders(lambda picture: picture.copy(), 1) as decoder:
+        decoder.submit(ClipRequest(str(path), 8, length=Fraction(10), stride=Fraction(5)))
+        sizes = []
+        while (collected := decoder.collect()) is not None:
+            if collected[0].following in (250, 0):
+                status = Path(f"/proc/{decoder._workers[0]._process.pid}/status").read_text()
+                sizes.append(int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]))  # type: ignore[index]
+            if not collected[0].following:
+                break
+    assert sizes[1] - sizes[0] < 12_000, sizes  # kilobytes; all its frames would be 33,000

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -227,3 +228,25 @@ def test_a_written_csv_reads_back(tmp_path: Path) -> None:
         writer = csv.writer(file)
         writer.writerows([["id", "name"], *enumerate(values)])
     assert names(path) == values
+
+
+def test_lowest_logits_in_json(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps({"a cat": {"texts": ["a cat", "a kitten"], "min_logit": 18}, "a dog": ["a dog"]}))
+    labels = load_labels([str(path)])
+    assert labels.texts == (("a cat", "a kitten"), ("a dog",))
+    assert labels.min_logits == (18.0, None)
+    path.write_text(json.dumps({"a cat": {"min_logit": -2.5}}))
+    assert (load_labels([str(path)]).texts, load_labels([str(path)]).min_logits) == ((("a cat",),), (-2.5,))
+    assert load_labels([], ["a cat"]).min_logits == ()
+
+
+@pytest.mark.parametrize("floor", ['"18"', "true", "NaN", "[1]"])
+def test_what_is_no_lowest_logit(tmp_path: Path, floor: str) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(f'{{"a cat": {{"texts": ["a cat"], "min_logit": {floor}}}}}')
+    with pytest.raises(LabelsError, match=r"'a cat' must be a list of texts, or .*min_logit"):
+        load_labels([str(path)])
+    path.write_text('{"a cat": {"texts": ["a cat"], "min_logits": 18}}')
+    with pytest.raises(LabelsError, match=r"'a cat' must be a list of texts, or .*min_logit"):
+        load_labels([str(path)])

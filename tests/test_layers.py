@@ -26,13 +26,24 @@ MAY_IMPORT: dict[str, set[str]] = {
     "decoding": {"guard", "video"},
     "cache": set(),
     "devices": set(),
+    "frames": set(),
     "pipeline": {"decoding"},
     "run_file": set(),
-    "classifier": {"cache", "decoding", "devices", "labels", "model", "pipeline", "video"},  # video for its types alone
-    "batch": {"classifier", "devices", "labels", "model"},
+    "classifier": {
+        "cache",
+        "decoding",
+        "devices",
+        "frames",
+        "labels",
+        "model",
+        "pipeline",
+        "video",
+    },  # video for its types alone
+    "batch": {"classifier", "devices", "labels", "model", "timeline"},
     "verification": {"model"},
     "output": {"run_file"},
     "timeline": set(),
+    "timeline_output": {"output", "timeline"},
     "journal": set(),
     "report": {"journal", "timeline"},
     "thumbnails": {"decoding", "journal", "report", "video"},  # video for its types alone
@@ -40,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "doctor": {"bundled", "classifier", "devices", "labels", "model", "verification"},
     "cli": {
         *("output", "batch", "cache", "classifier", "doctor", "labels", "model", "bundled", "run_file"),
-        *("journal", "report", "thumbnails", "verification"),
+        *("journal", "report", "thumbnails", "timeline", "timeline_output", "verification"),
     },
     "__main__": {"cli"},
     "__init__": {"classifier", "labels", "model"},

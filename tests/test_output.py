@@ -12,6 +12,7 @@ from rich.console import Console
 
 from xclip_cli.errors import ResultsError, VideoError
 from xclip_cli.output import (
+    FORMATS,
     bar,
     check_output,
     csv_text,
@@ -20,10 +21,10 @@ from xclip_cli.output import (
     format_record,
     write,
     write_csv,
-    write_jsonl,
     write_table,
 )
 from xclip_cli.results import Failure, Frames, Prediction, RankedLabel, RunHeader
+from xclip_cli.run_file import RunFile
 
 FRAMES = Frames(8, 8, 0, 0, (0.5, 1.5))
 GOOD = Prediction(
@@ -42,7 +43,7 @@ HEADER = RunHeader("0", "m", None, "sha256:0", 2, "0", 8, "1x1", "hf", None, Non
 
 def test_json_is_an_array_of_records(tmp_path: Path) -> None:
     path = tmp_path / "out.json"
-    write("json", iter([GOOD, BAD]), path, HEADER)
+    write(FORMATS["json"], iter([GOOD, BAD]), path, HEADER)
     good, bad = json.loads(path.read_text("utf-8"))
     assert good == {
         "schema": 1,
@@ -68,16 +69,14 @@ def test_json_is_an_array_of_records(tmp_path: Path) -> None:
     }
 
 
-def test_jsonl_grows_record_by_record_behind_its_header() -> None:
-    out, seen = io.StringIO(), []
-
-    def records():
-        for record in (GOOD, BAD):
-            yield record
-            seen.append(len(out.getvalue().splitlines()))
-
-    write_jsonl(records(), out, HEADER)
-    header, *lines = map(json.loads, out.getvalue().splitlines())
+def test_jsonl_grows_record_by_record_behind_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    with RunFile(path) as run_file:
+        run_file.begin(HEADER)
+        for number, record in enumerate((GOOD, BAD), start=2):
+            run_file.add(record)
+            assert len(path.read_text("utf-8").splitlines()) == number
+    header, *lines = map(json.loads, path.read_text("utf-8").splitlines())
     assert header["kind"] == "run"
     assert "video" not in header
     assert lines == [
@@ -85,7 +84,6 @@ def test_jsonl_grows_record_by_record_behind_its_header() -> None:
         | {"predictions": lines[0]["predictions"], "warnings": ["careful"], "frames": lines[0]["frames"]},
         BAD.to_json(),
     ]
-    assert seen == [2, 3]
 
 
 def test_csv_has_a_row_a_label() -> None:
@@ -149,7 +147,7 @@ def test_lone_surrogates_survive_into_json_and_csv(tmp_path: Path) -> None:
     """Bytes of file names that are not UTF-8."""
     record = Failure("caf\udce9 \x1b.mp4", "missing", "no such file")
     for name in ("json", "jsonl", "csv"):
-        write(name, iter([record]), tmp_path / f"out.{name}", None)
+        write(FORMATS[name], iter([record]), tmp_path / f"out.{name}", None)
     (line,) = (tmp_path / "out.jsonl").read_text("ascii").splitlines()
     (whole,) = json.loads((tmp_path / "out.json").read_text("ascii"))
     assert json.loads(line)["video"] == whole["video"] == "caf\udce9 \x1b.mp4"
@@ -234,7 +232,7 @@ def test_a_run_that_breaks_leaves_earlier_results_alone(tmp_path: Path) -> None:
         raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):
-        write("json", breaking(), path, None)
+        write(FORMATS["json"], breaking(), path, None)
     assert path.read_text() == "earlier"
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.json"]
 
@@ -244,7 +242,7 @@ def test_devices_and_pipes_are_written_through(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     check_output(pipe, False, [])
-    write("csv", iter([GOOD]), pipe, None)
+    write(FORMATS["csv"], iter([GOOD]), pipe, None)
     assert os.read(reader, 100_000).startswith(b"video,status,")
     os.close(reader)
     assert stat.S_ISFIFO(pipe.stat().st_mode)
@@ -258,14 +256,14 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
         yield GOOD
 
     with pytest.raises(ResultsError, match="was made by another program meanwhile: these results are in"):
-        write("csv", records(), path, None)
+        write(FORMATS["csv"], records(), path, None)
     assert path.read_text() == "another run's"
     assert len(list(tmp_path.glob("out.*.csv"))) == 1
 
 
 def test_a_long_name_is_no_problem(tmp_path: Path) -> None:
     path = tmp_path / ("x" * 250 + ".csv")
-    write("csv", iter([GOOD]), path, None)
+    write(FORMATS["csv"], iter([GOOD]), path, None)
     assert path.read_text().startswith("video,")
 
 
@@ -284,18 +282,18 @@ def test_one_run_at_a_time_writes_a_file(tmp_path: Path, name: str) -> None:
     def records():
         yield GOOD
         with pytest.raises(ResultsError, match=f"{name} is being written by another run"):
-            write(form, [BAD], path, None, force=True)
+            write(FORMATS[form], [BAD], path, None, force=True)
 
-    write(form, records(), path, None)
+    write(FORMATS[form], records(), path, None)
     assert path.read_text("utf-8")
     assert os.listdir(tmp_path) == [name]
-    write(form, [BAD], path, None, force=True)
+    write(FORMATS[form], [BAD], path, None, force=True)
     assert "no such file" in path.read_text("utf-8")
 
 
 def test_what_a_killed_run_left_is_no_obstacle(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
-    write("csv", [GOOD], path, None)
+    write(write_csv, [GOOD], path, None)
     whole = path.read_bytes()
 
     def records():
@@ -304,9 +302,9 @@ def test_what_a_killed_run_left_is_no_obstacle(tmp_path: Path) -> None:
         yield GOOD
 
     left: list[Path] = []
-    write("csv", records(), path, None, force=True)
+    write(write_csv, records(), path, None, force=True)
     left[0].write_bytes(b"x" * 10_000)
-    write("csv", [GOOD], path, None, force=True)
+    write(write_csv, [GOOD], path, None, force=True)
     assert path.read_bytes() == whole
 
 
@@ -319,6 +317,6 @@ def test_a_failure_half_way_leaves_earlier_results(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(ResultsError, match="cannot write .*out.csv: No space left on device"):
-        write("csv", records(), path, None, force=True)
+        write(write_csv, records(), path, None, force=True)
     assert path.read_text() == "earlier"
     assert os.listdir(tmp_path) == ["out.csv"]

@@ -70,7 +70,7 @@ def test_every_example_runs(folder: Path) -> None:
 
 def test_every_flag_and_file_exists() -> None:
     text = README.read_text("utf-8")
-    commands = ("", "classify", "report", "doctor", "cache", "labels", "models verify", "models convert")
+    commands = ("", "classify", "timeline", "report", "doctor", "cache", "labels", "models verify", "models convert")
     helps = "".join(shell(f"xclip {command} --help", README.parent).stdout for command in commands)
     for flag in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) - {"--extra-index-url"}:
         assert flag in helps, flag
@@ -89,7 +89,8 @@ def test_every_command_is_in_the_readme() -> None:
 
 
 def test_the_table_of_models_is_that_of_the_data() -> None:
-    rows = [line.strip("| ").split(" | ") for line in README.read_text("utf-8").splitlines() if line.startswith("|")]
+    section = README.read_text("utf-8").partition("## Which model?")[2].partition("##")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("|")]
     shown = {row[1].strip("`"): row[2:] for row in rows[2:]}
     del shown["bundled"]
     assert len(shown) > 5

@@ -16,10 +16,13 @@ import av
 import numpy as np
 import pytest
 import torch
+from clips import Pictures
 from reference import processor as reference_processor
 from transformers import XCLIPConfig, XCLIPModel
 
-from xclip_cli.sampling import VIDEO_SUFFIXES
+from xclip_cli.errors import VideoError
+from xclip_cli.sampling import VIDEO_SUFFIXES, ClipRequest
+from xclip_cli.video import read_clip
 
 pytestmark = [
     pytest.mark.slow,
@@ -29,6 +32,7 @@ pytestmark = [
 LABELS = ["a dog on a skateboard", "playing basketball", "driving a car", "a colour chart", "a person dancing"]
 MAX_BYTES = 4_000_000
 MAX_CLIPS = 50
+MAX_BYTES_SOUGHT = 30_000_000
 COUNTED = {"avi", "h264", "hevc", "mpegvideo", "m4v"}
 
 
@@ -132,3 +136,35 @@ def test_every_file_ends_as_its_list_says(tmp_path: Path) -> None:
     assert {name: code for name, code in found.items() if code not in expected[name]} == {}
     warned = [record["video"] for record in records if any("damaged" in text for text in record["warnings"])]
     assert {rows[name]["decodes_ok"] for name in warned} <= {"partial"}
+
+
+def outcome(request: ClipRequest) -> tuple[object, list[np.ndarray], int]:
+    """What comes of a video: its clip's frames by place, or the code of its error; and how often it began anew."""
+    pictures = Pictures()
+    try:
+        info = read_clip(request, pictures, 1)
+    except VideoError as error:
+        return error.code, [], pictures.restarts
+    return info, [pictures[place] for place in info.places], pictures.restarts
+
+
+def test_seeking_gives_what_decoding_straight_through_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(os.environ["XCLIP_TEST_VIDEOS"])
+    paths = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
+    sought, fell_back, different = 0, [], []
+    for path in paths:
+        if not 0 < path.stat().st_size < MAX_BYTES_SOUGHT:
+            continue
+        for request in (ClipRequest(str(path), 8), ClipRequest(str(path), 3, 2, Fraction(1, 3), Fraction(5, 2))):
+            ours, pictures, restarts = outcome(request)
+            with monkeypatch.context() as patch:
+                patch.setattr("xclip_cli.video._has_index", lambda container: False)
+                theirs, expected, _ = outcome(request)
+            if restarts:
+                fell_back.append(path)
+            sought += 1
+            if ours != theirs or not all(map(np.array_equal, pictures, expected)):
+                different.append((path, ours, theirs))
+    print(f"{sought} clips, {len(fell_back)} fell back to decoding straight through: {fell_back}")
+    assert sought >= 100
+    assert different == []

@@ -16,8 +16,9 @@ from PIL import Image
 
 from xclip_cli.journal import Results
 from xclip_cli.report import Thumbnails, render, shades
+from xclip_cli.sampling import Windows
 from xclip_cli.thumbnails import jpeg
-from xclip_cli.timeline import Window, combine, segments_of, segments_record, slide, window_record
+from xclip_cli.timeline import Window, combine, segments_of, segments_record, window_record
 
 HEADER = {"schema": 1, "kind": "run", "xclip": "1.2.3", "model": "the-model", "labels": 7, "dtype": "float32"}
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&\u202e\x1b[2J\udce9</style></title>--><b>"
@@ -40,7 +41,7 @@ def failure(video: str, code: str = "missing", message: str = "no such file") ->
 def timeline(video: str, labels: tuple[str, str] = ("a cat", "a dog"), complete: bool = True) -> list[dict[str, Any]]:
     """Ten windows: the first label, then the second."""
     windows = [
-        Window(float(a), float(b), dict(zip(labels, (a < 5, a >= 5), strict=True))) for a, b in slide(0, 10, 1, 1)
+        Window(float(a), float(b), dict(zip(labels, (a < 5, a >= 5), strict=True))) for a, b in Windows(0, 10, 1, 1)
     ]
     records = [
         window_record(

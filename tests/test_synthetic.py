@@ -199,3 +199,47 @@ def test_videos_decode_to_what_was_written(suffix: str, tmp_path: Path, pictures
 def test_an_unknown_label_is_refused(pictures: list[synthetic.Picture]) -> None:
     with pytest.raises(ValueError, match=r"no clip can be made of 'a cat'"):
         synthetic.make_clip(np.random.default_rng(0), "a cat", pictures, **SIZE)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_margins_between_states(seed: int, pictures: list[synthetic.Picture]) -> None:
+    def colorfulness(frames: Frames) -> float:
+        return float(np.ptp(frames.astype(int), axis=-1).mean())
+
+    def sharpness(frames: Frames) -> float:
+        luma = synthetic.luma(frames)
+        return float(np.abs(np.diff(luma, axis=2)).mean() / luma.std())
+
+    normal = sampled("a normal picture", pictures, seed)
+    grey = sampled("a black-and-white picture", pictures, seed)
+    assert colorfulness(normal) > 4
+    assert colorfulness(grey) == 0
+    assert sharpness(normal) > sharpness(synthetic.blur(normal, 0.04 * 48))
+
+
+def test_distances_between_views(pictures: list[synthetic.Picture]) -> None:
+    def distances(label: str, seed: int) -> np.ndarray:
+        return synthetic.make_clip(np.random.default_rng(seed), label, pictures, count=24, **SIZE).distances
+
+    for seed in range(4):
+        assert (distances("a static shot", seed) == 0).all()
+        moving, frozen, cut = (distances(x, seed) for x in ("a moving camera", "a frozen picture", PICTURE_STATES[8]))
+        for table in (moving, frozen, cut):
+            assert np.array_equal(table, table.T)
+            assert (np.diag(table) == 0).all()
+        assert (np.diff(moving[0]) >= 0).all()  # on and on
+        assert moving[0, -1] > 0.9
+        assert frozen[0, 1] > 0
+        assert (frozen[-3:, -3:] == 0).all()
+        assert cut[0, -1] == cut[1, -2] == 1
+
+
+def test_a_track_is_of_the_sampled_frames(pictures: list[synthetic.Picture]) -> None:
+    for count in (8, 48):
+        clip = synthetic.make_clip(np.random.default_rng(0), "a red square moving up", pictures, count=count, **SIZE)
+        x, y, radius, visible = clip.track.T
+        assert len(x) == 8
+        assert np.ptp(x) == 0
+        assert (np.diff(y) < 0).all()
+        assert (radius > 0.15).all()
+        assert (visible == 1).all()

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from xclip_cli.sampling import Windows
 from xclip_cli.timeline import (
     Drawing,
     Segment,
@@ -26,58 +27,10 @@ from xclip_cli.timeline import (
     resample,
     segments_of,
     segments_record,
-    slide,
     video_object,
     window_record,
     windows_of,
 )
-
-
-def times(text: str) -> list[tuple[Fraction, Fraction]]:
-    """``0-2 1-3`` → pairs."""
-    return [tuple(map(Fraction, pair.split("-"))) for pair in text.split()]  # type: ignore[misc]
-
-
-@pytest.mark.parametrize(
-    ("end", "length", "stride", "expected"),
-    [
-        ("6", "2", "2", "0-2 2-4 4-6"),
-        ("4", "2", "1", "0-2 1-3 2-4"),
-        ("5", "2", "2", "0-2 2-4 3-5"),  # the last one ends where the video does
-        ("5", "2", "4", "0-2 3-5"),  # a stride longer than the window leaves gaps
-        ("2", "2", "1", "0-2"),
-        ("1.5", "2", "1", "0-1.5"),  # shorter than a window
-        ("0.3", "0.1", "0.1", "0-0.1 0.1-0.2 0.2-0.3"),  # no rounding: floats would make a fourth
-        ("1001/300", "1", "1", "0-1 1-2 2-3 701/300-1001/300"),
-    ],
-)
-def test_windows(end: str, length: str, stride: str, expected: str) -> None:
-    assert list(slide(Fraction(0), Fraction(end), Fraction(length), Fraction(stride))) == times(expected)
-
-
-def test_windows_from_a_start() -> None:
-    assert list(slide(Fraction(3), Fraction(7), Fraction(2), Fraction(2))) == times("3-5 5-7")
-
-
-@pytest.mark.parametrize(("end", "length", "stride"), [(1, 0, 1), (1, 1, 0), (1, -1, 1), (0, 1, 1), (-1, 1, 1)])
-def test_windows_that_make_no_sense(end: int, length: int, stride: int) -> None:
-    with pytest.raises(ValueError, match="longer than 0 s|nothing between"):
-        list(slide(Fraction(0), Fraction(end), Fraction(length), Fraction(stride)))
-
-
-positive = st.fractions(Fraction(1, 100), 20, max_denominator=1000)
-
-
-@given(st.fractions(0, 5, max_denominator=100), positive, positive, positive)
-def test_windows_cover_a_stretch(start: Fraction, duration: Fraction, length: Fraction, stride: Fraction) -> None:
-    end = start + duration
-    windows = list(slide(start, end, length, stride))
-    assert windows[0][0] == start
-    assert windows[-1][1] == end
-    assert all(last - first == min(length, duration) for first, last in windows)
-    steps = [second[0] - first[0] for first, second in pairwise(windows)]
-    assert all(step == stride for step in steps[:-1])
-    assert all(0 < step <= stride for step in steps[-1:])
 
 
 def test_scores_of_overlapping_windows_are_means() -> None:
@@ -200,7 +153,7 @@ def test_ten_thousand_segments_merge_at_once() -> None:
 @st.composite
 def timelines(draw: st.DrawFn) -> Timeline:
     stride, length = draw(st.sampled_from([(1, 1), (1, 2), (2, 1), (1, 3)]))
-    bounds = slide(Fraction(0), Fraction(draw(st.integers(1, 60)), 4), Fraction(length), Fraction(stride))
+    bounds = Windows(Fraction(0), Fraction(draw(st.integers(1, 60)), 4), Fraction(length), Fraction(stride))
     share = st.floats(0, 1)
     return combine([Window(float(a), float(b), {"a": draw(share), "b": draw(share), "c": 0.4}) for a, b in bounds])
 
@@ -377,7 +330,7 @@ def test_the_drawing_fits(width: int) -> None:
     timeline = combine([Window(i, i + 1, {name: (i == k) * 1.0 for k, name in enumerate(names)}) for i in range(5)])
     lines = drawn(timeline, width)
     assert all(len(line) <= width for line in lines)
-    assert "and 8 labels with lower scores" in " ".join("\n".join(lines).split())
+    assert "and 15 labels with lower scores" in " ".join("\n".join(lines).split())
 
 
 def test_a_drawing_without_segments_says_so() -> None:

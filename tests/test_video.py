@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 from fractions import Fraction
@@ -10,10 +11,13 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from clips import number_of, numbered, read_pictures, write_audio, write_clip
+from clips import Pictures, number_of, numbered, read_pictures, textured, write_audio, write_clip
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from xclip_cli.errors import VideoError
 from xclip_cli.sampling import ClipInfo, ClipRequest
+from xclip_cli.video import read_clips
 
 
 def read(path: Path | str, count: int = 8, start: Any = None, end: Any = None) -> tuple[list[np.ndarray], ClipInfo]:
@@ -333,3 +337,261 @@ def test_no_name_means_anything(tmp_path: Path, name: str) -> None:
 def test_the_module_never_imports_torch() -> None:
     code = "import sys, xclip_cli.video; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+Decoded = tuple[list[tuple[Fraction, np.ndarray]], Fraction]
+
+
+def full_decode(path: Path) -> Decoded:
+    """All frames of a video and when they are shown, in seconds from the first, and when the last ends."""
+    with av.open(str(path)) as container:
+        packets = [p for p in container.demux(video=0) if p.size and p.pts is not None and not p.is_discard]
+        unit = container.streams.video[0].time_base
+    stamps = sorted({packet.pts for packet in packets})
+    duration = next(p.duration for p in packets if p.pts == stamps[-1]) or stamps[-1] - stamps[-2]
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    first = frames[0].pts
+    shown = [((frame.pts - first) * unit, frame.to_ndarray(format="rgb24")) for frame in frames]
+    return shown, (stamps[-1] + duration - first) * unit
+
+
+def assert_as_decoded(
+    path: Path, decoded: Decoded, count: int = 8, clips: int = 1, start: Any = None, end: Any = None
+) -> Pictures:
+    """A clip is what the rule gives on a full decode → its pictures, which say how they were come by."""
+    frames, length = decoded
+    first, last = (None if time is None else Fraction(time) for time in (start, end))
+    info, pictures = read_pictures(ClipRequest(str(path), count, clips, first, last))
+    first, last = first or Fraction(0), length if last is None else min(last, length)
+    assert (info.start_seconds, info.end_seconds) == (float(first), float(last))
+    assert len(info.places) == count * clips
+    for i, place in enumerate(info.places):
+        clip, segment = divmod(i, count)
+        wanted = first + (segment + Fraction(2 * clip + 1, 2 * clips)) * (last - first) / count
+        time, expected = [frame for frame in frames if frame[0] <= wanted][-1]
+        assert info.times_seconds[i] == float(time)
+        np.testing.assert_array_equal(pictures[place], expected)
+    return pictures
+
+
+LENGTH = 160  # frames
+VARIABLE = [i * 40 + 700 * (i // 50) - (i % 3) for i in range(LENGTH)]  # milliseconds: uneven, with gaps
+QUIET = "log-level=none"
+# Name → how it is written, and whether frames are found by seeking (False: the video is decoded straight through).
+SEEKABLE: dict[str, tuple[dict[str, Any], bool]] = {
+    "gop-250.mp4": ({"options": {"g": "250", "bf": "3"}}, True),
+    "gop-10.mp4": ({"options": {"g": "10", "bf": "3"}}, True),
+    "no-b-frames.mp4": ({"options": {"g": "50", "bf": "0"}}, True),
+    "pyramid.mp4": ({"options": {"x264-params": "keyint=60:bframes=5:b-pyramid=normal:b-adapt=0:ref=6"}}, True),
+    "open-gop.mp4": ({"options": {"x264-params": "open-gop=1:keyint=24:bframes=3:b-adapt=0:scenecut=0"}}, True),
+    "open-gop.mkv": ({"options": {"x264-params": "open-gop=1:keyint=24:bframes=3:b-adapt=0:scenecut=0"}}, True),
+    "open-gop-hevc.mp4": (
+        {"codec": "libx265", "options": {"x265-params": f"{QUIET}:open-gop=1:keyint=24:bframes=3:b-adapt=0"}},
+        True,
+    ),
+    "closed-gop-hevc.mkv": (
+        {"codec": "libx265", "options": {"x265-params": f"{QUIET}:open-gop=0:keyint=24:bframes=3"}},
+        True,
+    ),
+    "intra-refresh.mp4": ({"options": {"x264-params": "intra-refresh=1:keyint=30:bframes=0"}}, False),
+    "variable.mp4": ({"options": {"g": "24"}, "pts": VARIABLE, "time_base": Fraction(1, 1000)}, True),
+    "variable.mkv": ({"options": {"g": "24"}, "pts": VARIABLE, "time_base": Fraction(1, 1000)}, True),
+    "delayed.mp4": ({"options": {"g": "24"}, "pts": range(77, 77 + LENGTH)}, True),
+    # the first frames shown come in the middle of a group: only a decoder that began with it knows them
+    "discarded.mp4": ({"options": {"g": "24"}, "pts": range(-37, LENGTH - 37)}, False),
+    "fragments.mp4": ({"options": {"g": "24"}, "container_options": {"movflags": "frag_keyframe+empty_moov"}}, True),
+    "delay-moov.mp4": ({"options": {"g": "24"}, "container_options": {"movflags": "frag_keyframe+delay_moov"}}, True),
+    "dash.mp4": ({"options": {"g": "24"}, "container_options": {"movflags": "frag_keyframe+dash"}}, True),
+    "faststart.mp4": ({"options": {"g": "24"}, "container_options": {"movflags": "faststart"}}, True),
+    "cues.mkv": ({"options": {"g": "24"}}, True),
+    "cues-first.mkv": ({"options": {"g": "24"}, "container_options": {"cues_to_front": "1"}}, True),
+    "no-cues.mkv": ({"options": {"g": "24"}, "container_options": {"live": "1"}}, True),
+    "vp9.webm": ({"codec": "libvpx-vp9", "options": {"g": "24", "deadline": "realtime", "cpu-used": "8"}}, True),
+    "vp9-alt-ref.webm": ({"codec": "libvpx-vp9", "options": {"g": "40", "cpu-used": "5", "lag-in-frames": "16"}}, True),
+    "av1.mp4": ({"codec": "libsvtav1", "options": {"g": "24", "preset": "12"}}, True),
+    "av1.mkv": ({"codec": "libsvtav1", "options": {"g": "24", "preset": "12"}}, True),
+    "mpeg4.mp4": ({"codec": "mpeg4", "options": {"g": "24", "bf": "2"}}, True),
+    "mpeg2.mov": ({"codec": "mpeg2video", "options": {"g": "12", "bf": "2"}}, True),
+    "prores.mov": ({"codec": "prores_ks", "pix_fmt": "yuv422p10le"}, True),
+    "mjpeg.mov": ({"codec": "mjpeg"}, True),
+}
+
+
+@pytest.mark.parametrize("name", SEEKABLE)
+def test_seeking_finds_the_frames_of_a_full_decode(tmp_path: Path, name: str) -> None:
+    encoding, seeks = SEEKABLE[name]
+    path = write_clip(tmp_path / name, pictures=map(textured, range(LENGTH)), **encoding)
+    decoded = full_decode(path)
+    assert assert_as_decoded(path, decoded).restarts == (not seeks)
+    assert_as_decoded(path, decoded, 5, clips=4)
+    assert_as_decoded(path, decoded, 4, 1, "2.3", "5.71")
+    assert_as_decoded(path, decoded, 1, 1, "3.999", "4")
+
+
+def boxes(data: bytes, *path: bytes) -> tuple[int, int]:
+    """Where the box along ``path`` lies in an MP4: its start and its end."""
+    start, end = 0, len(data)
+    for kind in path:
+        while data[start + 4 : start + 8] != kind:
+            start += int.from_bytes(data[start : start + 4])
+            assert start < end, f"no {kind.decode()}"
+        end = start + int.from_bytes(data[start : start + 4])
+        if kind != path[-1]:
+            start += 8
+    return start, end
+
+
+TABLE = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
+
+
+def test_wrong_keyframe_flags_are_noticed(tmp_path: Path) -> None:
+    path = write_clip(
+        tmp_path / "clip.mp4", pictures=map(textured, range(300)), options={"g": "100", "bf": "0", "sc_threshold": "0"}
+    )
+    decoded = full_decode(path)
+    assert assert_as_decoded(path, decoded, 3, 1, 5, 7).restarts == 0
+    data = bytearray(path.read_bytes())
+    start, end = boxes(data, *TABLE, b"stss")
+    assert struct.unpack(">4I", data[start + 12 : end]) == (3, 1, 101, 201)
+    data[start + 20 : start + 24] = struct.pack(">I", 131)  # the 131st frame is no keyframe
+    path.write_bytes(bytes(data))
+    assert assert_as_decoded(path, decoded, 3, 1, 5, 7).restarts == 1
+
+
+def test_a_list_of_edits_is_kept_to(tmp_path: Path) -> None:
+    """A stretch of an MP4 left out, another shown before an earlier one, and it all begins late."""
+    path = write_clip(tmp_path / "clip.mp4", pictures=map(textured, range(300)), options={"g": "24"})
+    data = bytearray(path.read_bytes())
+    per_second = int.from_bytes(data[(at := boxes(data, b"moov", b"mvhd")[0] + 20) : at + 4])
+    units = int.from_bytes(data[(at := boxes(data, b"moov", b"trak", b"mdia", b"mdhd")[0] + 20) : at + 4])
+    start, end = boxes(data, b"moov", b"trak", b"edts", b"elst")
+    zero = int.from_bytes(data[start + 20 : start + 24])  # where the first frame is shown
+    edits = [(0.5, -1), (2, zero + 1.4 * units), (3, zero + 7 * units)]  # seconds long, from there on; -1: nothing
+    entries = [struct.pack(">IiI", int(length * per_second), int(begin), 1 << 16) for length, begin in edits]
+    table = struct.pack(">II", 0, len(entries)) + b"".join(entries)
+    data[start:end] = struct.pack(">I", 8 + len(table)) + b"elst" + table
+    for box in ((b"moov",), (b"moov", b"trak"), (b"moov", b"trak", b"edts")):
+        at = boxes(data, *box)[0] if box != (b"moov",) else data.index(b"moov") - 4
+        size = int.from_bytes(data[at : at + 4])
+        data[at : at + 4] = struct.pack(">I", size + 8 + len(table) - (end - start))
+    path.write_bytes(bytes(data))
+    decoded = full_decode(path)
+    shown = [number_of(picture) for _, picture in decoded[0]]
+    assert shown == [*range(35, 85), *range(175, 250)]
+    for clips in (1, 4):
+        assert_as_decoded(path, decoded, 8, clips)
+    assert_as_decoded(path, decoded, 4, 1, "1.5", "2.5")
+
+
+def test_before_a_cut_frames_are_those_of_the_whole_file(tmp_path: Path) -> None:
+    options = {"movflags": "faststart"}
+    path = write_clip(
+        tmp_path / "cut.mp4", pictures=map(textured, range(300)), options={"g": "50"}, container_options=options
+    )
+    whole = full_decode(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
+    assert_as_decoded(path, whole, 4, 1, 1, 5)
+    frames, info = read(path)
+    there = round(info.end_seconds * 25)  # frames: the video ends where the file does
+    assert 150 < there < 290
+    assert [number_of(frame) for frame in frames[:7]] == paper_indices(there, 8)[:7]
+
+
+@pytest.mark.parametrize("name", ["long.mp4", "long.mkv", "long.webm"])
+def test_a_long_video_is_hardly_decoded(tmp_path: Path, name: str) -> None:
+    codec = {"codec": "libvpx", "options": {"g": "50", "deadline": "realtime"}} if name.endswith("webm") else {}
+    path = write_clip(tmp_path / name, 1000, **{"options": {"g": "50"}, **codec})
+    pictures = assert_as_decoded(path, full_decode(path), 4)
+    assert pictures.restarts == 0
+    # At most a group of frames for each picture, what is read ahead, and the last group for where the video ends.
+    assert pictures.packets < 5 * 50 + 40
+
+
+def test_reaching_a_near_frame_by_decoding_beats_seeking(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 100, options={"g": "4"})
+    pictures = assert_as_decoded(path, full_decode(path), 32)
+    assert pictures.restarts == 0
+    assert pictures.packets < 100 + 20  # nothing is decoded twice
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_any_clip_of_any_video_is_as_decoded(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    draw = data.draw
+    frames = draw(st.integers(1, 90), label="frames")
+    rate = draw(st.sampled_from([Fraction(25), Fraction(30000, 1001), Fraction(12), Fraction(60)]), label="rate")
+    gop, b_frames = draw(st.integers(1, 60), label="gop"), draw(st.integers(0, 3), label="b-frames")
+    open_gop, suffix = draw(st.integers(0, 1), label="open"), draw(st.sampled_from(["mp4", "mkv"]), label="suffix")
+    params = f"keyint={gop}:min-keyint=1:bframes={b_frames}:open-gop={open_gop}:b-adapt=0"
+    path = tmp_path_factory.mktemp("drawn") / f"clip.{suffix}"
+    write_clip(path, rate=rate, pictures=map(textured, range(frames)), options={"x264-params": params})
+    decoded = full_decode(path)
+    length = decoded[1]
+    start = draw(st.sampled_from([None, length / 7, length / 2, length * 9 / 10]), label="start")
+    end = draw(st.sampled_from([None, length * 19 / 20, length + 1, (start or 0) + Fraction(1, 1000)]), label="end")
+    count, clips = draw(st.sampled_from([1, 2, 8, 13]), label="count"), draw(st.integers(1, 4), label="clips")
+    assert_as_decoded(path, decoded, count, clips, start, end)
+
+
+def read_windows(path: Path, length: str, stride: str, clips: int = 1) -> list[tuple[ClipInfo, list[np.ndarray]]]:
+    """The clips of windows over a whole video, each with its frames, one for each place."""
+    pictures = Pictures()
+    request = ClipRequest(str(path), 8, clips, length=Fraction(length), stride=Fraction(stride))
+    found = [(info, [pictures[place] for place in info.places]) for info in read_clips(request, pictures, 1)]
+    assert pictures.restarts == 0
+    return found
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_the_frames_of_windows_are_those_of_each_window_alone(tmp_path: Path, name: str) -> None:
+    path = write_clip(tmp_path / name, 83, **ENCODINGS[name])
+    windows = read_windows(path, "1.3", "0.55")
+    assert [info.following for info, _ in windows] == list(range(len(windows)))[::-1]
+    assert len(windows) == 5
+    end = Fraction(windows[-1][0].end_seconds).limit_denominator(10_000)
+    for i, (info, frames) in enumerate(windows):
+        start = min(i * Fraction("0.55"), end - Fraction("1.3"))
+        expected, alone = read(path, 8, start, start + Fraction("1.3"))
+        assert info.times_seconds == alone.times_seconds
+        assert (info.start_seconds, info.end_seconds) == pytest.approx((alone.start_seconds, alone.end_seconds))
+        assert (info.errors, info.warnings) == (alone.errors, alone.warnings)
+        for ours, theirs in zip(frames, expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_windows_with_several_clips_and_gaps(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 100)
+    for i, (info, frames) in enumerate(read_windows(path, "0.5", "1.5", clips=3)):
+        start = min(i * Fraction("1.5"), Fraction("3.5"))
+        alone, pictures = read_pictures(ClipRequest(str(path), 8, 3, start, start + Fraction("0.5")))
+        assert info.times_seconds == alone.times_seconds
+        assert [number_of(frame) for frame in frames] == [number_of(pictures[place]) for place in alone.places]
+
+
+def test_windows_of_a_damaged_video_say_what_each_alone_says(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "cut.ts", 100, codec="mpeg2video", options={"g": "10"})
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 3000] = os.urandom(3000)
+    path.write_bytes(data)
+    windows = read_windows(path, "1", "0.5")
+    assert windows[-1][0].errors or windows[-1][0].warnings or len({info.errors for info, _ in windows}) == 1
+    for i, (info, frames) in enumerate(windows[:-1]):
+        expected, alone = read(path, 8, i * Fraction(1, 2), i * Fraction(1, 2) + 1)
+        assert (info.times_seconds, info.errors, info.warnings) == (alone.times_seconds, alone.errors, alone.warnings)
+        for ours, theirs in zip(frames, expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("content", ["missing", "empty", "audio"])
+def test_windows_of_what_is_no_video(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.mp4"
+    if content == "empty":
+        path.touch()
+    elif content == "audio":
+        write_audio(path)
+    with pytest.raises(VideoError) as alone:
+        read(path)
+    with pytest.raises(VideoError) as windows:
+        read_windows(path, "1", "1")
+    assert (windows.value.code, str(windows.value)) == (alone.value.code, str(alone.value))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeVar
 
 from .classifier import Classifier
 from .devices import choose_device, choose_dtype, measured_macs_per_second
@@ -22,6 +23,9 @@ from .model.loading import load_config
 from .model.public import public_checkpoints
 from .results import Failure, Record
 from .sampling import VIDEO_SUFFIXES, Views
+from .timeline import Rules, TimelineRecord, WindowPrediction, assemble
+
+FAILURES_LISTED = 20  # at the end of a run
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
@@ -138,19 +142,52 @@ def classify_inputs(
     return _in_order(inputs.items, records)
 
 
-def _in_order(items: Iterable[str | Failure], records: Iterator[Record]) -> Iterator[Record]:
+def timelines(
+    classifier: Classifier,
+    inputs: Inputs,
+    rules: Rules,
+    start: Fraction | None = None,
+    end: Fraction | None = None,
+    top_k: int = 0,
+    stop: threading.Event | None = None,
+) -> Iterator[TimelineRecord]:
+    """The records of the windows of each input, in order, and behind them one of its segments; or a Failure.
+
+    Otherwise as ``classify_inputs``.
+    """
+    stop = stop or threading.Event()
+    requests = (
+        classifier.request(path, start, end, rules.window, rules.stride) for path in inputs.paths if not stop.is_set()
+    )
+    answers = classifier.classify_windows(requests)
+    if inputs.paths:
+        classifier.load()
+    of_windows = ((answer.record, answer.following) for answer in answers if answer.record is not None)
+    return _in_order(inputs.items, assemble(of_windows, classifier.answers, rules, top_k))
+
+
+R = TypeVar("R")
+
+
+def _in_order(items: Iterable[str | Failure], records: Iterator[R]) -> Iterator[R | Failure]:
     """Failures known beforehand between the ``records`` of all other items, which may end early."""
     for item in items:
         record = item if isinstance(item, Failure) else next(records, None)
+        while isinstance(record, WindowPrediction):
+            yield record
+            record = next(records, None)
         if record is None:
             return
         yield record
 
 
 def plan(
-    inputs: Inputs, labels: Labels, model: str, device: str, dtype: str, preprocess: str, views: Views
+    inputs: Inputs, labels: Labels, model: str, device: str, dtype: str, preprocess: str, views: Views, unit: str
 ) -> Iterator[str]:
-    """What a run would do, a line each: nothing is downloaded, decoded or loaded."""
+    """What a run would do, a line each: nothing is downloaded, decoded or loaded.
+
+    ``unit`` is what the model looks at: each video, or each window of a video.
+    """
     failures = [item for item in inputs.items if isinstance(item, Failure)]
     yield f"videos: {len(inputs.paths)}" + (f", and {len(failures)} inputs that are none" if failures else "")
     for failure in failures:
@@ -181,7 +218,8 @@ def plan(
     if macs is not None:
         seconds = macs * views.count / measured_macs_per_second(where, computed_in)
         count = len(inputs.paths) - len(missing)
-        yield f"time: at least {seconds:.2g} s a video, {seconds * count:.2g} s in all, beside start-up and decoding"
+        in_all = f", {seconds * count:.2g} s in all" if unit == "video" else ""
+        yield f"time: at least {seconds:.2g} s a {unit}{in_all}, beside start-up and decoding"
 
 
 class Run:
@@ -195,11 +233,12 @@ class Run:
         self.earlier = earlier
         self.succeeded = 0
         self.failed = 0
+        self._failures: list[Failure] = []  # the first ones
         self.stop = threading.Event()  # set where no more videos should be begun
         self.interrupted = False
         self._began = time.monotonic()
 
-    def counted(self, records: Iterator[Record], say: Callable[[str], None] = lambda text: None) -> Iterator[Record]:
+    def counted(self, records: Iterator[R], say: Callable[[str], None] = lambda text: None) -> Iterator[R]:
         """The records. Ctrl-C lets those in flight finish, a second one ends at once; with ``fail_fast`` the first
         failure does."""
 
@@ -215,7 +254,8 @@ class Run:
             for record in records:
                 if isinstance(record, Failure):
                     self.failed += 1
-                else:
+                    self._failures += [record] if self.failed <= FAILURES_LISTED else []
+                elif not isinstance(record, WindowPrediction):
                     self.succeeded += 1
                 yield record
                 if self.fail_fast and self.failed:
@@ -231,6 +271,13 @@ class Run:
         if not self.failed + self.earlier[1]:
             return 0
         return 3 if self.succeeded + self.earlier[0] else 1
+
+    def failures(self) -> Iterator[str]:
+        """What failed, a line each, and how many more did."""
+        for failure in self._failures:
+            yield f"  failed: {failure.video}: {failure.message}"
+        if self.failed > len(self._failures):
+            yield f"  and {self.failed - len(self._failures)} more"
 
     def summary(self) -> str:
         """One line."""

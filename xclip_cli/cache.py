@@ -70,9 +70,14 @@ class FeatureCache:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.folder, delete=False) as part:
-                part.write(hashlib.sha256(content).digest() + content)
-            Path(part.name).replace(self._path(key))
+            descriptor, part = tempfile.mkstemp(dir=self.folder)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(hashlib.sha256(content).digest() + content)
+                Path(part).replace(self._path(key))
+            except OSError:
+                Path(part).unlink(missing_ok=True)
+                raise
             self._shrink()
         except OSError as error:
             _log.info("the text features cannot be kept in %s: %s", self.folder, error.strerror or error)

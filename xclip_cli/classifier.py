@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import inspect
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import weakref
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from fractions import Fraction
 from functools import cached_property
 from itertools import chain, islice
@@ -26,12 +28,13 @@ from .cache import FeatureCache
 from .decoding import AHEAD, Decoders, usable_cores
 from .devices import AUTO, DTYPES, choose_device, choose_dtype, dtype_misfits
 from .errors import LabelsError, ModelError, VideoError
-from .labels import BARE_LABEL, Labels
-from .model.checkpoints import Checkpoint, choose_model, find_checkpoint, shortened
+from .frames import FrameFolder
+from .labels import BARE_LABEL, NONE_OF_THESE, Labels
+from .model.checkpoints import BUNDLED, Checkpoint, choose_model, find_checkpoint, shortened
 from .model.config import PREPROCESSINGS
 from .model.loading import load_config, load_image_processor, load_model, load_tokenizer
 from .model.tokenizer import CLIPTokenizer
-from .pipeline import Decoded, Pipeline
+from .pipeline import Answer, Decoded, Pipeline
 from .results import Failure, Frames, Prediction, RankedLabel, Record, RunHeader
 from .sampling import (
     DECODE_TIMEOUT,
@@ -41,6 +44,7 @@ from .sampling import (
     ClipRequest,
     Limits,
     Views,
+    check_windows,
     frame_times,
     parse_time,
 )
@@ -78,11 +82,14 @@ class Classifier:
     whose scores are averaged. ``tokenizer``: a folder or hub id, for an authors' ``.pth``, which holds none. ``heads``:
     attention heads of MIT and prompt generator, where they are to differ from the checkpoint's.
 
+    ``multi_label`` scores each label against the neutral texts of ``Labels.with_background`` alone. Without it, labels
+    that have them can answer "none of these". ``threshold``: labels with lower scores are withheld.
+    ``save_frames``: a folder that gets the frames as the model sees them, after the crop.
+
     How fast: ``threads`` of the model on the CPU, if not torch's number; ``workers``, processes that decode, if not one
     a core; ``batch_size``, videos computed at once, if not what suits the device; ``cache``, whether the text features
-    of labels are kept on disk for the next time; ``compile``, whether torch compiles the vision encoder first, which
-    takes a minute. ``timeout``: seconds without progress after which a decoder is stopped; ``limits``: what decoding a
-    video may cost.
+    of labels are kept on disk for the next time. ``timeout``: seconds without progress after which a decoder is
+    stopped; ``limits``: what decoding a video may cost.
 
     Raises LabelsError, ModelError, and ValueError for an unknown dtype or preprocessing.
     """
@@ -100,18 +107,22 @@ class Classifier:
         tokenizer: str | None = None,
         heads: int | None = None,
         views: Views = ONE_VIEW,
+        multi_label: bool = False,
+        threshold: float = 0.0,
+        save_frames: Path | None = None,
         workers: int | None = None,
         batch_size: int | None = None,
         timeout: float = DECODE_TIMEOUT,
         limits: Limits = DEFAULT_LIMITS,
         cache: bool = True,
-        compile: bool = False,
     ) -> None:
         if dtype not in DTYPES:
             raise ValueError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
         if preprocess not in PREPROCESSINGS:
             raise ValueError(f"preprocess {preprocess!r} is not one of {', '.join(PREPROCESSINGS)}")
-        self.labels = labels if isinstance(labels, Labels) else Labels.of(labels, templates)
+        given = labels if isinstance(labels, Labels) else Labels.of(labels, templates)
+        self.labels = given.with_background() if multi_label and not given.background else given
+        self.multi_label, self.threshold = multi_label, threshold
         self.checkpoint = model if isinstance(model, Checkpoint) else self._find(str(model))
         self.config = load_config(self.checkpoint, heads)
         self.views = views
@@ -121,8 +132,9 @@ class Classifier:
         self.preprocess, self._heads = preprocess, heads
         self._workers, self._batch_size = workers or usable_cores(), batch_size
         self._cache = FeatureCache() if cache else None
-        self._compile = compile
+        self._frame_folder = FrameFolder(save_frames) if save_frames else None
         self._loaded = self._packed = False
+        self._latest_answers: weakref.ref[Generator[Answer, None, None]] | None = None
         self.decoders: Decoders[_Received] = Decoders(self._receive, self._workers, timeout, limits)
 
     def classify(
@@ -155,30 +167,49 @@ class Classifier:
         """
         if isinstance(videos, str | os.PathLike):
             raise TypeError(f"videos must be a list of paths, got {videos!r}: classify takes one video")
-        if self.decoders.pending:
-            raise RuntimeError("an iterator of classify_all is unfinished: exhaust or close it first")
         requests = (video if isinstance(video, ClipRequest) else self.request(video) for video in videos)
+        return _records_of(self._begin(requests, top_k, windows=False))
+
+    def classify_windows(self, requests: Iterable[ClipRequest], top_k: int = 0) -> Iterator[Answer]:
+        """One answer a window of each video, in order, which says how many of the same video follow.
+
+        A Failure is the last answer of a video that cannot be read, or not to its end. Each video is decoded once,
+        whatever its windows share, and no more of it is held than the windows that are being looked at.
+        """
+        return self._begin(iter(requests), top_k, windows=True)
+
+    def _begin(self, requests: Iterator[ClipRequest], top_k: int, windows: bool) -> Generator[Answer, None, None]:
+        latest = self._latest_answers() if self._latest_answers else None
+        if latest is not None and inspect.getgeneratorstate(latest) != inspect.GEN_CLOSED:
+            raise RuntimeError("an iterator of classify_all is unfinished: exhaust or close it first")
+        self.decoders.cancel()  # what one that was closed before it began had submitted
         first = list(islice(requests, self._workers * AHEAD))
         for request in first:
             self.decoders.submit(request)
-        return self._records(first, requests, top_k)
+        answers = self._answers(first, requests, top_k, windows)
+        self._latest_answers = weakref.ref(answers)
+        return answers
 
-    def _records(self, first: list[ClipRequest], others: Iterator[ClipRequest], top_k: int) -> Iterator[Record]:
-        """The records of requests, the ``first`` of which are submitted already."""
-        import torch
-
+    def _answers(
+        self, first: list[ClipRequest], others: Iterator[ClipRequest], top_k: int, windows: bool
+    ) -> Generator[Answer, None, None]:
+        """The answers to requests, the ``first`` of which are submitted already."""
+        if not first:
+            return
         try:
             self.load()
+            import torch
+
             threads = torch.get_num_threads()
             lanes = min(threads, MOST_LANES) if self.device.type == "cpu" else 1
             batch_size = self.batch_size
             known = list(islice(others, lanes * batch_size))
-            if len(known) < lanes * batch_size:  # these are all: shared out evenly
+            if not windows and len(known) < lanes * batch_size:  # these are all: shared out evenly
                 count = len(first) + len(known)
                 if self._batch_size is None:
                     batch_size = min(batch_size, math.ceil(count / lanes))
                 lanes = min(lanes, math.ceil(count / batch_size))
-            else:
+            elif not windows:  # how many there are shows only as they come
                 self._pack()
             pipeline = Pipeline(
                 first,
@@ -190,18 +221,39 @@ class Classifier:
                 batch_size=batch_size,
             )
             try:
-                yield from pipeline.records()
+                yield from pipeline.answers()
             finally:
                 torch.set_num_threads(threads)  # the lanes' number is also that of threads to come
         finally:
             self.decoders.cancel()
 
-    def request(self, video: str | os.PathLike[str], start: Time | None = None, end: Time | None = None) -> ClipRequest:
-        """What to decode of a video for this model. Raises ValueError where ``start`` or ``end`` is no time."""
-        first, last = _exact(start), _exact(end)
+    def request(
+        self,
+        video: str | os.PathLike[str],
+        start: Time | None = None,
+        end: Time | None = None,
+        length: Time | None = None,
+        stride: Time | None = None,
+    ) -> ClipRequest:
+        """What to decode of a video for this model: one window, or for ``classify_windows`` many, each ``length`` long
+        and one every ``stride`` (half of it, if not given). Raises ValueError where a time makes no sense."""
+        first, last, long, step = map(_exact, (start, end, length, stride))
         if (first or 0) < 0 or (last is not None and last <= (first or 0)):
             raise ValueError(f"the window from {start} to {end} is empty or begins before the video")
-        return ClipRequest(os.fspath(video), self.config.vision_config.num_frames, self.views.clips, first, last)
+        if long is not None:
+            step = step if step is not None else long / 2
+            check_windows(long, step)
+        frames = self.config.vision_config.num_frames
+        return ClipRequest(os.fspath(video), frames, self.views.clips, first, last, long, step)
+
+    @property
+    def usual_window(self) -> Fraction:
+        """How many seconds of a video to look at at once, where nothing else is known: what the model was trained on.
+
+        The public checkpoints learned from clips of about 10 s; the bundled model knows states of a picture, which
+        may last a moment.
+        """
+        return Fraction(2 if self.checkpoint.name == BUNDLED else 10)
 
     def load(self) -> None:
         """Import torch, load the weights and encode the labels, unless that is done. Raises ModelError."""
@@ -279,7 +331,7 @@ class Classifier:
         from .model.modeling import is_text_parameter
 
         values = [FEATURES_FORMAT, __version__, self.checkpoint.local_identity, str(self.dtype), self.device.type]
-        key = json.dumps([*values, self._input_ids, [len(texts) for texts in self.labels.texts]])
+        key = json.dumps([*values, self._input_ids, self._text_counts])
         stored = self._cache.get(key) if self._cache else None
         model = load_model(
             self.checkpoint,
@@ -296,15 +348,13 @@ class Classifier:
                 self._cache.put(key, features.cpu().numpy())
         else:
             features = torch.from_numpy(stored).to(self.device)
-        if self._compile:
-            model.vision_model.encoder.compile()
         return model, features
 
     def _pack(self) -> None:
         """Make a CPU's model faster at a cost that a few videos would not win back."""
         from .model.packing import can_pack, pack_linears
 
-        if not self._packed and not self._compile and can_pack(self.dtype, self.device):
+        if not self._packed and can_pack(self.dtype, self.device):
             self._packed = True
             pack_linears(self.model.vision_model, rows=self._clips_at_once * self._tokens_a_clip)
 
@@ -321,10 +371,21 @@ class Classifier:
                 length = len(rows[chunk[-1]])
                 ids = torch.tensor([rows[i] + rows[i][-1:] * (length - len(rows[i])) for i in chunk])
                 of_texts[chunk] = model.encode_text(ids.to(self.device)).features.float()
-            counts = [len(texts) for texts in self.labels.texts]
+            counts = self._text_counts
             if len(counts) == len(rows):
                 return of_texts
             return torch.stack([texts.mean(dim=0) for texts in torch.split(of_texts, counts)])
+
+    @property
+    def _text_counts(self) -> list[int]:
+        """How many texts are averaged to each of what is compared with a video."""
+        return [*(len(texts) for texts in self.labels.texts), *(1 for _ in self.labels.background)]
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """All that a video may be said to show: the labels, and "none of these" where that is asked for."""
+        none = (NONE_OF_THESE,) if self.labels.background and not self.multi_label else ()
+        return (*self.labels.names, *none)
 
     @property
     def batch_size(self) -> int:
@@ -386,9 +447,33 @@ class Classifier:
             clips = torch.cat([self._views_of(decoded) for decoded in batch])
             logits = torch.cat([self.logits(part) for part in torch.split(clips, self._clips_at_once)])
             logits = logits.view(len(batch), self.views.count, -1).cpu()  # [videos, views, labels]
-            scores = logits.softmax(dim=-1).mean(dim=1)
-            logits = logits.mean(dim=1)
+            logits, scores = self._scored(logits)
+            scores, logits = scores.mean(dim=1), logits.mean(dim=1)
+        for decoded in batch if self._frame_folder else ():
+            self._save_frames(decoded)
         return [self._record(*values, top_k) for values in zip(batch, scores.numpy(), logits.numpy(), strict=True)]
+
+    def _save_frames(self, decoded: Decoded[_Received]) -> None:
+        assert self._frame_folder is not None
+        for place, seconds in dict(zip(decoded.info.places, decoded.info.times_seconds, strict=True)).items():
+            self._frame_folder.save(decoded.video, seconds, decoded.pictures[place][0].numpy())
+
+    def _scored(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [..., labels and background] → logits and scores [..., answers].
+
+        The background is one answer, whose logit is that of the sum of its texts' scores.
+        """
+        import torch
+
+        count = len(self.labels.names)
+        labels, background = logits[..., :count], logits[..., count:]
+        if not self.labels.background:
+            return labels, labels.softmax(dim=-1)
+        neutral = background.logsumexp(dim=-1, keepdim=True)
+        if self.multi_label:
+            return labels, (labels - neutral).sigmoid()
+        folded = torch.cat([labels, neutral], dim=-1)
+        return folded, folded.softmax(dim=-1)
 
     def _views_of(self, decoded: Decoded[_Received]) -> Tensor:
         """[views, T, 3, H, W] of bytes: clip after clip, each in all its crops."""
@@ -419,7 +504,8 @@ class Classifier:
         if not np.isfinite(logits).all():
             error = VideoError(f"the model gives no finite score in {self.dtype}: try --dtype float32", "not_finite")
             return Failure.of(decoded.video, error)
-        best = np.argsort(-scores if self.views.count > 1 else -logits, kind="stable")[: top_k or None].tolist()
+        ranked = np.argsort(-scores if self.views.count > 1 else -logits, kind="stable").tolist()
+        shown = [i for i in ranked if scores[i] >= self.threshold and logits[i] >= self._floors[i]]
         return Prediction(
             video=decoded.video,
             model=self.checkpoint.name,
@@ -433,9 +519,18 @@ class Classifier:
                 errors=info.errors,
                 times_seconds=info.times_seconds,
             ),
-            predictions=tuple(RankedLabel(self.labels.names[i], float(scores[i]), float(logits[i])) for i in best),
+            predictions=tuple(
+                RankedLabel(self.answers[i], float(scores[i]), float(logits[i])) for i in shown[: top_k or None]
+            ),
             warnings=(*self.warnings, *info.warnings, *self._misfits(info, min(side for _, side in decoded.pictures))),
+            withheld=len(ranked) - len(shown) if self.threshold or self.labels.min_logits else None,
         )
+
+    @cached_property
+    def _floors(self) -> list[float]:
+        """Of each answer, the logit below which it is withheld."""
+        floors = [-math.inf if floor is None else floor for floor in self.labels.min_logits]
+        return floors + [-math.inf] * (len(self.answers) - len(floors))
 
     def description(self) -> str:
         """The model and how it runs, in a line."""
@@ -443,7 +538,8 @@ class Classifier:
 
     def run_header(self, start: Fraction | None, end: Fraction | None, top_k: int) -> RunHeader:
         """What the records of a run are made with."""
-        content = json.dumps([self.labels.names, self.labels.texts])
+        more = [values for values in (self.labels.min_logits, self.labels.background) if values]
+        content = json.dumps([self.labels.names, self.labels.texts, *more])
         return RunHeader(
             xclip=__version__,
             model=self.checkpoint.name,
@@ -459,6 +555,9 @@ class Classifier:
             end=None if end is None else str(end),
             dtype=str(self.dtype).removeprefix("torch."),
             top_k=top_k,
+            none_of_these=True if self.labels.background and not self.multi_label else None,
+            multi_label=self.multi_label or None,
+            threshold=self.threshold or None,
         )
 
 
@@ -472,6 +571,13 @@ def _no_garbage_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def _records_of(answers: Generator[Answer, None, None]) -> Iterator[Record]:
+    with closing(answers):
+        for answer in answers:
+            if answer.record is not None:
+                yield answer.record
 
 
 def _exact(time: Time | None) -> Fraction | None:

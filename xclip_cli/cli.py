@@ -7,11 +7,12 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 from typer.core import TyperGroup
@@ -21,11 +22,14 @@ from .errors import LabelsError, ModelError, ResultsError, XClipError
 from .sampling import DECODE_TIMEOUT, DEFAULT_LIMITS, LEAST_MEMORY, MEGABYTE, ONE_VIEW, Limits, Views
 
 if TYPE_CHECKING:
-    from .batch import Inputs
+    from .batch import Inputs, Run
+    from .classifier import Classifier
     from .labels import Labels
     from .model.checkpoints import Checkpoint
-    from .output import Notes
+    from .output import Format, Notes
+    from .results import Jsonable, Record, RunHeader
     from .run_file import RunFile
+    from .timeline import TimelineRecord
 
 
 class _Program(TyperGroup):
@@ -36,6 +40,8 @@ class _Program(TyperGroup):
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
+            if type(error) is not typer.BadParameter:  # a missing one quotes nothing
+                raise
             from .output import printable
 
             raise typer.BadParameter(printable(error.message), error.ctx, error.param) from error
@@ -55,6 +61,8 @@ app.add_typer(labels_app, name="labels")
 app.add_typer(models_app, name="models")
 cache_app = typer.Typer(no_args_is_help=True, help="The cache of labels' text features: what is there, emptying it.")
 app.add_typer(cache_app, name="cache")
+
+R = TypeVar("R", bound="Jsonable")
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_MODEL, EXIT_INTERRUPTED = 1, 2, 4, 130
 
@@ -87,6 +95,25 @@ Exit codes:
 """
 
 
+TIMELINE_HELP = """
+Find out when in videos which label fits best.
+
+The model looks at one window of a video after another. A moment's score for a label is the mean over the windows around
+it, weighted by how long they overlap; neighbouring moments with the same best label are a segment, and a border between
+two segments lies midway between the centres of the windows that differ.
+
+Examples:
+
+  xclip timeline video.mp4 --labels labels.txt
+
+  xclip timeline video.mp4 -l labels.txt --window 4 --stride 1 --min-score 0.5 -o video.srt
+
+  xclip timeline clips/ -l labels.txt -o timelines.jsonl
+
+Exit codes are those of classify.
+"""
+
+
 class OutputFormat(StrEnum):
     """How results are written."""
 
@@ -94,6 +121,17 @@ class OutputFormat(StrEnum):
     json = "json"
     jsonl = "jsonl"
     csv = "csv"
+
+
+class TimelineFormat(StrEnum):
+    """How timelines are written."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+    srt = "srt"
+    vtt = "vtt"
 
 
 class Preprocess(StrEnum):
@@ -196,6 +234,103 @@ HeadsOpt = Annotated[
     ),
 ]
 OfflineOpt = Annotated[bool, typer.Option("--offline", help="Open no connection: use what is cached.")]
+JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ModelArg = Annotated[
+    str, typer.Argument(metavar="NAME", help="A hub id or its short name (name@revision), a folder, or 'bundled'.")
+]
+
+
+DeviceOpt = Annotated[
+    str, typer.Option(metavar="auto|cpu|cuda[:n]", callback=_check_device, help="Where to run the model.")
+]
+DTypeOpt = Annotated[
+    DType,
+    typer.Option(
+        metavar="auto|float32|bfloat16|float16",
+        help="Precision; auto is bfloat16 where the hardware computes it natively, else float32.",
+    ),
+]
+PreprocessOpt = Annotated[
+    Preprocess,
+    typer.Option(
+        metavar="hf|paper",
+        help="Resize as the checkpoint's files say, or as the published accuracies were measured.",
+    ),
+]
+ViewsOpt = Annotated[
+    Views,
+    typer.Option(
+        parser=_views,
+        metavar="CLIPSxCROPS",
+        help="Average the scores of several clips of a video, and crops of each (1 or 3). The paper: 4x3.",
+    ),
+]
+NoneOpt = Annotated[
+    bool,
+    typer.Option(
+        "--none-of-these",
+        help="Let neutral texts, such as 'something else', compete with the labels; their joint answer is 'none of "
+        "these'. It is a choice between texts like any other, and not calibrated.",
+    ),
+]
+MultiLabelOpt = Annotated[
+    bool,
+    typer.Option(
+        "--multi-label",
+        help="Score each label against the neutral texts instead of against the other labels: several may be high, or "
+        "none. Scores are no probabilities; look for a threshold on videos of your own.",
+    ),
+]
+ThresholdOpt = Annotated[
+    float, typer.Option(min=0, max=1, metavar="SCORE", help="Leave out labels with lower scores; perhaps all.")
+]
+SaveFramesOpt = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        file_okay=False,
+        help="Also write the frames as the model sees them, after the crop, as PNG files named by video and time.",
+    ),
+]
+TopKOpt = Annotated[int, typer.Option("--top-k", "-k", min=0, metavar="N", help="Labels to show a video; 0 for all.")]
+StartOpt = Annotated[
+    Fraction | None, typer.Option(parser=_time, metavar="TIME", help="Look from here: seconds or HH:MM:SS.mmm.")
+]
+EndOpt = Annotated[Fraction | None, typer.Option(parser=_time, metavar="TIME", help="Look up to here.")]
+OutputOpt = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here instead of to stdout.")
+]
+ForceOpt = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
+ResumeOpt = Annotated[
+    bool, typer.Option("--resume", help="Go on with the .jsonl file of -o: videos recorded there are done.")
+]
+RetryOpt = Annotated[bool, typer.Option("--retry-failed", help="With --resume: try the videos again that failed.")]
+RecursiveOpt = Annotated[bool, typer.Option("--recursive", "-r", help="Look into the folders of folders.")]
+FromFileOpt = Annotated[
+    str | None, typer.Option("--from-file", metavar="FILE|-", help="Read video paths from a file, one a line.")
+]
+NullOpt = Annotated[bool, typer.Option("-0", "--null", help="Paths in --from-file are separated by NUL bytes.")]
+ThreadsOpt = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="CPU threads of the model. Default: torch's.", show_default=False),
+]
+WorkersOpt = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Processes that decode. Default: one a core.", show_default=False),
+]
+BatchSizeOpt = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Videos, or windows, computed at once. Default: what suits the device.",
+        show_default=False,
+    ),
+]
+TimeoutOpt = Annotated[
+    float,
+    typer.Option(min=0.1, metavar="SECONDS", help="Give up on a video after so long without progress in decoding."),
+]
 MaxPixelsOpt = Annotated[
     int, typer.Option("--max-pixels", min=1, metavar="N", help="Refuse videos with larger frames, width times height.")
 ]
@@ -211,10 +346,13 @@ MaxMemoryOpt = Annotated[
         help="Refuse videos whose decoder needs more address space.",
     ),
 ]
-JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-ModelArg = Annotated[
-    str, typer.Argument(metavar="NAME", help="A hub id or its short name (name@revision), a folder, or 'bundled'.")
+NoCacheOpt = Annotated[bool, typer.Option("--no-cache", help="Encode the labels anew, and do not keep the result.")]
+DryRunOpt = Annotated[
+    bool, typer.Option("--dry-run", "-n", help="Show what would run, and do nothing.", show_default=False)
 ]
+FailFastOpt = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first video that fails.")]
+QuietOpt = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors on stderr.")]
+VerboseOpt = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
 
 
 @app.command(help=CLASSIFY_HELP)
@@ -224,40 +362,19 @@ def classify(
     label: LabelOpt = None,
     template: TemplateOpt = None,
     model: ModelOpt = "auto",
-    device: Annotated[
-        str, typer.Option(metavar="auto|cpu|cuda[:n]", callback=_check_device, help="Where to run the model.")
-    ] = "auto",
-    dtype: Annotated[
-        DType,
-        typer.Option(
-            metavar="auto|float32|bfloat16|float16",
-            help="Precision; auto is bfloat16 where the hardware computes it natively, else float32.",
-        ),
-    ] = DType.auto,
-    preprocess: Annotated[
-        Preprocess,
-        typer.Option(
-            metavar="hf|paper",
-            help="Resize as the checkpoint's files say, or as the published accuracies were measured.",
-        ),
-    ] = Preprocess.hf,
+    device: DeviceOpt = "auto",
+    dtype: DTypeOpt = DType.auto,
+    preprocess: PreprocessOpt = Preprocess.hf,
     tokenizer: TokenizerOpt = None,
     heads: HeadsOpt = None,
-    views: Annotated[
-        Views,
-        typer.Option(
-            parser=_views,
-            metavar="CLIPSxCROPS",
-            help="Average the scores of several clips of a video, and crops of each (1 or 3). The paper: 4x3.",
-        ),
-    ] = ONE_VIEW,
-    top_k: Annotated[
-        int, typer.Option("--top-k", "-k", min=0, metavar="N", help="Labels to show a video; 0 for all.")
-    ] = 5,
-    start: Annotated[
-        Fraction | None, typer.Option(parser=_time, metavar="TIME", help="Look from here: seconds or HH:MM:SS.mmm.")
-    ] = None,
-    end: Annotated[Fraction | None, typer.Option(parser=_time, metavar="TIME", help="Look up to here.")] = None,
+    views: ViewsOpt = ONE_VIEW,
+    none_of_these: NoneOpt = False,
+    multi_label: MultiLabelOpt = False,
+    threshold: ThresholdOpt = 0.0,
+    save_frames: SaveFramesOpt = None,
+    top_k: TopKOpt = 5,
+    start: StartOpt = None,
+    end: EndOpt = None,
     output_format: Annotated[
         OutputFormat | None,
         typer.Option(
@@ -268,145 +385,340 @@ def classify(
             show_default=False,
         ),
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here instead of to stdout.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing output file.")] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the .jsonl file of -o: videos recorded there are done.")
-    ] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="With --resume: try the videos again that failed.")
-    ] = False,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into the folders of folders.")] = False,
-    from_file: Annotated[
-        str | None, typer.Option("--from-file", metavar="FILE|-", help="Read video paths from a file, one a line.")
-    ] = None,
-    null: Annotated[
-        bool, typer.Option("-0", "--null", help="Paths in --from-file are separated by NUL bytes.")
-    ] = False,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="CPU threads of the model. Default: torch's.", show_default=False),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Processes that decode. Default: one a core.", show_default=False),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="Videos computed at once. Default: what suits the device.", show_default=False
-        ),
-    ] = None,
-    timeout: Annotated[
-        float,
-        typer.Option(min=0.1, metavar="SECONDS", help="Give up on a video after so long without progress in decoding."),
-    ] = DECODE_TIMEOUT,
+    output: OutputOpt = None,
+    force: ForceOpt = False,
+    resume: ResumeOpt = False,
+    retry_failed: RetryOpt = False,
+    recursive: RecursiveOpt = False,
+    from_file: FromFileOpt = None,
+    null: NullOpt = False,
+    threads: ThreadsOpt = None,
+    workers: WorkersOpt = None,
+    batch_size: BatchSizeOpt = None,
+    timeout: TimeoutOpt = DECODE_TIMEOUT,
     max_pixels: MaxPixelsOpt = DEFAULT_LIMITS.pixels,
     max_frames: MaxFramesOpt = DEFAULT_LIMITS.frames,
     max_memory: MaxMemoryOpt = DEFAULT_LIMITS.memory // MEGABYTE,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Encode the labels anew, and do not keep the result.")
-    ] = False,
-    compile_: Annotated[
-        bool,
-        typer.Option("--compile", help="Have torch compile the model first: a minute that long runs win back."),
-    ] = False,
+    no_cache: NoCacheOpt = False,
     offline: OfflineOpt = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", "-n", help="Show what would run, and do nothing.", show_default=False)
-    ] = False,
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first video that fails.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors on stderr.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")] = False,
+    dry_run: DryRunOpt = False,
+    fail_fast: FailFastOpt = False,
+    quiet: QuietOpt = False,
+    verbose: VerboseOpt = False,
 ) -> None:
     """Rank labels for videos."""
     from . import output as formats
-    from .batch import Run, classify_inputs, expand_inputs, plan, read_path_list
-    from .classifier import Classifier
-    from .labels import load_labels
-    from .run_file import RunFile
+    from .batch import classify_inputs
 
     notes = formats.Notes(quiet)
-    if offline:
-        switch_off_hub()
-    if end is not None and end <= (start or 0):
-        raise typer.BadParameter(f"--start {float(start or 0):g} s is not before --end {float(end):g} s")
-    chosen = _chosen_format(output_format, output)
-    if resume and (output is None or chosen != "jsonl" or force):
-        raise typer.BadParameter("--resume goes on with a results file: pass it as -o FILE.jsonl, without --force")
-    if retry_failed and not resume:
-        raise typer.BadParameter("--retry-failed goes with --resume")
-    try:
-        given = [*(videos or []), *(read_path_list(from_file, null) if from_file else [])]
-        inputs = expand_inputs(given, recursive)
-        if output is not None:
-            others = [*inputs.paths, *(labels or []), *([from_file] if from_file else [])]
-            formats.check_output(output, force or resume, others)
-    except ResultsError as error:
-        raise typer.BadParameter(str(error)) from error
-    if not given:
-        raise typer.BadParameter("give at least one video or folder, or a list of them with --from-file")
-    for notice in inputs.notices():
-        notes.say(notice)
-    wanted = load_labels(labels or [], label or [], template or [])
+    job = _Job(notes, output, _chosen_format(output_format, output, formats.FORMATS), force, resume, retry_failed)
+    job.check(offline, start, end)
+    inputs = job.inputs(videos or [], from_file, null, recursive, labels or [])
+    wanted = _labels(labels, label, template, none_of_these, multi_label)
     if dry_run:
-        name = _name_of_model(model, wanted, notes)
-        for line in plan(inputs, wanted, name, device, dtype.value, preprocess.value, views):
-            typer.echo(formats.printable(line))
-        raise typer.Exit
-    try:
-        with ExitStack() as stack:
-            run = Run(fail_fast)
-            run_file = None
-            if output is not None and chosen == "jsonl" and not formats.is_special(output):
-                run_file = stack.enter_context(RunFile(output, resume))
-                inputs, run.earlier = _not_done(inputs, run_file, retry_failed, notes)
-            classifier = stack.enter_context(
-                Classifier(
-                    _find_model(model, wanted, notes),
-                    labels=wanted,
-                    device=device,
-                    dtype=dtype.value,
-                    threads=threads,
-                    preprocess=preprocess.value,
-                    tokenizer=tokenizer,
-                    heads=heads,
-                    views=views,
-                    workers=workers,
-                    batch_size=batch_size,
-                    timeout=timeout,
-                    limits=Limits(max_pixels, max_frames, max_memory * MEGABYTE),
-                    cache=not no_cache,
-                    compile=compile_,
-                )
-            )
-            records = run.counted(classify_inputs(classifier, inputs, start, end, top_k, run.stop), notes.say)
-            for warning in classifier.warnings:
-                notes.say(f"warning: {warning}")
-            if not formats.is_terminal(output):  # where results scroll by, they are the progress
-                records = notes.progress(records, len(inputs.items))
-            if verbose:
-                notes.say(classifier.description())
-            header = None if output is None else classifier.run_header(start, end, top_k)
-            if run_file is not None and header is not None:
-                run_file.begin(header, retried=inputs.names if retry_failed else ())
-                for record in records:
-                    run_file.add(record)
-            else:
-                formats.write(chosen, records, output, header, force)
-    except KeyboardInterrupt:
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-    if len(inputs.items) > 1:
-        notes.say(run.summary())
-    raise typer.Exit(EXIT_INTERRUPTED if run.interrupted else run.exit_code)
+        _show_plan(inputs, wanted, _name_of_model(model, wanted, notes), device, dtype, preprocess, views, "video")
+    settings = {
+        "device": device,
+        "dtype": dtype.value,
+        "preprocess": preprocess.value,
+        "views": views,
+        "multi_label": multi_label,
+        "save_frames": save_frames,
+        "threshold": threshold,
+        "threads": threads,
+        "tokenizer": tokenizer,
+        "heads": heads,
+        "workers": workers,
+        "batch_size": batch_size,
+        "timeout": timeout,
+        "limits": Limits(max_pixels, max_frames, max_memory * MEGABYTE),
+        "cache": not no_cache,
+    }
+
+    def begin(classifier: Classifier, inputs: Inputs, run: Run) -> tuple[Iterator[Record], RunHeader]:
+        records = classify_inputs(classifier, inputs, start, end, top_k, run.stop)
+        return records, classifier.run_header(start, end, top_k)
+
+    job.run(inputs, model, wanted, settings, begin, formats.FORMATS, fail_fast, verbose)
+
+
+@app.command(help=TIMELINE_HELP)
+def timeline(
+    videos: VideosArg = None,
+    labels: LabelsOpt = None,
+    label: LabelOpt = None,
+    template: TemplateOpt = None,
+    model: ModelOpt = "auto",
+    device: DeviceOpt = "auto",
+    dtype: DTypeOpt = DType.auto,
+    preprocess: PreprocessOpt = Preprocess.hf,
+    tokenizer: TokenizerOpt = None,
+    heads: HeadsOpt = None,
+    views: ViewsOpt = ONE_VIEW,
+    none_of_these: NoneOpt = False,
+    multi_label: MultiLabelOpt = False,
+    save_frames: SaveFramesOpt = None,
+    top_k: TopKOpt = 5,
+    start: StartOpt = None,
+    end: EndOpt = None,
+    window: Annotated[
+        Fraction | None,
+        typer.Option(
+            parser=_time,
+            metavar="SECONDS",
+            help="How much of a video the model looks at at once. Default: 10, about what the public checkpoints were "
+            "trained on; 2 for the bundled model, whose labels may last a moment.",
+            show_default=False,
+        ),
+    ] = None,
+    stride: Annotated[
+        Fraction | None,
+        typer.Option(
+            parser=_time,
+            metavar="SECONDS",
+            help="From the start of a window to that of the next. Default: half a window, so that each moment is "
+            "looked at twice, and what happens on a border is in the middle of another window.",
+            show_default=False,
+        ),
+    ] = None,
+    min_score: Annotated[
+        float, typer.Option(min=0, max=1, metavar="SCORE", help="Where the best score is lower, there is no segment.")
+    ] = 0.0,
+    min_duration: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="Segments that are shorter go, the shortest first; between two of one label, these become one.",
+        ),
+    ] = 0.0,
+    output_format: Annotated[
+        TimelineFormat | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="table|json|jsonl|csv|srt|vtt",
+            help="Default: by the suffix of -o, else table on a terminal and jsonl otherwise. srt and vtt are "
+            "subtitles for one video.",
+            show_default=False,
+        ),
+    ] = None,
+    output: OutputOpt = None,
+    force: ForceOpt = False,
+    resume: ResumeOpt = False,
+    retry_failed: RetryOpt = False,
+    recursive: RecursiveOpt = False,
+    from_file: FromFileOpt = None,
+    null: NullOpt = False,
+    threads: ThreadsOpt = None,
+    workers: WorkersOpt = None,
+    batch_size: BatchSizeOpt = None,
+    timeout: TimeoutOpt = DECODE_TIMEOUT,
+    max_pixels: MaxPixelsOpt = DEFAULT_LIMITS.pixels,
+    max_frames: MaxFramesOpt = DEFAULT_LIMITS.frames,
+    max_memory: MaxMemoryOpt = DEFAULT_LIMITS.memory // MEGABYTE,
+    no_cache: NoCacheOpt = False,
+    offline: OfflineOpt = False,
+    dry_run: DryRunOpt = False,
+    fail_fast: FailFastOpt = False,
+    quiet: QuietOpt = False,
+    verbose: VerboseOpt = False,
+) -> None:
+    """Find out when in videos which label fits best."""
+    from . import output as formats
+    from .batch import timelines
+    from .sampling import check_windows
+    from .timeline import Rules, WindowPrediction
+    from .timeline_output import FORMATS, ONE_VIDEO
+
+    notes = formats.Notes(quiet)
+    job = _Job(notes, output, _chosen_format(output_format, output, FORMATS), force, resume, retry_failed)
+    job.check(offline, start, end)
+    inputs = job.inputs(videos or [], from_file, null, recursive, labels or [])
+    if job.form in ONE_VIDEO and len(inputs.items) > 1:
+        raise typer.BadParameter(
+            f"{job.form} holds the subtitles of one video, and there are {len(inputs.items)}: give one, or another "
+            "--format"
+        )
+    wanted = _labels(labels, label, template, none_of_these, multi_label)
+    if dry_run:
+        _show_plan(inputs, wanted, _name_of_model(model, wanted, notes), device, dtype, preprocess, views, "window")
+    settings = {
+        "device": device,
+        "dtype": dtype.value,
+        "preprocess": preprocess.value,
+        "views": views,
+        "multi_label": multi_label,
+        "save_frames": save_frames,
+        "threads": threads,
+        "tokenizer": tokenizer,
+        "heads": heads,
+        "workers": workers,
+        "batch_size": batch_size,
+        "timeout": timeout,
+        "limits": Limits(max_pixels, max_frames, max_memory * MEGABYTE),
+        "cache": not no_cache,
+    }
+
+    def begin(classifier: Classifier, inputs: Inputs, run: Run) -> tuple[Iterator[TimelineRecord], RunHeader]:
+        length = classifier.usual_window if window is None else window
+        rules = Rules(length, length / 2 if stride is None else stride, min_score, min_duration)
+        try:
+            check_windows(rules.window, rules.stride)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+        records = timelines(classifier, inputs, rules, start, end, top_k, run.stop)
+        return records, rules.header(classifier.run_header(start, end, top_k))
+
+    def share(record: TimelineRecord) -> float:
+        """How much of a video is done; just less than all of it with its last window: its segments come yet."""
+        return min(record.share, 0.999) if isinstance(record, WindowPrediction) else 1
+
+    job.run(inputs, model, wanted, settings, begin, FORMATS, fail_fast, verbose, share)
+
+
+class _Job:
+    """A run of classify or timeline: where results go, and what of it they share."""
+
+    def __init__(
+        self, notes: Notes, output: Path | None, form: str, force: bool, resume: bool, retry_failed: bool
+    ) -> None:
+        self.notes = notes
+        self.output = output
+        self.form = form
+        self.force = force
+        self.resume = resume
+        self.retry_failed = retry_failed
+
+    def check(self, offline: bool, start: Fraction | None, end: Fraction | None) -> None:
+        """Refuse flags that do not go together."""
+        if offline:
+            switch_off_hub()
+        if end is not None and end <= (start or 0):
+            raise typer.BadParameter(f"--start {float(start or 0):g} s is not before --end {float(end):g} s")
+        if self.resume and (self.output is None or self.form != "jsonl" or self.force):
+            raise typer.BadParameter("--resume goes on with a results file: pass it as -o FILE.jsonl, without --force")
+        if self.retry_failed and not self.resume:
+            raise typer.BadParameter("--retry-failed goes with --resume")
+
+    def inputs(
+        self, videos: list[str], from_file: str | None, null: bool, recursive: bool, labels: list[str]
+    ) -> Inputs:
+        """What to look at, after a check that the output destroys none of it."""
+        from .batch import expand_inputs, read_path_list
+        from .output import check_output
+
+        try:
+            given = [*videos, *(read_path_list(from_file, null) if from_file else [])]
+            inputs = expand_inputs(given, recursive)
+            if self.output is not None:
+                others = [*inputs.paths, *labels, *([from_file] if from_file else [])]
+                check_output(self.output, self.force or self.resume, others)
+        except ResultsError as error:
+            raise typer.BadParameter(str(error)) from error
+        if not given:
+            raise typer.BadParameter("give at least one video or folder, or a list of them with --from-file")
+        for notice in inputs.notices():
+            self.notes.say(notice)
+        return inputs
+
+    def run(
+        self,
+        inputs: Inputs,
+        model: str,
+        labels: Labels,
+        settings: dict[str, Any],
+        begin: Callable[[Classifier, Inputs, Run], tuple[Iterator[R], RunHeader]],
+        formats: Mapping[str, Format[R]],
+        fail_fast: bool,
+        verbose: bool,
+        share: Callable[[R], float] = lambda record: 1,
+    ) -> None:
+        """Write the records that ``begin`` gives; raises typer.Exit with the run's exit code."""
+        from .batch import Run
+        from .classifier import Classifier
+        from .output import is_special, is_terminal, write
+        from .run_file import RunFile
+
+        output, notes = self.output, self.notes
+        try:
+            with ExitStack() as stack:
+                run = Run(fail_fast)
+                run_file = None
+                if output is not None and self.form == "jsonl" and not is_special(output):
+                    run_file = stack.enter_context(RunFile(output, self.resume))
+                    inputs, run.earlier = _not_done(inputs, run_file, self.retry_failed, notes)
+                found = _find_model(model, labels, notes)
+                classifier = stack.enter_context(Classifier(found, labels=labels, **settings))
+                begun, header = begin(classifier, inputs, run)
+                records = run.counted(begun, notes.say)
+                for warning in classifier.warnings:
+                    notes.say(f"warning: {warning}")
+                if not is_terminal(output):  # where results scroll by, they are the progress
+                    records = notes.progress(records, len(inputs.items), share)
+                if verbose:
+                    notes.say(classifier.description())
+                if run_file is not None:
+                    run_file.begin(header, retried=inputs.names if self.retry_failed else ())
+                    for record in records:
+                        run_file.add(record)
+                else:
+                    write(formats[self.form], records, output, None if output is None else header, self.force)
+        except KeyboardInterrupt:
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        if self.form == "table" and is_terminal(output):
+            notes.say(f"{classifier.description()}: {run.summary()}")
+        elif len(inputs.items) > 1:
+            notes.say(run.summary())
+        if len(inputs.items) > 1:
+            for line in run.failures():
+                notes.say(line)
+        raise typer.Exit(EXIT_INTERRUPTED if run.interrupted else run.exit_code)
+
+
+def _labels(
+    labels: list[str] | None,
+    label: list[str] | None,
+    template: list[str] | None,
+    none_of_these: bool,
+    multi_label: bool,
+) -> Labels:
+    """What to choose from."""
+    from .labels import load_labels
+
+    if none_of_these and multi_label:
+        raise typer.BadParameter(
+            "--none-of-these goes without --multi-label, where a video shows none of the labels when all are low"
+        )
+    wanted = load_labels(labels or [], label or [], template or [])
+    return wanted.with_background() if none_of_these or multi_label else wanted
+
+
+def _show_plan(
+    inputs: Inputs,
+    labels: Labels,
+    model: str,
+    device: str,
+    dtype: DType,
+    preprocess: Preprocess,
+    views: Views,
+    unit: str,
+) -> NoReturn:
+    """Print what a run would do, and end."""
+    from .batch import plan
+    from .output import printable
+
+    for line in plan(inputs, labels, model, device, dtype.value, preprocess.value, views, unit):
+        typer.echo(printable(line))
+    raise typer.Exit
 
 
 def _not_done(inputs: Inputs, run_file: RunFile, retry_failed: bool, notes: Notes) -> tuple[Inputs, tuple[int, int]]:
     """What a run that goes on with a file has to do, and how many videos are classified, and failed, already."""
     if run_file.torn:
         notes.say(f"the last record of {run_file.path} was cut off: its video is classified again")
+    if run_file.unfinished:
+        notes.say(f"{len(run_file.unfinished)} videos of {run_file.path} were not finished: they are begun again")
     rest = inputs.without(run_file.done(retry_failed))
     earlier = run_file.counts(set(inputs.names) - set(rest.names))
     if sum(earlier):
@@ -494,15 +806,18 @@ def doctor(json_: JsonOpt = False) -> None:
     raise typer.Exit(0 if report.healthy else EXIT_FAILURE)
 
 
-def _chosen_format(asked: OutputFormat | None, output: Path | None) -> str:
-    """The format asked for, else that of the output's suffix, else table on a terminal and jsonl otherwise."""
+def _chosen_format(asked: StrEnum | None, output: Path | None, known: Iterable[str]) -> str:
+    """The format asked for, else that of the output's suffix, else table on a terminal and jsonl otherwise.
+
+    ``known``: those that the command has.
+    """
     from .output import format_of, is_terminal
 
     if asked is not None:
         return asked.value
     if output is not None:
         found = format_of(output)
-        if found is None:
+        if found is None or found not in known:
             raise typer.BadParameter(f"{output} has no suffix that names a format: pass --format")
         return found
     return "table" if is_terminal(None) else "jsonl"

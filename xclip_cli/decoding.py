@@ -3,14 +3,17 @@
 For each worker the parent owns a ring of memory that the worker inherits. Requests and replies are JSON lines on the
 worker's stdin and stdout; pictures cross in the ring, one at a time, and the parent frees each when it is done with it:
 
-    parent → worker   {"path": …, "num_frames": …, "clips": …, "start": …, "end": …, "threads": …,
-                       "limits": {…}}                                   a request
+    parent → worker   {"path": …, "num_frames": …, …, "threads": …, "limits": {…}}   a request
                       ack                                             the oldest picture is free
     worker → parent   {"picture": [offset, height, width]}
                       {"alive": true}                                 now and then, as packets are read
                       {"restart": true}                               the pictures of this request so far are void
-                      {"clip": {…}} or {"error": {"code": …, "message": …}}   the end of the request
+                      {"clip": {…}}                                   one a window; its "following" is how many more
+                      {"error": {"code": …, "message": …}}            instead of those that would follow
                       {"retired": true}                               it does no more: give its requests to another
+
+Of a request with many windows, the parent holds the pictures that windows to come may need, and a few clips that nobody
+has collected: beyond those it stops to listen, and the worker waits.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import numpy as np
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
 RING_BYTES = 3 * 8192 * 4320  # at least; a ring holds a picture of the largest size. Memory is used where pictures are
 AHEAD = 2  # requests that a worker has at a time, so that it never waits for the next
 MOST_THREADS = 16  # of a decoder: each takes address space
+LONGEST_WAIT = 3600.0  # seconds; the system takes no endless ones
+CLIPS_AHEAD = 4  # clips of one request that are kept for being collected
 ALIVE_SECONDS = 1.0  # how often a worker that makes progress says so
 
 # The worker gets the parent's import path, and not the current folder, which may hold anybody's modules.
@@ -62,12 +67,22 @@ class _Job(Generic[T]):
     request: ClipRequest
     threads: int
     limits: Limits
-    pictures: list[T] = field(default_factory=list)
-    outcome: ClipInfo | VideoError | None = None
+    pictures: list[T] = field(default_factory=list)  # those that clips to come may need
+    dropped: int = 0  # pictures that came before them
+    clips: deque[tuple[ClipInfo, list[T]]] = field(default_factory=deque)  # whole and not collected
+    error: VideoError | None = None  # behind those
 
     def to_line(self) -> bytes:
         values = {**self.request.to_json(), "threads": self.threads, "limits": asdict(self.limits)}
         return json.dumps(values).encode("ascii") + b"\n"
+
+    def add(self, clip: ClipInfo) -> None:
+        """Take in a clip with its pictures; no later one needs a picture from before its first."""
+        used = sorted(set(clip.places))
+        pictures = [self.pictures[place - self.dropped] for place in used]
+        self.clips.append((replace(clip, places=tuple(used.index(place) for place in clip.places)), pictures))
+        del self.pictures[: used[0] - self.dropped]
+        self.dropped = used[0]
 
 
 class Decoders(Generic[T]):
@@ -97,11 +112,11 @@ class Decoders(Generic[T]):
 
     @property
     def pending(self) -> int:
-        """Clips that were submitted and not collected."""
+        """Requests that were submitted and not wholly collected."""
         return len(self._jobs)
 
     def submit(self, request: ClipRequest) -> None:
-        """Have a clip decoded, behind those submitted before; returns at once."""
+        """Have clips decoded, behind those submitted before; returns at once."""
         if self._closed:
             raise RuntimeError("the decoders are closed")
         # A clip on its own may use all cores; many share them, a core each.
@@ -112,20 +127,22 @@ class Decoders(Generic[T]):
         self._assign()
 
     def collect(self, wake: int | None = None) -> tuple[ClipInfo, list[T]] | None:
-        """Wait for the oldest clip → what it is and what was received of its pictures. Raises VideoError.
+        """Wait for the next clip of the oldest request → what it is and what was received of its pictures.
 
-        None where the descriptor ``wake`` becomes readable first.
+        Raises VideoError, which ends the request. None where the descriptor ``wake`` becomes readable first.
         """
         if not self._jobs:
             raise RuntimeError("nothing was submitted")
         job = self._jobs[0]
-        while job.outcome is None:
+        while not job.clips and job.error is None:
             if self._serve(wake):
                 return None
-        self._jobs.popleft()
-        if isinstance(job.outcome, VideoError):
-            raise job.outcome
-        return job.outcome, job.pictures
+        clip = job.clips.popleft() if job.clips else None
+        if clip is None or not clip[0].following:
+            self._jobs.popleft()
+        if clip is None and job.error is not None:
+            raise job.error
+        return clip
 
     def cancel(self) -> None:
         """Forget what was submitted and not collected."""
@@ -159,17 +176,21 @@ class Decoders(Generic[T]):
             if (worker is None or worker.jobs) and len(self._workers) < self._size:
                 worker = _Worker(max(RING_BYTES, 3 * self._limits.pixels))
                 self._workers.append(worker)
-                self._selector.register(worker.replies, selectors.EVENT_READ, worker)
             if worker is None or len(worker.jobs) >= AHEAD:
                 return
             worker.take(self._waiting.popleft())
 
     def _serve(self, wake: int | None) -> bool:
         """Take in what the workers sent, waiting for something → whether ``wake`` became readable."""
+        if sum(worker.catch_up(self._receive) for worker in self._workers):
+            self._dismiss_retired()
+            self._assign()
+            return False
+        self._listen_where_there_is_room()
         if wake is not None:
             self._selector.register(wake, selectors.EVENT_READ)
         try:
-            ready = self._selector.select(timeout=max(0.01, self._seconds_left()))
+            ready = self._selector.select(timeout=min(max(0.01, self._seconds_left()), LONGEST_WAIT))
         finally:
             if wake is not None:
                 self._selector.unregister(wake)
@@ -179,32 +200,46 @@ class Decoders(Generic[T]):
                 woken = True
             elif not key.data.read(self._receive):
                 self._replace(key.data, VideoError(f"the decoder {key.data.end()} on this file", "crashed"))
-            elif key.data.retired:
-                self._waiting.extendleft(reversed(key.data.jobs))
-                self._remove(key.data)
+        self._dismiss_retired()
         for worker in self._workers[:]:
-            if worker.jobs and time.monotonic() - worker.heard >= self._timeout:
+            if worker.busy and time.monotonic() - worker.heard >= self._timeout:
                 message = f"the decoder made no progress for {self._timeout:g} s (--timeout) and was stopped"
                 self._replace(worker, VideoError(message, "timeout"))
         self._assign()
         return woken
 
+    def _listen_where_there_is_room(self) -> None:
+        listening = self._selector.get_map()
+        for worker in self._workers:
+            if worker.full and worker.replies in listening:
+                self._selector.unregister(worker.replies)
+            elif not worker.full and worker.replies not in listening:
+                worker.heard = time.monotonic()  # it had to wait
+                self._selector.register(worker.replies, selectors.EVENT_READ, worker)
+
     def _seconds_left(self) -> float:
         """Until the first worker counts as hanging."""
-        heard = [worker.heard for worker in self._workers if worker.jobs]
+        heard = [worker.heard for worker in self._workers if worker.busy]
         return min(heard, default=time.monotonic()) + self._timeout - time.monotonic()
+
+    def _dismiss_retired(self) -> None:
+        """Take away the workers that do no more; what they were given goes to others."""
+        for worker in [worker for worker in self._workers if worker.retired]:
+            self._waiting.extendleft(reversed(worker.jobs))
+            self._remove(worker)
 
     def _replace(self, worker: _Worker[T], error: VideoError) -> None:
         """Take away a worker that failed: its first job is over, the others go to another."""
         rest = list(worker.jobs)
         self._remove(worker)
         if rest:
-            rest[0].outcome = error
+            rest[0].error = error
         self._waiting.extendleft(reversed(rest[1:]))
 
     def _remove(self, worker: _Worker[T]) -> None:
         self._workers.remove(worker)
-        self._selector.unregister(worker.replies)
+        if worker.replies in self._selector.get_map():
+            self._selector.unregister(worker.replies)
         worker.close()
 
 
@@ -228,6 +263,7 @@ class _Worker(Generic[T]):
         self._requests = cast("IO[bytes]", self._process.stdin)
         self.replies = cast("IO[bytes]", self._process.stdout)
         self._unread = b""  # the start of a line whose end has not come
+        self._lines: deque[bytes] = deque()  # read, and not handled for want of room
 
     def take(self, job: _Job[T]) -> None:
         """Send a job."""
@@ -236,14 +272,31 @@ class _Worker(Generic[T]):
         self.jobs.append(job)
         self._send(job.to_line())
 
+    @property
+    def full(self) -> bool:
+        """Whether as many clips as are kept wait for being collected."""
+        return bool(self.jobs) and len(self.jobs[0].clips) >= CLIPS_AHEAD
+
+    @property
+    def busy(self) -> bool:
+        """Whether it should make progress."""
+        return bool(self.jobs) and not self.full
+
     def read(self, receive: Callable[[Picture], T]) -> bool:
         """Take in what it sent; False when it has ended."""
         data = os.read(self.replies.fileno(), 1 << 16)
         *lines, self._unread = (self._unread + data).split(b"\n")
-        for line in lines:
-            self._handle(json.loads(line), receive)
+        self._lines += lines
+        self.catch_up(receive)
         self.heard = time.monotonic()  # after the handling, which may have taken a while
         return bool(data)
+
+    def catch_up(self, receive: Callable[[Picture], T]) -> bool:
+        """Handle what was read, as far as there is room → whether anything was handled."""
+        before = len(self._lines)
+        while self._lines and not self.full:
+            self._handle(json.loads(self._lines.popleft()), receive)
+        return len(self._lines) < before
 
     def _handle(self, message: dict[str, Any], receive: Callable[[Picture], T]) -> None:
         if "retired" in message:
@@ -258,9 +311,12 @@ class _Worker(Generic[T]):
         elif "restart" in message:
             job.pictures.clear()
         elif "clip" in message:
-            self.jobs.popleft().outcome = ClipInfo.from_json(message["clip"])
+            clip = ClipInfo.from_json(message["clip"])
+            job.add(clip)
+            if not clip.following:
+                self.jobs.popleft()
         elif "error" in message:
-            self.jobs.popleft().outcome = VideoError(message["error"]["message"], message["error"]["code"])
+            self.jobs.popleft().error = VideoError(message["error"]["message"], message["error"]["code"])
 
     def _send(self, line: bytes) -> None:
         with suppress(BrokenPipeError):  # it died; its replies end
@@ -305,24 +361,26 @@ def _anonymous_file() -> int:
 def serve(ring_file: int) -> None:
     """The worker's whole life: decode one request after another until stdin ends."""
     from .guard import Guard
-    from .video import read_clip
+    from .video import read_clips
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     replies = os.fdopen(os.dup(1), "wb")
     guard = Guard()
     os.dup2(2, 1)  # nothing that a library prints may look like a reply
     server = _Server(mmap.mmap(ring_file, 0), sys.stdin.buffer, replies, guard)
-    gc.freeze()
+    gc.freeze()  # what is there to stay need not be looked through each time
     while (asked := server.next_request()) is not None:
         request, threads, limits = asked
         guard.begin(limits)
         try:
-            server.reply({"clip": asdict(read_clip(request, server, threads, limits))})
+            for clip in read_clips(request, server, threads, limits):
+                server.reply({"clip": asdict(clip)})
         except Exception as error:  # a bug, or a library's surprise, too: it costs this video only
             if not isinstance(found := guard.cause(error) or error, VideoError):
                 found = VideoError(f"the decoder failed on this file: {error!r}", "crashed")
             server.reply({"error": {"code": found.code, "message": str(found)}})
-        gc.collect()  # containers and generators are cycles, which hold on to the pictures of the video before
+        # PyAV's containers refer to themselves: left to Python, hundreds of them would be in memory at a time.
+        gc.collect()
         if guard.is_spent:
             server.reply({"retired": True})
             return
@@ -331,7 +389,7 @@ def serve(ring_file: int) -> None:
 class _Server:
     """The worker's side: requests come in, pictures go into the ring behind each other, the parent frees the oldest.
 
-    It is the sink that ``read_clip`` sends pictures to.
+    It is the sink that ``read_clips`` sends pictures to.
     """
 
     def __init__(self, memory: mmap.mmap, incoming: IO[bytes], outgoing: IO[bytes], guard: Guard) -> None:
@@ -397,12 +455,12 @@ class _Server:
         return bool(line)
 
     def _room(self, size: int) -> int | None:
-        """Where ``size`` bytes fit: at the front when all is free, else behind the newest, else before the oldest."""
+        """Where ``size`` bytes fit: as far in front as can be, so that no more memory is used than is needed."""
         if not self._held:
             return 0
         oldest, newest_end = self._held[0][0], self._held[-1][1]
         if newest_end > oldest:
-            if newest_end + size <= len(self._ring):
-                return newest_end
-            return 0 if size <= oldest else None
+            if size <= oldest:
+                return 0
+            return newest_end if newest_end + size <= len(self._ring) else None
         return newest_end if newest_end + size <= oldest else None

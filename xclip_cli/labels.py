@@ -1,8 +1,8 @@
 """Label and template files → Labels, with every fault found by file and line before a model is loaded.
 
 A label file is ``.txt`` (a label a line, ``#`` comments), ``.csv`` (a header with a ``name`` column) or ``.json`` (a
-list of labels, or label → list of texts). A template is a sentence with ``{}``. The texts of a label are its name, or
-the texts it was given, put into every template.
+list of labels, or label → list of texts, or label → ``{"texts": […], "min_logit": 18}``). A template is a sentence with
+``{}``. The texts of a label are its name, or the texts it was given, put into every template.
 """
 
 from __future__ import annotations
@@ -12,12 +12,19 @@ import csv
 import difflib
 import io
 import json
+import math
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from .errors import LabelsError
+
+# What a video may show that no label says: neutral texts, which labels have to beat. Whole-scene words and the bare
+# kinds of things that videos show, so that one of them fits anything a little, and nothing well.
+BACKGROUND = ("a video", "something else", "a person", "an object", "a place", "an empty scene")
+NONE_OF_THESE = "none of these"
 
 BARE_LABEL = "{}"  # the default template: the label alone, as in the paper
 
@@ -44,6 +51,8 @@ class Labels:
     texts: tuple[tuple[str, ...], ...]  # of each label, at least one
     templates: tuple[str, ...] = (BARE_LABEL,)
     warnings: tuple[str, ...] = ()
+    min_logits: tuple[float | None, ...] = ()  # of each label, where any has one; with a lower logit it is no answer
+    background: tuple[str, ...] = ()  # neutral texts, one embedding each
 
     @classmethod
     def of(cls, names: Iterable[str], templates: Iterable[str] = (BARE_LABEL,)) -> Labels:
@@ -54,14 +63,22 @@ class Labels:
 
     @property
     def all_texts(self) -> list[str]:
-        """Every text of every label, in order."""
-        return [text for texts in self.texts for text in texts]
+        """Every text of every label, in order, then those of the background."""
+        return [*(text for texts in self.texts for text in texts), *self.background]
+
+    def with_background(self) -> Labels:
+        """The same, and the neutral texts. Raises LabelsError where a label has the name that their answer has."""
+        if NONE_OF_THESE in self.names:
+            raise LabelsError(f"the label {NONE_OF_THESE!r} is what --none-of-these answers: give it another name")
+        return replace(self, background=BACKGROUND)
 
 
 Phrases = tuple[str, tuple[str, ...]]  # a label and what stands for it in the templates
 
 
-def make_labels(entries: Iterable[Phrases], templates: Iterable[str]) -> Labels:
+def make_labels(
+    entries: Iterable[Phrases], templates: Iterable[str], min_logits: Mapping[str, float] | None = None
+) -> Labels:
     """Put labels into templates. A label that comes twice is kept once, with a warning. Raises LabelsError."""
     templates = tuple(templates) or (BARE_LABEL,)
     for template in templates:
@@ -96,7 +113,8 @@ def make_labels(entries: Iterable[Phrases], templates: Iterable[str]) -> Labels:
     texts = tuple(
         tuple(_filled(template, phrase) for phrase in phrases for template in templates) for phrases in unique.values()
     )
-    return Labels(tuple(unique), texts, templates, tuple(warnings))
+    floors = tuple((min_logits or {}).get(name) for name in unique) if min_logits else ()
+    return Labels(tuple(unique), texts, templates, tuple(warnings), floors)
 
 
 def _check_template(template: str) -> None:
@@ -137,17 +155,22 @@ def load_labels(sources: Sequence[str], names: Sequence[str] = (), templates: Se
 
     Raises LabelsError.
     """
-    entries = [entry for source in sources for entry in read_labels(source)]
+    min_logits: dict[str, float] = {}
+    entries = [entry for source in sources for entry in read_labels(source, min_logits)]
     entries += [(name, (name,)) for name in names]
-    return make_labels(entries, [template for given in templates for template in read_templates(given)])
+    filled = [template for given in templates for template in read_templates(given)]
+    return make_labels(entries, filled, min_logits)
 
 
-def read_labels(source: str) -> list[Phrases]:
-    """The labels of a file, or of a shipped set by its name. Raises LabelsError."""
+def read_labels(source: str, min_logits: dict[str, float] | None = None) -> list[Phrases]:
+    """The labels of a file, or of a shipped set by its name; their lowest logits, where a file has any, go into
+    ``min_logits``. Raises LabelsError."""
     path = _find(source, "labels", "label file")
     text = _read_text(path)
-    parse = {".csv": _parse_csv, ".json": _parse_json}.get(path.suffix.lower(), _parse_lines)
-    entries = parse(text, path)
+    if path.suffix.lower() == ".json":
+        entries = _parse_json(text, path, {} if min_logits is None else min_logits)
+    else:
+        entries = (_parse_csv if path.suffix.lower() == ".csv" else _parse_lines)(text, path)
     if not entries:
         raise LabelsError(f"{path} holds no labels")
     return entries
@@ -263,9 +286,9 @@ def _parse_csv(text: str, path: Path) -> list[Phrases]:
     return entries
 
 
-def _parse_json(text: str, path: Path) -> list[Phrases]:
+def _parse_json(text: str, path: Path, min_logits: dict[str, float]) -> list[Phrases]:
     try:
-        items = json.loads(text, object_pairs_hook=list)  # pairs, so that no label of an object is lost
+        items = json.loads(text, object_pairs_hook=_Pairs)  # pairs, so that no label of an object is lost
     except json.JSONDecodeError as error:
         raise LabelsError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
     except (RecursionError, ValueError) as error:
@@ -273,6 +296,8 @@ def _parse_json(text: str, path: Path) -> list[Phrases]:
     entries = []
     for item in items if isinstance(items, list) else [None]:
         name, texts = item if isinstance(item, tuple) else (item, item)
+        if isinstance(name, str) and isinstance(texts, _Pairs):
+            texts = _with_floor(name, dict(texts), path, min_logits)
         texts = [texts] if isinstance(texts, str) else texts
         if not isinstance(name, str):
             raise LabelsError(f"{path}: must be a list of labels, or an object of label: list of texts")
@@ -280,3 +305,21 @@ def _parse_json(text: str, path: Path) -> list[Phrases]:
             raise LabelsError(f"{path}: the texts of {_shown(name)} must be a list of one or more texts")
         entries.append((name, tuple(texts)))
     return entries
+
+
+class _Pairs(list[Any]):
+    """A JSON object, as the pairs that it holds."""
+
+
+def _with_floor(name: str, values: dict[str, Any], path: Path, min_logits: dict[str, float]) -> object:
+    """The texts of ``{"texts": […], "min_logit": 18}``; the logit goes into ``min_logits``. Raises LabelsError."""
+    floor = values.pop("min_logit", None)
+    texts = values.pop("texts", name)
+    number = isinstance(floor, int | float) and not isinstance(floor, bool) and math.isfinite(floor)
+    if values or not (floor is None or number):
+        raise LabelsError(
+            f'{path}: the label {_shown(name)} must be a list of texts, or {{"texts": […], "min_logit": a number}}'
+        )
+    if floor is not None:
+        min_logits.setdefault(name, float(floor))
+    return texts

@@ -30,7 +30,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .errors import ResultsError
-from .results import Failure, Record, RunHeader
+from .results import Failure, Jsonable, Record, RunHeader
 from .run_file import open_locked
 from .text import printable as printable
 
@@ -42,10 +42,12 @@ BAR_WIDTH = 24
 
 T = TypeVar("T")
 
-Format = Callable[[Iterable[Record], TextIO, RunHeader | None], None]
+R = TypeVar("R")
+
+Format = Callable[[Iterable[R], TextIO, RunHeader | None], None]
 
 
-def write_jsonl(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:
+def write_jsonl(records: Iterable[Jsonable], out: TextIO, header: RunHeader | None) -> None:
     """One record a line, each written as soon as it is there; the header first where there is one."""
     if header:
         out.write(json.dumps(header.to_json()) + "\n")
@@ -62,11 +64,16 @@ def write_json(records: Iterable[Record], out: TextIO, header: RunHeader | None)
 
 def write_csv(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:
     """One row a label, one row a failure. Texts are no formulas of a spreadsheet, and on a terminal steer nothing."""
+    write_rows(map(csv_rows, records), out)
+
+
+def write_rows(groups: Iterable[Iterable[dict[str, object]]], out: TextIO) -> None:
+    """Rows of CSV_FIELDS, a group at a time."""
     writer = csv.DictWriter(out, CSV_FIELDS, lineterminator="\n")
     writer.writeheader()
     shown = printable if out.isatty() else str
-    for record in records:
-        for row in csv_rows(record):
+    for group in groups:
+        for row in group:
             writer.writerow(
                 {key: shown(csv_text(cell)) if isinstance(cell, str) else cell for key, cell in row.items()}
             )
@@ -84,6 +91,8 @@ def csv_rows(record: Record) -> Iterator[dict[str, object]]:
     if isinstance(record, Failure):
         yield {"video": record.video, "status": "error", "error": record.message}
         return
+    if not record.predictions:
+        yield {"video": record.video, "status": "ok"}
     for rank, ranked in enumerate(record.predictions, start=1):
         yield {
             "video": record.video,
@@ -99,12 +108,16 @@ def csv_rows(record: Record) -> Iterator[dict[str, object]]:
 
 def write_table(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:
     """A small table a video, with bars."""
-    console = Console(file=out, highlight=False)
-    blocks = (out.encoding or "").lower().replace("-", "").startswith("utf")
+    console, blocks = Console(file=out, highlight=False), has_blocks(out)
     for number, record in enumerate(records):
         if number:
             console.print()
         console.print(format_record(record, blocks, min(BAR_WIDTH, console.width // 3)))
+
+
+def has_blocks(out: TextIO) -> bool:
+    """Whether block characters can be written."""
+    return (out.encoding or "").lower().replace("-", "").startswith("utf")
 
 
 def format_record(record: Record, blocks: bool = True, bar_width: int = BAR_WIDTH) -> Group:
@@ -120,7 +133,8 @@ def format_record(record: Record, blocks: bool = True, bar_width: int = BAR_WIDT
     for rank, ranked in enumerate(record.predictions, start=1):
         label = Text(printable(ranked.label), style="bold" if rank == 1 else "")
         table.add_row(str(rank), label, bar(ranked.score, bar_width, blocks), f"{ranked.score:.3f}")
-    notes = [Text(f"warning: {printable(warning)}", style="yellow") for warning in record.warnings]
+    notes = [] if record.predictions else [Text("no label is sure enough", style="yellow")]
+    notes += [Text(f"warning: {printable(warning)}", style="yellow") for warning in record.warnings]
     return Group(heading, table, *notes)
 
 
@@ -171,12 +185,13 @@ def bar(share: float, width: int, blocks: bool = True) -> str:
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
 
 
-FORMATS: dict[str, Format] = {"table": write_table, "json": write_json, "jsonl": write_jsonl, "csv": write_csv}
+FORMATS: dict[str, Format[Record]] = {"table": write_table, "json": write_json, "jsonl": write_jsonl, "csv": write_csv}
 
 
 def format_of(path: Path) -> str | None:
     """The format that a file name asks for by its suffix."""
     suffixes = {".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".txt": "table"}
+    suffixes |= {".srt": "srt", ".vtt": "vtt"}
     return suffixes.get(path.suffix.lower())
 
 
@@ -205,8 +220,8 @@ def check_output(path: Path, force: bool, inputs: Iterable[str]) -> None:
 
 
 def write(
-    name: str,
-    records: Iterable[Record],
+    form: Format[R],
+    records: Iterable[R],
     path: Path | None,
     header: RunHeader | None,
     force: bool = False,
@@ -216,11 +231,11 @@ def write(
     A file appears only when it is whole; a device or a pipe is written to as it is.
     """
     if path is None:
-        _write_stdout(name, records, header)
+        _write_stdout(form, records, header)
         return
     # Undecodable bytes of file names become escapes in tables and CSV; JSON escapes them itself.
     with _whole_file(path, force, errors="backslashreplace") as out:
-        FORMATS[name](records, out, header)
+        form(records, out, header)
 
 
 def replace_file(path: Path, text: str) -> None:
@@ -263,11 +278,11 @@ def is_special(path: Path) -> bool:
     return path.exists() and not path.is_file()
 
 
-def _write_stdout(name: str, records: Iterable[Record], header: RunHeader | None) -> None:
+def _write_stdout(form: Format[R], records: Iterable[R], header: RunHeader | None) -> None:
     if sys.stdout is None:
         raise ResultsError("stdout is closed: pass -o FILE")
     try:
-        FORMATS[name](records, sys.stdout, header)
+        form(records, sys.stdout, header)
         sys.stdout.flush()
     except OSError as error:
         # What is left in Python's buffer would fail again at exit: send it nowhere.
@@ -292,16 +307,23 @@ class Notes:
         if not self._quiet:
             self._console.print(printable(text), markup=False, soft_wrap=True)
 
-    def progress(self, records: Iterator[Record], total: int) -> Iterator[Record]:
-        """The records, with a progress bar where stderr is a terminal, and each failure said as it comes."""
+    def progress(
+        self, records: Iterator[R], total: int, share: Callable[[R], float] = lambda record: 1.0
+    ) -> Iterator[R]:
+        """The records, with a progress bar where stderr is a terminal, and each failure said as it comes.
+
+        ``share``: how much of its video is done with a record; 1 is all of it.
+        """
         columns = (TextColumn("classifying"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
         hidden = total < 2 or self._quiet or not self._console.is_terminal
         with Progress(*columns, console=self._console, transient=True, disable=hidden) as progress:
-            task = progress.add_task("", total=total)
+            task, videos = progress.add_task("", total=total), 0
             for record in records:
                 if isinstance(record, Failure):
                     self.say(f"failed: {record.video}: {record.message}")
-                progress.advance(task)
+                done = share(record)
+                videos += done == 1
+                progress.update(task, completed=videos + (0 if done == 1 else done))
                 yield record
 
     def steps(self, items: Iterable[T], total: int, doing: str) -> Iterator[T]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,15 +33,16 @@ class Decoded(Generic[T]):
 
 
 @dataclass
-class _Entry:
-    """A video on its way."""
+class Answer:
+    """A clip on its way, or what it became."""
 
     video: str
+    following: int  # answers of the same video that come after this one, one a window
     record: Record | None = None
 
 
 class Pipeline(Generic[T]):
-    """Requests in, one record for each out, in order: a Failure where decoding fails.
+    """Requests in, one record for each of their windows out, in order: a Failure where decoding fails.
 
     Those ``submitted`` to the decoders already come first: as many as keep the decoders busy, or all. ``compute`` makes
     records of a batch, in a lane; ``prepare`` is called in each lane before. What is held at a time is bounded, however
@@ -65,46 +66,46 @@ class Pipeline(Generic[T]):
         self._prepare = prepare
         self._lanes = lanes
         self._batch_size = batch_size
-        self._limit = batch_size * (lanes + 1) + len(submitted)  # videos on their way
+        self._limit = batch_size * (lanes + 1) + len(submitted)  # clips and requests on their way
         self._more = True
-        self._entries = deque(_Entry(request.path) for request in submitted)  # all on their way
-        self._decoding = self._entries.copy()  # those that the decoders have
-        self._batch: list[tuple[_Entry, Decoded[T]]] = []  # decoded, waiting for a full batch
-        self._running: dict[Future[list[Record]], list[_Entry]] = {}
+        self._decoding = deque(request.path for request in submitted)  # what the decoders have
+        self._answers: deque[Answer] = deque()  # to what they had
+        self._batch: list[tuple[Answer, Decoded[T]]] = []  # decoded, waiting for a full batch
+        self._running: dict[Future[list[Record]], list[Answer]] = {}
 
     def _fill(self) -> None:
         """Have as many videos decoded as may be on their way."""
-        while self._more and len(self._entries) < self._limit:
+        while self._more and len(self._answers) + len(self._decoding) < self._limit:
             request = next(self._requests, None)
             if request is None:
                 self._more = False
                 return
             self._decoders.submit(request)
-            entry = _Entry(request.path)
-            self._entries.append(entry)
-            self._decoding.append(entry)
+            self._decoding.append(request.path)
 
-    def records(self) -> Iterator[Record]:
-        """The records. What is not finished when the iterator is closed is given up."""
+    def answers(self) -> Generator[Answer, None, None]:
+        """The answers, with their records. What is not finished when the iterator is closed is given up."""
         woken, wake = os.pipe()
         os.set_blocking(wake, False)
         executor = ThreadPoolExecutor(self._lanes, "xclip-lane", initializer=self._prepare)
         try:
             self._fill()
             while True:
-                while self._entries and (record := self._entries[0].record) is not None:
-                    self._entries.popleft()
+                while self._answers and self._answers[0].record is not None:
+                    answer = self._answers.popleft()
                     self._fill()
-                    yield record
-                if not self._entries:
+                    yield answer
+                if not self._answers and not self._decoding:
                     return
-                if self._decoding:
+                # A video may have any number of windows: there is not always room for the next one.
+                taking = bool(self._decoding) and len(self._answers) < self._limit
+                if taking:
                     self._take_decoded(woken)
                 # Behind an unfinished batch there may be no room for more: then it goes as it is.
                 last = not self._decoding and not (self._more and self._running)
                 if self._batch and (last or len(self._batch) == self._batch_size):
                     self._start_batch(executor, wake)
-                elif not self._decoding:
+                elif not taking:
                     wait(self._running, return_when=FIRST_COMPLETED)
                 self._take_computed()
         finally:
@@ -118,25 +119,29 @@ class Pipeline(Generic[T]):
         try:
             decoded = self._decoders.collect(woken)
         except VideoError as error:
-            entry = self._decoding.popleft()
-            entry.record = Failure.of(entry.video, error)
+            video = self._decoding.popleft()
+            self._answers.append(Answer(video, 0, Failure.of(video, error)))
             return
         if decoded is None:
             os.read(woken, 1 << 12)
-        else:
-            entry = self._decoding.popleft()
-            self._batch.append((entry, Decoded(entry.video, *decoded)))
+            return
+        video, following = self._decoding[0], decoded[0].following
+        if not following:
+            self._decoding.popleft()
+        answer = Answer(video, following)
+        self._answers.append(answer)
+        self._batch.append((answer, Decoded(video, *decoded)))
 
     def _start_batch(self, executor: ThreadPoolExecutor, wake: int) -> None:
         future = executor.submit(self._compute, [decoded for _, decoded in self._batch])
-        self._running[future] = [entry for entry, _ in self._batch]
+        self._running[future] = [answer for answer, _ in self._batch]
         self._batch = []
         future.add_done_callback(lambda _: _write(wake))
 
     def _take_computed(self) -> None:
         for future in [future for future in self._running if future.done()]:
-            for entry, record in zip(self._running.pop(future), future.result(), strict=True):
-                entry.record = record
+            for answer, record in zip(self._running.pop(future), future.result(), strict=True):
+                answer.record = record
 
 
 def _write(descriptor: int) -> None:

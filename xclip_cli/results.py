@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from .errors import VideoError
 
@@ -16,7 +16,7 @@ class RankedLabel:
     """One label's place in a prediction."""
 
     label: str
-    score: float  # softmax over all the labels given; not calibrated
+    score: float  # softmax over all the labels given, or as --none-of-these and --multi-label say; not calibrated
     logit: float  # cosine similarity times the model's logit scale
 
 
@@ -43,6 +43,7 @@ class Prediction:
     frames: Frames
     predictions: tuple[RankedLabel, ...]  # best first
     warnings: tuple[str, ...] = ()
+    withheld: int | None = None  # labels under the threshold or their lowest logit; None: there are no such limits
 
     def top(self, count: int) -> Prediction:
         """The ``count`` best labels alone; 0 keeps all."""
@@ -51,6 +52,8 @@ class Prediction:
     def to_json(self) -> dict[str, Any]:
         """The record."""
         values = asdict(self)
+        if self.withheld is None:
+            del values["withheld"]
         return {"schema": SCHEMA, "video": values.pop("video"), "status": "ok", **values}
 
 
@@ -88,6 +91,13 @@ class Failure:
 Record = Prediction | Failure
 
 
+class Jsonable(Protocol):
+    """Whatever is a line of a results file."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The record."""
+
+
 @dataclass(frozen=True)
 class RunHeader:
     """The first line of a JSONL file: what every record in it was made with. It has no ``video``."""
@@ -106,6 +116,13 @@ class RunHeader:
     end: str | None
     dtype: str
     top_k: int
+    window: str | None = None  # of a timeline, in exact seconds; None: each video is one window
+    stride: str | None = None
+    none_of_these: bool | None = None  # whether that may be the answer; None: no
+    multi_label: bool | None = None  # whether each label is scored on its own; None: no
+    threshold: float | None = None  # labels with lower scores are withheld
+    min_score: float | None = None  # of its segments
+    min_duration: float | None = None  # seconds
 
     def to_json(self) -> dict[str, Any]:
         """The header line."""

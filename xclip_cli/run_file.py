@@ -1,6 +1,7 @@
 """The results file of a run: a header, then a record a video, each whole on disk before the next is begun.
 
-A run that was killed goes on from its file: the videos that are recorded are done.
+A run that was killed goes on from its file: the videos that are recorded are done. Of a timeline, a video has window
+records first; a segments record, or a failure, completes it. A video without one is taken out and begun again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from .errors import ResultsError
-from .results import Record, RunHeader
+from .results import Jsonable, RunHeader
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class _Line:
     length: int
     video: str
     ok: bool
+    completes: bool  # its video; a window does not
 
 
 class RunFile:
@@ -53,17 +55,23 @@ class RunFile:
 
     def done(self, retry_failed: bool = False) -> set[str]:
         """The videos that are recorded; with ``retry_failed`` without those that failed."""
-        return {line.video for line in self._recorded if line.ok or not retry_failed}
+        return {line.video for line in self._recorded if line.completes and (line.ok or not retry_failed)}
+
+    @property
+    def unfinished(self) -> set[str]:
+        """The videos of which there are windows, and no record that completes them."""
+        return {line.video for line in self._recorded} - self.done()
 
     def counts(self, videos: set[str]) -> tuple[int, int]:
         """How many of ``videos`` are recorded as classified, and how many as failed."""
-        ok = [line.ok for line in self._recorded if line.video in videos]
+        ok = [line.ok for line in self._recorded if line.completes and line.video in videos]
         return sum(ok), len(ok) - sum(ok)
 
     def begin(self, header: RunHeader, retried: Iterable[str] = ()) -> None:
         """Make the file ready for more records: check that it was made the same way, or write the header.
 
-        Earlier records of the videos to be ``retried`` are taken out. Raises ResultsError where the header differs.
+        Earlier records of the videos to be ``retried``, and of unfinished ones, are taken out. Raises ResultsError
+        where the header differs.
         """
         ours = header.to_json()
         if self._header is None:
@@ -71,17 +79,17 @@ class RunFile:
             self._file.truncate()
             self._write(ours)
             return
-        if self._header != ours:
-            differing = [key for key in {**self._header, **ours} if self._header.get(key) != ours.get(key)]
+        # A field that an earlier version did not write is None there.
+        if differing := [key for key in {**self._header, **ours} if self._header.get(key) != ours.get(key)]:
             shown = ", ".join(f"{key} was {self._header.get(key)!r}, is {ours.get(key)!r}" for key in differing)
             raise ResultsError(f"cannot resume {self.path}: it was made in another way: {shown}")
-        if again := set(retried) & {line.video for line in self._recorded}:
+        if again := set(retried) & {line.video for line in self._recorded} | self.unfinished:
             self._take_out(again)
         else:
             self._file.seek(self._end)
             self._file.truncate()
 
-    def add(self, record: Record) -> None:
+    def add(self, record: Jsonable) -> None:
         """Write a record; when this returns, the system has it."""
         self._write(record.to_json())
 
@@ -114,7 +122,8 @@ class RunFile:
             try:
                 values = json.loads(line)
                 if number > 1:
-                    self._recorded.append(_Line(self._end, len(line), values["video"], values["status"] == "ok"))
+                    ok, completes = values["status"] == "ok", values.get("kind") != "window"
+                    self._recorded.append(_Line(self._end, len(line), values["video"], ok, completes))
                 elif values["kind"] == "run":
                     self._header = values
                 else:

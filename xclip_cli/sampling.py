@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, Self
@@ -12,6 +13,8 @@ VIDEO_SUFFIXES = (
     *(".3g2", ".3gp", ".asf", ".avi", ".flv", ".gif", ".ivf", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"),
     *(".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
 )
+
+MOST_OVERLAP = 64  # windows that may look at one moment: their frames are held at once
 
 DECODE_TIMEOUT = 120.0  # seconds without a new packet or picture after which decoding counts as hanging
 MEGABYTE = 1 << 20
@@ -70,17 +73,69 @@ class ClipRequest:
     clips: int = 1  # which share the window
     start: Fraction | None = None  # seconds; None: the video's start
     end: Fraction | None = None  # seconds; None: the video's end
+    length: Fraction | None = None  # seconds of each window; None: one window, all from start to end
+    stride: Fraction | None = None  # seconds from the start of a window to that of the next
 
     def to_json(self) -> dict[str, Any]:
         """The plain form that crosses to a decode worker: times as exact ratios."""
-        times = {key: None if time is None else str(time) for key, time in (("start", self.start), ("end", self.end))}
-        return {**asdict(self), **times}
+        return {key: str(value) if isinstance(value, Fraction) else value for key, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """Back from the plain form."""
-        times = {key: None if values[key] is None else Fraction(values[key]) for key in ("start", "end")}
-        return cls(**{**values, **times})
+        times = {key: values.get(key) for key in ("start", "end", "length", "stride")}
+        return cls(**{**values, **{key: None if time is None else Fraction(time) for key, time in times.items()}})
+
+    def windows(self, start: Fraction, end: Fraction) -> Windows:
+        """The windows over the stretch [start, end) of the video, in seconds."""
+        if self.length is None or self.stride is None:
+            return Windows(start, end, end - start, end - start)
+        return Windows(start, end, self.length, self.stride)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of one length over the stretch [start, end) of a video, in exact seconds.
+
+    One begins every ``stride`` as long as it ends within the stretch; if time is left behind them, one more ends where
+    the stretch ends. A stretch that is shorter than a window, or empty, is one window.
+    """
+
+    start: Fraction
+    end: Fraction
+    length: Fraction
+    stride: Fraction
+
+    @property
+    def _strides(self) -> int:
+        """How many windows begin behind the first, a stride apart."""
+        room = self.end - self.start - self.length
+        return room // self.stride if room > 0 else 0
+
+    def __len__(self) -> int:
+        strides = self._strides
+        return strides + 1 + (self.start + strides * self.stride + self.length < self.end)
+
+    def __iter__(self) -> Iterator[tuple[Fraction, Fraction]]:
+        if self.end - self.start < self.length:
+            yield self.start, self.end
+            return
+        strides = self._strides
+        for i in range(strides + 1):
+            yield self.start + i * self.stride, self.start + i * self.stride + self.length
+        if self.start + strides * self.stride + self.length < self.end:
+            yield self.end - self.length, self.end
+
+
+def check_windows(length: Fraction, stride: Fraction) -> None:
+    """Raises ValueError where windows of this length, this far apart, cannot be looked at."""
+    if length <= 0 or stride <= 0:
+        raise ValueError(f"window and stride must be longer than 0 s, got {float(length):g} s and {float(stride):g} s")
+    if length > MOST_OVERLAP * stride:
+        raise ValueError(
+            f"windows of {float(length):g} s that begin every {float(stride):g} s overlap more than {MOST_OVERLAP} "
+            f"times: give a stride of at least {float(length / MOST_OVERLAP):g} s"
+        )
 
 
 @dataclass(frozen=True)
@@ -93,6 +148,7 @@ class ClipInfo:
     places: tuple[int, ...]  # for each of the frames, which of the decoded pictures it is
     errors: int  # packets and frames that were skipped as damaged
     warnings: tuple[str, ...]
+    following: int = 0  # clips of the same request that come after this one, one a window
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:

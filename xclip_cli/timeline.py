@@ -1,6 +1,7 @@
 """When in a video: windows over it, their scores combined, and the segments they merge into. Arithmetic alone.
 
-1. *Windows* (``slide``) all have the same length and begin a stride apart; the last one ends where the video ends.
+1. *Windows* (``sampling.Windows``) all have the same length and begin a stride apart; the last one ends where the video
+   ends.
 2. Each window speaks for a *cell*: the time that is nearer to its centre than to any other window's. So cells never
    overlap, and a boundary lies midway between the centres of two windows. A cell's score for a label is the mean over
    all windows that overlap its own, weighted by how long they do (``combine``): windows that do not overlap keep their
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from .results import SCHEMA
+from .results import SCHEMA, Failure, Prediction, RunHeader
 from .text import clock, printable
 
 if TYPE_CHECKING:
@@ -83,24 +84,113 @@ class Segment:
         return self.end_seconds - self.start_seconds
 
 
-def slide(start: Fraction, end: Fraction, length: Fraction, stride: Fraction) -> Iterator[tuple[Fraction, Fraction]]:
-    """The windows [start, end) over a stretch of a video, in exact seconds.
+@dataclass(frozen=True)
+class Rules:
+    """What windows there are, and which segments they make. Times in seconds; see above."""
 
-    One begins every ``stride`` as long as it ends within the stretch; if time is left behind them, one more ends where
-    the stretch ends. A stretch that is shorter than a window is one window. Raises ValueError.
+    window: Fraction
+    stride: Fraction
+    min_score: float = 0.0
+    min_duration: float = 0.0
+
+    def header(self, header: RunHeader) -> RunHeader:
+        """The header of a run with these rules."""
+        return replace(
+            header,
+            window=str(self.window),
+            stride=str(self.stride),
+            min_score=self.min_score,
+            min_duration=self.min_duration,
+        )
+
+    def to_json(self) -> dict[str, float]:
+        """As fields of a segments record."""
+        return {
+            "window_seconds": float(self.window),
+            "stride_seconds": float(self.stride),
+            "min_score": self.min_score,
+            "min_duration": self.min_duration,
+        }
+
+
+@dataclass(frozen=True)
+class WindowPrediction:
+    """One window's ranked labels."""
+
+    prediction: Prediction
+    share: float  # of the video's windows, those up to this one
+
+    def to_json(self) -> dict[str, Any]:
+        """The record."""
+        return window_record(self.prediction.to_json())
+
+
+@dataclass(frozen=True)
+class VideoTimeline:
+    """A video's timeline, all its windows looked at."""
+
+    video: str
+    timeline: Timeline | None  # None where the video has no length
+    segments: Sequence[Segment]
+    num_windows: int
+    rules: Rules
+
+    def to_json(self) -> dict[str, Any]:
+        """The record."""
+        return segments_record(self.video, self.segments, self.num_windows, **self.rules.to_json())
+
+
+TimelineRecord = WindowPrediction | VideoTimeline | Failure
+
+
+class Assembly:
+    """The windows of one video, as they come, and what they make: of each window only its scores are kept."""
+
+    def __init__(self, labels: tuple[str, ...], rules: Rules) -> None:
+        self._labels = labels
+        self._rules = rules
+        self._starts: list[float] = []
+        self._ends: list[float] = []
+        self._scores: list[npt.NDArray[np.float32]] = []
+
+    def add(self, prediction: Prediction) -> None:
+        """The next window, with the scores of all labels."""
+        by_label = {ranked.label: ranked.score for ranked in prediction.predictions}
+        self._starts.append(prediction.start_seconds)
+        self._ends.append(prediction.end_seconds)
+        self._scores.append(np.array([by_label.get(label, 0.0) for label in self._labels], np.float32))
+
+    def timeline(self, video: str) -> VideoTimeline:
+        """What all windows make."""
+        timeline, segments = None, list[Segment]()
+        if self._ends[-1] > self._starts[0]:
+            scores = np.array(self._scores, np.float64)
+            timeline = combined(self._labels, np.array(self._starts), np.array(self._ends), scores)
+            segments = segments_of(timeline, self._rules.min_score, self._rules.min_duration)
+        return VideoTimeline(video, timeline, segments, len(self._scores), self._rules)
+
+
+def assemble(
+    answers: Iterable[tuple[Prediction | Failure, int]], labels: tuple[str, ...], rules: Rules, top_k: int = 0
+) -> Iterator[TimelineRecord]:
+    """Windows, each with how many of the same video follow → their records, and behind each video's its segments.
+
+    A failure ends its video. ``top_k`` labels of each window are passed on; 0 for all.
     """
-    if length <= 0 or stride <= 0:
-        raise ValueError(f"window and stride must be longer than 0 s, got {float(length):g} s and {float(stride):g} s")
-    if end <= start:
-        raise ValueError(f"there is nothing between {float(start):g} s and {float(end):g} s")
-    if end - start < length:
-        yield start, end
-        return
-    steps = (end - start - length) // stride
-    for step in range(steps + 1):
-        yield start + step * stride, start + step * stride + length
-    if start + steps * stride + length < end:
-        yield end - length, end
+    assembly, seen, failed = Assembly(labels, rules), 0, False
+    for record, following in answers:
+        seen += 1
+        if isinstance(record, Failure):
+            if not failed:
+                yield record
+            failed = True
+        elif not failed:
+            assembly.add(record)
+            yield WindowPrediction(record.top(top_k), seen / (seen + following))
+            if not following:
+                yield assembly.timeline(record.video)
+        if not following:
+            assembly, seen, failed = Assembly(labels, rules), 0, False
 
 
 def window_record(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,15 +237,22 @@ def combine(windows: Sequence[Window]) -> Timeline:
     """Windows as cells with scores. The windows begin and end in order of time. Raises ValueError."""
     if not windows:
         raise ValueError("there are no windows")
-    starts = np.array([window.start_seconds for window in windows])
-    ends = np.array([window.end_seconds for window in windows])
-    centres = np.array([window.centre for window in windows])
+    labels = tuple(dict.fromkeys(label for window in windows for label in window.scores))
+    return combined(
+        labels,
+        np.array([window.start_seconds for window in windows]),
+        np.array([window.end_seconds for window in windows]),
+        np.array([[window.scores.get(label, 0.0) for label in labels] for window in windows]),
+    )
+
+
+def combined(labels: tuple[str, ...], starts: Floats, ends: Floats, scores: Floats) -> Timeline:
+    """Windows [windows], of scores [windows, labels], as cells with scores. Raises ValueError."""
+    centres = (starts + ends) / 2
     if not ((starts < ends).all() and (np.diff(starts) > 0).all() and (np.diff(ends) > 0).all()):
         raise ValueError("windows must not be empty, and must begin and end in order of time")
-    labels = tuple(dict.fromkeys(label for window in windows for label in window.scores))
-    scores = np.array([[window.scores.get(label, 0.0) for label in labels] for window in windows])
     edges = np.concatenate([starts[:1], (centres[:-1] + centres[1:]) / 2, ends[-1:]])
-    return Timeline(labels, edges, np.array([_mean(i, starts, ends, scores) for i in range(len(windows))]))
+    return Timeline(labels, edges, np.array([_mean(i, starts, ends, scores) for i in range(len(starts))]))
 
 
 def _mean(i: int, starts: Floats, ends: Floats, scores: Floats) -> Floats:
@@ -173,7 +270,8 @@ def segments_of(timeline: Timeline, min_score: float = 0.0, min_duration: float 
     cells = [
         Segment(edges[i], edges[i + 1], timeline.labels[k], float(timeline.scores[i, k])) for i, k in enumerate(best)
     ]
-    return merge((cell for cell in cells if cell.score >= min_score), min_duration)
+    # A score of 0 is a label that was withheld.
+    return merge((cell for cell in cells if cell.score > 0 and cell.score >= min_score), min_duration)
 
 
 @dataclass(frozen=True)
@@ -298,7 +396,7 @@ class Drawing:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Drawn for the width that there is."""
-        chosen = leading(self.timeline)
+        chosen = self._visible()
         names = [printable(self.timeline.labels[k]) for k in chosen]
         room = options.max_width
         margin = min(max(map(len, names)), room // 3)
@@ -317,6 +415,12 @@ class Drawing:
         if hidden := len(self.timeline.labels) - len(chosen):
             yield Text(f"and {hidden} labels with lower scores", style="dim")
         yield self._list()
+
+    def _visible(self) -> list[int]:
+        """The labels that get a shade somewhere; where none does, the one with the highest score."""
+        peaks = self.timeline.scores.max(axis=0)
+        visible = [k for k in leading(self.timeline) if peaks[k] * (len(SHADES) - 1) >= 0.5]
+        return visible or [int(peaks.argmax())]
 
     def _axis(self, columns: int) -> str:
         """Times under the cells, as many as there is room for."""

@@ -12,6 +12,7 @@ timestamps of the packets that are there, never by the header. Of any other dama
 
 from __future__ import annotations
 
+import heapq
 import math
 import os
 import re
@@ -79,6 +80,18 @@ class Sink(Protocol):
         """Called where something could not be decoded. Raises VideoError where that is no damage."""
 
 
+def read_clips(
+    request: ClipRequest, sink: Sink, threads: int = 0, limits: Limits = DEFAULT_LIMITS
+) -> Iterator[ClipInfo]:
+    """The clips of all windows of a request, each as soon as its frames are decoded; all in one pass where there are
+    several. ``places`` count the different pictures that ``sink`` was given for the request. Raises VideoError, too
+    where one of the windows is too damaged."""
+    if request.length is None:
+        yield read_clip(request, sink, threads, limits)
+    else:  # a scan of all packets comes first: the damage of each window is judged by them
+        yield from _read_through(request, sink, threads, limits)
+
+
 def read_clip(request: ClipRequest, sink: Sink, threads: int = 0, limits: Limits = DEFAULT_LIMITS) -> ClipInfo:
     """Decode a clip. Each different picture goes to ``sink`` once, in order, as soon as it is decoded.
 
@@ -95,6 +108,14 @@ def read_clip(request: ClipRequest, sink: Sink, threads: int = 0, limits: Limits
             sink.restart()
         else:
             extent = _scan(container, stream, sink)
+    (clip,) = _read_through(request, sink, threads, limits, extent)
+    return clip
+
+
+def _read_through(
+    request: ClipRequest, sink: Sink, threads: int, limits: Limits, extent: Extent | None = None
+) -> Iterator[ClipInfo]:
+    """Decode a video from its start up to the last frame that is wanted; ``extent`` None is not known yet."""
     if extent is None:
         with _open(request.path, threads, limits) as (container, stream):
             extent = _scan(container, stream, sink)
@@ -103,7 +124,7 @@ def read_clip(request: ClipRequest, sink: Sink, threads: int = 0, limits: Limits
         first = frames.start()
         if first is None:
             raise _no_frames(stream, extent, frames.errors)
-        return _read(request, stream, extent, first, frames, sink)
+        yield from _read(request, stream, extent, first, frames, sink)
 
 
 def _read_by_seeking(
@@ -116,34 +137,72 @@ def _read_by_seeking(
     # A fragmented MP4 (no frames in its header) is indexed as it is read: then read it all.
     fragmented = "mp4" in container.format.name and not stream.frames
     extent = _scan(container, stream, sink) if fragmented else _extent_at_end(container, stream, sink)
-    return _read(request, stream, extent, first[0], _Frames(container, stream, sink, limits, _keyframes(stream)), sink)
+    frames = _Frames(container, stream, sink, limits, _keyframes(stream))
+    (clip,) = _read(request, stream, extent, first[0], frames, sink)
+    return clip
+
+
+@dataclass
+class _Open:
+    """A window whose frames are not all there yet."""
+
+    start: Fraction
+    end: Fraction
+    wanted: list[Fraction]  # the times of its frames, clip after clip, in the stream's units
+    following: int
+    times: dict[int, int] = field(default_factory=dict)  # of each of ``wanted``, when the frame shown there begins
+    places: dict[int, int] = field(default_factory=dict)  # and which picture it is
+    warnings: list[str] = field(default_factory=list)
 
 
 def _read(
     request: ClipRequest, stream: VideoStream, extent: Extent, first: int, frames: _Frames, sink: Sink
-) -> ClipInfo:
-    """Take the frames of a clip; ``first`` is the time of the video's first frame."""
+) -> Iterator[ClipInfo]:
+    """Take the frames of the windows, in order of time; ``first`` is the time of the video's first frame."""
     unit = _time_unit(stream)
-    start, end = _window(request, max(extent.end, first) - first, unit)
-    wanted = [first + time / unit for time in frame_times(start, end, request.num_frames, request.clips)]
-    times: list[int] = []  # of the different frames
-    warnings: list[str] = []
-    places = [0] * len(wanted)
-    for i in sorted(range(len(wanted)), key=wanted.__getitem__):
-        time, frame = frames.shown_at(wanted[i])
-        if not times or time != times[-1]:
-            times.append(time)
+    pictures, shown, warnings = 0, None, list[str]()  # how many there were; of the last one, its time and its faults
+    for window, i in _in_order_of_time(request, *_window(request, max(extent.end, first) - first, unit), first, unit):
+        time, frame = frames.shown_at(window.wanted[i])
+        if time != shown:
+            pictures, shown, warnings = pictures + 1, time, []
             sink.put(_picture(frame, warnings))
-        places[i] = len(times) - 1
-    warnings += _damage(extent, first, wanted, [times[place] for place in places], frames, unit)
-    return ClipInfo(
-        start_seconds=float(start),
-        end_seconds=float(end),
-        times_seconds=tuple(float((times[place] - first) * unit) for place in places),
-        places=tuple(places),
-        errors=frames.errors,
-        warnings=tuple(dict.fromkeys(warnings)),
-    )
+        window.times[i], window.places[i] = time, pictures - 1
+        window.warnings += warnings
+        if len(window.places) < len(window.wanted):
+            continue
+        times = [window.times[i] for i in range(len(window.wanted))]
+        window.warnings += _damage(extent, first, window.wanted, times, frames, unit)
+        yield ClipInfo(
+            start_seconds=float(window.start),
+            end_seconds=float(window.end),
+            times_seconds=tuple(float((time - first) * unit) for time in times),
+            places=tuple(window.places[i] for i in range(len(window.wanted))),
+            errors=frames.errors,
+            warnings=tuple(dict.fromkeys(window.warnings)),
+            following=window.following,
+        )
+
+
+def _in_order_of_time(
+    request: ClipRequest, start: Fraction, end: Fraction, first: int, unit: Fraction
+) -> Iterator[tuple[_Open, int]]:
+    """The frames that are wanted between two times in seconds: a window, and which of its frames it is."""
+    windows = request.windows(start, end)
+    following = len(windows)
+    pending: list[tuple[Fraction, int, int, _Open]] = []  # the frames of the windows that have begun
+    for window_start, window_end in windows:
+        begins = first + window_start / unit
+        while pending and pending[0][0] < begins:
+            _, _, i, window = heapq.heappop(pending)
+            yield window, i
+        following -= 1
+        times = frame_times(window_start, window_end, request.num_frames, request.clips)
+        window = _Open(window_start, window_end, [first + time / unit for time in times], following)
+        for i, time in enumerate(window.wanted):
+            heapq.heappush(pending, (time, -following, i, window))
+    while pending:
+        _, _, i, window = heapq.heappop(pending)
+        yield window, i
 
 
 def _damage(
@@ -242,7 +301,19 @@ class _Frames:
         return before >= 0 and (self._keyframes or ())[before] > self._following[0] + self._seek_cost
 
     def _seek(self, time: int) -> None:
-        """Begin again at the keyframe before ``time``, and make sure that it is one and decodes as one."""
+        """Begin again at the keyframe before ``time``."""
+        keyframes = self._keyframes or ()
+        before = bisect_right(keyframes, time) - 1
+        # The index of an MP4 says when keyframes are decoded: that of an open group may be shown after ``time``.
+        for target in (time, keyframes[before - 1]) if before > 0 else (time,):
+            frame = self._land(target)
+            if frame[0] <= time:
+                self._shown, self._following = frame, next(self._frames, None)
+                return
+        raise _SeekingFailedError
+
+    def _land(self, time: int) -> tuple[int, VideoFrame]:
+        """Have the demuxer seek, and make sure that where it goes on is a keyframe and decodes as one → that frame."""
         try:
             self._container.seek(time, stream=self._stream)
         except av.error.FFmpegError as error:
@@ -253,9 +324,9 @@ class _Frames:
         # Behind a keyframe of an open group come frames that are shown before it and cannot be decoded from here.
         while frame is not None and landed is not None and frame[0] < landed:
             frame = next(self._frames, None)
-        if frame is None or frame[0] != landed or landed > time or not frame[1].key_frame or frame[1].is_corrupt:
+        if frame is None or frame[0] != landed or not frame[1].key_frame or frame[1].is_corrupt:
             raise _SeekingFailedError
-        self._shown, self._following = frame, next(self._frames, None)
+        return frame
 
 
 class _Decoding:

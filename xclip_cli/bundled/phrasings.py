@@ -53,9 +53,35 @@ TRAINED = {
         "a wide picture between black bars",
     ),
     "a normal picture": ("normal", "a picture without faults", "nothing is wrong", "a good picture", "normal video"),
-    "a static shot": ("a static camera", "the camera is still", "a camera on a tripod", "the camera does not move"),
-    "a moving camera": ("a moving shot", "the camera moves", "the camera is moving", "a smooth camera move"),
-    "a shaky camera": ("shaky", "the camera shakes", "a shaking camera", "a shaky handheld shot", "camera shake"),
+    "a static shot": (
+        "a static camera",
+        "the camera is still",
+        "a camera on a tripod",
+        "the camera does not move",
+        "a still shot",
+        "the camera is static",
+        "the shot does not move",
+    ),
+    "a moving camera": (
+        "a moving shot",
+        "the camera moves",
+        "the camera is moving",
+        "a smooth camera move",
+        "a shot that moves",
+        "the shot moves",
+        "a camera that is moving",
+    ),
+    "a shaky camera": (
+        "shaky",
+        "the camera shakes",
+        "a shaking camera",
+        "a shaky handheld shot",
+        "camera shake",
+        "a shaky shot",
+        "the camera is shaky",
+        "a shot that shakes",
+        "a handheld camera",
+    ),
 }
 
 # label → phrasings never seen in training

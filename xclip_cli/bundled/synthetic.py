@@ -89,6 +89,10 @@ class Clip:
 
     frames: Frames
     labels: tuple[str, ...]  # what the sampled frames show, at most one label a family; the first is the one asked for
+    # Of the eight sampled frames: how far the view moved from one to another, 0: not at all, 1: half a short side or
+    # more, [8, 8]; and x, y, radius and visibility of the shape of MOVING_SHAPES, zeros where there is none, [8, 4].
+    distances: Floats
+    track: Floats
 
 
 def pick(rng: Rng, items: Sequence[Item]) -> Item:
@@ -206,6 +210,13 @@ class CameraPath:
     roll: Floats  # radians
 
 
+def view_distances(path: CameraPath) -> Floats:
+    """How far apart the views of two sampled frames are, [8, 8]: 0 the same, 1 half a short side or more."""
+    place = np.stack([path.x, path.y, np.log(path.zoom), path.roll], -1)[sampled_frames(len(path.x))]
+    between = np.linalg.norm(place[:, None] - place[None, :], axis=-1)
+    return np.asarray(np.minimum(2 * between, 1.0), np.float32)
+
+
 def smooth_ramp(rng: Rng, times: Floats) -> Floats:
     """From 0 to 1 over the clip at a nearly constant rate."""
     bend = rng.uniform(-0.3, 0.3)
@@ -219,7 +230,7 @@ def shake(rng: Rng, times: Floats, amplitude: float) -> Floats:
         knots = rng.standard_normal(rng.integers(20, 48)) * amplitude
         jitter = np.interp(times * (len(knots) - 1), np.arange(len(knots)), knots).astype(np.float32)
         seen, when = jitter[sampled], times[sampled]
-        if np.std(seen - np.polyval(np.polyfit(when, seen, 2), when)) > 0.4 * amplitude:
+        if np.std(seen - np.polyval(np.polyfit(when, seen, 2), when)) > 0.6 * amplitude:
             return jitter
 
 
@@ -227,24 +238,24 @@ def camera_path(rng: Rng, move: str, times: Floats) -> CameraPath:
     """A path that is one of `CAMERA` beyond doubt."""
     x, y, roll = np.zeros_like(times), np.zeros_like(times), np.zeros_like(times)
     log_zoom = np.zeros_like(times)
-    if move == "a moving camera" or (move == "a shaky camera" and rng.random() < 0.4):
-        strength = 1.0 if move == "a moving camera" else 0.3
+    if move == "a moving camera" or (move == "a shaky camera" and rng.random() < 0.3):
+        strength = 1.0 if move == "a moving camera" else 0.15
         kinds = rng.random(3) < (0.7, 0.35, 0.2)
         if not kinds.any():
             kinds[rng.choice(3, p=(0.5, 0.35, 0.15))] = True
         if kinds[0]:
             direction, distance = (
                 rng.uniform(0, 2 * math.pi),
-                strength * math.exp(rng.uniform(math.log(0.3), math.log(2.5))),
+                strength * math.exp(rng.uniform(math.log(0.5), math.log(2.0))),
             )
             x += distance * math.cos(direction) * smooth_ramp(rng, times)
             y += distance * math.sin(direction) * smooth_ramp(rng, times)
         if kinds[1]:
-            log_zoom += strength * rng.choice([-1, 1]) * rng.uniform(0.45, 1.1) * (smooth_ramp(rng, times) - 0.5)
+            log_zoom += strength * rng.choice([-1, 1]) * rng.uniform(0.6, 1.1) * (smooth_ramp(rng, times) - 0.5)
         if kinds[2]:
-            roll += strength * rng.choice([-1, 1]) * rng.uniform(0.4, 1.1) * smooth_ramp(rng, times)
+            roll += strength * rng.choice([-1, 1]) * rng.uniform(0.6, 1.2) * smooth_ramp(rng, times)
     if move == "a shaky camera":
-        amplitude = math.exp(rng.uniform(math.log(0.04), math.log(0.12)))
+        amplitude = math.exp(rng.uniform(math.log(0.05), math.log(0.13)))
         x += shake(rng, times, amplitude)
         y += shake(rng, times, amplitude * rng.uniform(0.5, 1.2))
         if rng.random() < 0.5:
@@ -368,9 +379,26 @@ def film(rng: Rng, frames: Frames, noise: float | None = None) -> Frames:
     tint = 1 + 0.06 * rng.standard_normal(3)
     table = np.clip(((levels[:, None] - middle) * contrast + brightness) * tint, 0, 255)
     exposed = np.stack([table[:, channel].astype(np.uint8)[frames[..., channel]] for channel in range(3)], -1)
+    exposed = set_colorfulness(exposed, math.exp(rng.uniform(math.log(8), math.log(90))))
+    if rng.random() < 0.3:  # a lens is never perfect
+        exposed = blur(exposed, min(exposed.shape[1:3]) * rng.uniform(0.005, 0.012))
     if noise is None:
         noise = rng.choice([0.0, 0.0, 1.5, 4.0, 8.0]) * rng.uniform(0.5, 1.5)
     return add_noise(rng, exposed, noise)
+
+
+def set_colorfulness(frames: Frames, wanted: float) -> Frames:
+    """Brings the mean difference between a pixel's largest and smallest channel to about `wanted` grey levels."""
+    first = frames[0].astype(np.float32)
+    present = float(np.ptp(first, axis=-1).mean())
+    share = min(wanted / max(present, 1.0), 1.0 if present > wanted else 3.0)
+    grey = luma(frames)[..., None]
+    return to_bytes(grey + np.float32(share) * (frames - grey))
+
+
+def luma(frames: Frames) -> Floats:
+    """Brightness of each pixel, [T, H, W] in 0..255."""
+    return np.asarray(frames @ np.array((0.299, 0.587, 0.114), np.float32))
 
 
 def to_bytes(values: NDArray[np.floating] | Frames) -> Frames:
@@ -378,11 +406,11 @@ def to_bytes(values: NDArray[np.floating] | Frames) -> Frames:
     return np.asarray(np.clip(values, 0, 255), np.uint8)
 
 
-def add_noise(rng: Rng, frames: Frames, amplitude: float) -> Frames:
-    """Gaussian noise of `amplitude` grey levels, new in every frame."""
+def add_noise(rng: Rng, frames: Frames, amplitude: float, channels: int = 3) -> Frames:
+    """Gaussian noise of `amplitude` grey levels, new in every frame; with one channel it has no color."""
     if not amplitude:
         return frames
-    grain = rng.standard_normal(frames.shape, np.float32) * np.float32(amplitude)
+    grain = rng.standard_normal((*frames.shape[:-1], channels), np.float32) * np.float32(amplitude)
     return to_bytes(frames + grain)
 
 
@@ -508,16 +536,16 @@ def block_means(frames: Frames, side: int) -> Frames:
 def compression_damage(rng: Rng, frames: Frames) -> Frames:
     """Coarse blocks over the whole picture, or blocks lost, shifted and stuck."""
     count, height, width, _ = frames.shape
-    side = max(4, round(min(height, width) * rng.uniform(0.08, 0.16)))
+    side = max(4, round(min(height, width) * rng.uniform(0.1, 0.18)))
     row, column = np.arange(height) // side, np.arange(width) // side
     coarse = block_means(frames, side)
     if rng.random() < 0.5:
-        share = rng.uniform(0.65, 1.0)
+        share = rng.uniform(0.75, 1.0)
         step = int(rng.choice([1, 1, 24, 40]))
         return to_bytes(coarse * share + frames * (1 - share)) // step * step
     # damage stays for a while: one draw a stretch of frames, a share of the blocks
     stretch = (frame_times(count) * rng.integers(1, NUM_FRAMES + 1)).astype(int)
-    lost = rng.random((stretch[-1] + 1, row[-1] + 1, column[-1] + 1)) < rng.uniform(0.3, 0.7)
+    lost = rng.random((stretch[-1] + 1, row[-1] + 1, column[-1] + 1)) < rng.uniform(0.35, 0.7)
     lost = lost[stretch][:, row][:, :, column][..., None]
     kind = rng.integers(3)
     if kind == 0:
@@ -557,12 +585,12 @@ def apply_state(rng: Rng, state: str, frames: Frames, other: Frames) -> Frames:
     if state == "a fade out to black":
         return to_bytes(frames * fade_levels(rng, 1 - times))
     if state == "a cut to another scene":
-        after = sampled_frames(count)[rng.integers(1, NUM_FRAMES)]
+        after = sampled_frames(count)[rng.integers(2, NUM_FRAMES - 1)]  # two sampled frames at least on each side
         return np.concatenate([frames[:after], other[after:]])
     if state == "a blurry picture":
-        return blur(frames, min(height, width) * rng.uniform(0.035, 0.07))
+        return blur(frames, min(height, width) * rng.uniform(0.04, 0.08))
     if state == "a black-and-white picture":
-        return to_bytes(frames @ np.array((0.299, 0.587, 0.114), np.float32))[..., None].repeat(3, -1)
+        return to_bytes(luma(frames))[..., None].repeat(3, -1)
     if state == "blocky compression damage":
         return compression_damage(rng, frames)
     if state == "a letterboxed picture":
@@ -576,19 +604,19 @@ def apply_state(rng: Rng, state: str, frames: Frames, other: Frames) -> Frames:
 # ---- clips -----------------------------------------------------------------------------------------------------------
 
 WITHOUT_FOOTAGE = ("a black screen", "a white screen", "color bars", "television static")
+NO_TRACK = np.zeros((NUM_FRAMES, 4), np.float32)
 CAMERA_SHOWS_IN = ("a normal picture", "a black-and-white picture", "a letterboxed picture")
 
 
 def footage(
     rng: Rng, pictures: Sequence[Picture], move: str, count: int, height: int, width: int, *, supersample: int = 1
-) -> Frames:
-    """A scene as filmed by one of `CAMERA`."""
+) -> tuple[Frames, Floats]:
+    """A scene as filmed by one of `CAMERA`, and how far apart the views of its frames are (see `Clip.distances`)."""
     times = frame_times(count)
     picture = pick(rng, pictures)
     path = camera_path(rng, move, times)
-    return film(
-        rng, draw_scene(picture, path, passers_by(rng, pictures, times), height, width, supersample=supersample)
-    )
+    scene = draw_scene(picture, path, passers_by(rng, pictures, times), height, width, supersample=supersample)
+    return film(rng, scene), view_distances(path)
 
 
 def state_clip(
@@ -597,21 +625,32 @@ def state_clip(
     """A clip of `PICTURE_STATES`; where the camera's move can still be seen, the labels say it too."""
     move = str(rng.choice(CAMERA)) if state != "a frozen picture" else "a moving camera"
     if state in WITHOUT_FOOTAGE:
-        frames = np.zeros((count, height, width, 3), np.uint8)
+        frames, distances = np.zeros((count, height, width, 3), np.uint8), np.zeros((NUM_FRAMES,) * 2, np.float32)
     else:
-        frames = footage(rng, pictures, move, count, height, width, supersample=supersample)
+        frames, distances = footage(rng, pictures, move, count, height, width, supersample=supersample)
     other = frames
     if state == "a cut to another scene":
-        other = footage(rng, pictures, str(rng.choice(CAMERA)), count, height, width, supersample=supersample)
-    frames = add_noise(rng, apply_state(rng, state, frames, other), rng.choice([0.0, 0.7, 2.0]))
-    return Clip(frames, (state, move) if state in CAMERA_SHOWS_IN else (state,))
+        if rng.random() < 0.25:  # the same colors and light in another place
+            other = frames[:, ::-1, ::-1]
+        else:
+            other, _ = footage(rng, pictures, str(rng.choice(CAMERA)), count, height, width, supersample=supersample)
+    changed = apply_state(rng, state, frames, other)
+    sampled = sampled_frames(count)
+    if state == "a frozen picture":
+        distances[[[(one == two).all() for two in changed[sampled]] for one in changed[sampled]]] = 0
+    if state == "a cut to another scene":
+        after = (changed[sampled] != frames[sampled]).any((1, 2, 3))
+        distances[after[:, None] != after[None, :]] = 1
+    noise = rng.choice([0.0, 0.7, 2.0])
+    changed = add_noise(rng, changed, noise, channels=1 if state == "a black-and-white picture" else 3)
+    return Clip(changed, (state, move) if state in CAMERA_SHOWS_IN else (state,), distances, NO_TRACK)
 
 
 def shape_tracks(rng: Rng, motion: str, times: Floats) -> tuple[Floats, Floats, Floats, NDArray[np.bool_]]:
     """x, y, radius and visibility of a shape that is always whole within the frame's central square, each [T]."""
-    radius = np.full_like(times, rng.uniform(0.15, 0.24))
+    radius = np.full_like(times, rng.uniform(0.18, 0.26))
     if motion in ("growing", "shrinking"):
-        small, large = rng.uniform(0.09, 0.12), rng.uniform(0.24, 0.34)
+        small, large = rng.uniform(0.11, 0.14), rng.uniform(0.26, 0.36)
         rate = smooth_ramp(rng, times) if motion == "growing" else smooth_ramp(rng, 1 - times)
         radius = small + (large - small) * rate
     room = 0.48 - radius.max()
@@ -656,7 +695,9 @@ def shape_clip(
     )
     frames = add_noise(rng, frames, rng.choice([0.0, 1.5, 4.0]))
     # The camera stands still in all of them; saying so only at times keeps the camera's three labels in balance.
-    return Clip(frames, (label, "a static shot") if textured and rng.random() < 0.3 else (label,))
+    labels = (label, "a static shot") if textured and rng.random() < 0.3 else (label,)
+    track = np.stack([x, y, radius, visible.astype(np.float32)], -1)[sampled_frames(count)]
+    return Clip(frames, labels, np.zeros((NUM_FRAMES,) * 2, np.float32), track)
 
 
 def make_clip(
@@ -679,8 +720,8 @@ def make_clip(
     if label in PICTURE_STATES:
         return state_clip(rng, label, pictures, count, height, width, supersample)
     if label in CAMERA:
-        clip_frames = footage(rng, pictures, label, count, height, width, supersample=supersample)
-        return Clip(clip_frames, (label,))
+        frames, distances = footage(rng, pictures, label, count, height, width, supersample=supersample)
+        return Clip(frames, (label,), distances, NO_TRACK)
     raise ValueError(f"no clip can be made of {label!r}: labels are PICTURE_STATES, CAMERA and MOVING_SHAPES")
 
 

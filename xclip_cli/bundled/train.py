@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..model.config import XCLIPConfig, XCLIPTextConfig, XCLIPVisionConfig
 from ..model.modeling import XCLIPModel
+from ..model.outputs import VideoEncoding
 from ..model.processor import XCLIPImageProcessor, XCLIPProcessor
 from ..model.tokenizer import END, END_OF_WORD, START, CLIPTokenizer
 from . import phrasings, synthetic
@@ -36,10 +37,15 @@ from . import phrasings, synthetic
 CHECKPOINT = Path(__file__).with_name("checkpoint")
 WIDTH = 128
 TEXT_LENGTH = 24  # tokens
-IMAGE_SIZE, PATCH_SIZE = 48, 12
-SHAPES_SHARE, STATES_SHARE = 0.3, 0.42  # of a batch; the rest is camera moves
+IMAGE_SIZE, PATCH_SIZE = 40, 8
+TRAINED_LENGTH = 16  # tokens of the longest text in training: what comes after a text's end is never looked at
+# Shares of moving shapes and of picture states in a batch; the rest is camera moves. Shapes are learned first.
+SHARES, LATER_SHARES = (0.32, 0.42), (0.2, 0.45)
+LATER = 1500  # the first step of LATER_SHARES
+# States without footage are learned within minutes: they are drawn half as often as the others.
+STATES_DRAWN = tuple(s for s in synthetic.PICTURE_STATES for _ in range(1 if s in synthetic.WITHOUT_FOOTAGE else 2))
 TRAINED_SHAPES = [label for label in synthetic.MOVING_SHAPES if label not in synthetic.HELD_OUT_SHAPES]
-SHAPES_A_STEP = 64  # among how many of TRAINED_SHAPES a step's clips are told apart
+SHAPES_A_STEP = 40  # among how many of TRAINED_SHAPES a step's clips are told apart
 PICTURES = 400  # drawn once for this many steps and shared by their clips
 STEPS_A_SET_OF_PICTURES = 500
 
@@ -125,7 +131,7 @@ def initialise(model: XCLIPModel, pixel_values: Tensor) -> None:
     nn.init.normal_(model.mit.position_embedding, std=0.5)
     # Patches start as their smoothest components, brightness finer than color, each scaled to vary as much as the
     # others do: unscaled, the mean brightness hides all detail. Positions start as smooth functions of the place.
-    luma, chroma = cosine_waves(WIDTH - 48, PATCH_SIZE), cosine_waves(24, PATCH_SIZE)
+    luma, chroma = cosine_waves(WIDTH // 2, PATCH_SIZE), cosine_waves(WIDTH // 4, PATCH_SIZE)
     filters = [
         wave * torch.tensor(color)[:, None, None]
         for waves, color in ((luma, (0.58, 0.58, 0.58)), (chroma, (0.71, 0.0, -0.71)), (chroma, (0.41, -0.82, 0.41)))
@@ -152,17 +158,28 @@ def pictures_of(seed: int, number: int) -> list[synthetic.Picture]:
     return [synthetic.make_picture(rng) for _ in range(PICTURES)]
 
 
-class Batches(Dataset[tuple[Tensor, list[tuple[str, ...]]]]):
-    """Item i is step i's batch: frames uint8 [B, T, 3, H, W] and the labels of each clip, moving shapes first."""
+@dataclass(frozen=True)
+class Batch:
+    """Clips and what is known of them (see `synthetic.Clip`); moving shapes come first."""
+
+    frames: Tensor  # uint8 [B, T, 3, H, W]
+    labels: list[tuple[str, ...]]
+    distances: Tensor  # [B, T, T]
+    tracks: Tensor  # [B, T, 4]
+
+
+class Batches(Dataset[Batch]):
+    """Item i is step i's batch."""
 
     def __init__(self, seed: int, batch_size: int) -> None:
         self.seed, self.batch_size = seed, batch_size
 
-    def __getitem__(self, step: int) -> tuple[Tensor, list[tuple[str, ...]]]:
+    def __getitem__(self, step: int) -> Batch:
         rng = np.random.default_rng([self.seed, 2, step])
         pictures = pictures_of(self.seed, step // STEPS_A_SET_OF_PICTURES)
-        shapes, states = round(SHAPES_SHARE * self.batch_size), round(STATES_SHARE * self.batch_size)
-        families: list[Sequence[str]] = [TRAINED_SHAPES] * shapes + [synthetic.PICTURE_STATES] * states
+        shares = SHARES if step < LATER else LATER_SHARES
+        shapes, states = (round(share * self.batch_size) for share in shares)
+        families: list[Sequence[str]] = [TRAINED_SHAPES] * shapes + [STATES_DRAWN] * states
         families += [synthetic.CAMERA] * (self.batch_size - len(families))
         clips = [
             synthetic.make_clip(
@@ -170,8 +187,12 @@ class Batches(Dataset[tuple[Tensor, list[tuple[str, ...]]]]):
             )
             for family in families
         ]
-        frames = torch.from_numpy(np.stack([clip.frames for clip in clips]))
-        return frames.permute(0, 1, 4, 2, 3), [clip.labels for clip in clips]
+        return Batch(
+            torch.from_numpy(np.stack([clip.frames for clip in clips])).permute(0, 1, 4, 2, 3),
+            [clip.labels for clip in clips],
+            torch.from_numpy(np.stack([clip.distances for clip in clips])),
+            torch.from_numpy(np.stack([clip.track for clip in clips])),
+        )
 
 
 # ---- the loss --------------------------------------------------------------------------------------------------------
@@ -205,16 +226,51 @@ def questions(rng: np.random.Generator, labels: list[tuple[str, ...]]) -> list[Q
     return asked
 
 
+class Tutor(nn.Module):
+    """Questions about single frames, for training only: many answers a clip where its labels give one.
+
+    The class token is asked for a shape's name, color, place and size; each frame's token after the MIT for how far
+    the camera has moved from it in every other frame.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shape = nn.Linear(WIDTH, len(synthetic.SHAPES))
+        self.color = nn.Linear(WIDTH, len(synthetic.COLORS))
+        self.place = nn.Linear(WIDTH, 3)
+        self.distances = nn.Linear(WIDTH, synthetic.NUM_FRAMES)
+
+    def forward(self, video: VideoEncoding, batch: Batch) -> Tensor:
+        """The sum of the losses over the clips."""
+        far: Tensor = self.distances(video.mit_output.last_hidden_state).float()
+        loss = len(far) * F.binary_cross_entropy_with_logits(far, batch.distances.to(far.device))
+        names = [synthetic.MOVING_SHAPES[own[0]] for own in batch.labels if own[0] in synthetic.MOVING_SHAPES]
+        track = batch.tracks[: len(names)].to(far.device)
+        place, visible = track[..., :3] / 0.2, track[..., 3]
+        frames = video.vision_model_output.pooler_output.view(len(far), synthetic.NUM_FRAMES, WIDTH)[: len(names)]
+        errors: Tensor = (self.place(frames).float() - place).square().mean(-1)
+        for head, i, values in ((self.color, 0, list(synthetic.COLORS)), (self.shape, 1, list(synthetic.SHAPES))):
+            answers = torch.tensor([[values.index(parts[i])] * synthetic.NUM_FRAMES for parts in names])
+            answers = answers.to(far.device)
+            errors = errors + F.cross_entropy(head(frames).float().movedim(-1, 1), answers, reduction="none")
+        return loss + (errors * visible).mean(1).sum()
+
+
 def step_loss(
-    model: XCLIPModel, processor: XCLIPProcessor, pixel_values: Tensor, asked: list[Question], rng: np.random.Generator
+    model: XCLIPModel,
+    tutor: Tutor,
+    processor: XCLIPProcessor,
+    batch: Batch,
+    asked: list[Question],
+    rng: np.random.Generator,
 ) -> tuple[Tensor, dict[str, float]]:
-    """The mean cross-entropy over clips of the questions about them, and each question's accuracy."""
+    """The mean loss over clips of the questions about them, and each question's accuracy."""
     texts = [phrasings.random_text(rng, label) for question in asked for label in question.choices]
     input_ids = processor(text=texts, padding=True, return_tensors="pt")["input_ids"]
-    input_ids = F.pad(input_ids, (0, TEXT_LENGTH - input_ids.shape[1]), value=processor.tokenizer.pad_token_id)
-    features = model.encode_text(input_ids.to(pixel_values.device)).features
-    video = model.encode_video(pixel_values)
-    losses, accuracy = [], {}
+    input_ids = F.pad(input_ids, (0, TRAINED_LENGTH - input_ids.shape[1]), value=processor.tokenizer.pad_token_id)
+    features = model.encode_text(input_ids.to(model.device)).features
+    video = model.encode_video(processor.image_processor.normalize(batch.frames.to(model.device)))
+    losses, accuracy = [tutor(video, batch)], {}
     first = 0
     for question in asked:
         own = features[first : first + len(question.choices)]
@@ -225,7 +281,7 @@ def step_loss(
         losses.append(F.cross_entropy(logits, answers, reduction="sum", label_smoothing=0.02))
         told = answers != UNASKED
         accuracy[question.name] = ((logits.argmax(1) == answers).sum() / told.sum()).item()
-    return torch.stack(losses).sum() / len(pixel_values), accuracy
+    return torch.stack(losses).sum() / len(batch.labels), {"tutor": losses[0].item() / len(batch.labels), **accuracy}
 
 
 # ---- the run ---------------------------------------------------------------------------------------------------------
@@ -236,7 +292,7 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     return peak * min(1.0, (step + 1) / 100, 3 * (steps - step) / steps)
 
 
-def make_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
+def make_optimizers(model: XCLIPModel, tutor: Tutor) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the transformers, which learn in fewer steps with it; AdamW for everything else."""
     inner = {
         name: parameter
@@ -244,6 +300,7 @@ def make_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
         if parameter.ndim == 2 and "embedding" not in name
     }
     others = [parameter for name, parameter in model.named_parameters() if name not in inner]
+    others += tutor.parameters()
     return [
         torch.optim.Muon(list(inner.values()), weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, weight_decay=0.0, betas=(0.9, 0.98)),
@@ -273,15 +330,17 @@ def train(arguments: argparse.Namespace) -> None:
     model = XCLIPModel(make_config(len(tokenizer)))
     state_path = arguments.work / "state.pt"
     if not state_path.exists():
-        first_batch, _ = Batches(arguments.seed, arguments.batch_size)[0]
-        initialise(model, processor.image_processor.normalize(first_batch))
+        first_batch = Batches(arguments.seed, arguments.batch_size)[0]
+        initialise(model, processor.image_processor.normalize(first_batch.frames))
+    tutor = Tutor().to(device)
     model.to(device).train()
     mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.995))  # type: ignore[no-untyped-call]
-    optimizers = make_optimizers(model)
+    optimizers = make_optimizers(model, tutor)
     first = 0
     if state_path.exists():
         state = torch.load(state_path, map_location=device, weights_only=True)
         model.load_state_dict(state["model"])
+        tutor.load_state_dict(state["tutor"])
         mean.load_state_dict(state["mean"])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -296,15 +355,15 @@ def train(arguments: argparse.Namespace) -> None:
     )
     seen: dict[str, list[float]] = {}
     start = time.monotonic()
-    for step, (frames, labels) in enumerate(batches, first):
+    for step, batch in enumerate(batches, first):
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = learning_rate(step, arguments.steps, arguments.learning_rate)
-        pixel_values = processor.image_processor.normalize(frames.to(device))
         # For rows this short torch's fused attention is several times slower on a CPU than the plain one.
         with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             rng = np.random.default_rng([arguments.seed, 3, step])
-            loss, accuracy = step_loss(model, processor, pixel_values, questions(rng, labels), rng)
+            loss, accuracy = step_loss(model, tutor, processor, batch, questions(rng, batch.labels), rng)
         model.zero_grad()
+        tutor.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
@@ -320,6 +379,7 @@ def train(arguments: argparse.Namespace) -> None:
             state = {
                 "step": step + 1,
                 "model": model.state_dict(),
+                "tutor": tutor.state_dict(),
                 "mean": mean.state_dict(),
                 "optimizers": [optimizer.state_dict() for optimizer in optimizers],
             }
@@ -337,9 +397,9 @@ def make_image_processor() -> XCLIPImageProcessor:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line: `python -m xclip_cli.bundled.train --help`."""
     parser = argparse.ArgumentParser(description="Train the bundled model on synthetic clips.")
-    parser.add_argument("--steps", type=int, default=12000)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--learning-rate", type=float, default=8e-4)
+    parser.add_argument("--steps", type=int, default=2300)
+    parser.add_argument("--batch-size", type=int, default=48)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="processes that draw clips")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

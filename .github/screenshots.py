@@ -1,0 +1,49 @@
+"""The README's picture of a timeline: what the program draws, as SVG. Run by `make screenshots`."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+
+from rich.console import Console
+
+from xclip_cli import Classifier, load_labels
+from xclip_cli.bundled.synthetic import write_samples
+from xclip_cli.timeline import Drawing, Rules, VideoTimeline, assemble
+
+FOLDER = Path(__file__).parent
+
+
+def main() -> None:
+    """Write the pictures."""
+    folder = Path(tempfile.mkdtemp()) / "clips"
+    folder.mkdir()
+    clips = {path.name: path for path, _ in write_samples(folder)}
+    labels = load_labels(["picture-state"])
+    with Classifier("bundled", labels=labels, dtype="float32", device="cpu") as classifier:
+        rules = Rules(Fraction(1, 2), Fraction(1, 8))
+        requests = [classifier.request(clips["fade-in.mp4"], length=rules.window, stride=rules.stride)]
+        answers = ((a.record, a.following) for a in classifier.classify_windows(requests) if a.record is not None)
+        *_, timeline = assemble(answers, classifier.answers, rules)
+        assert isinstance(timeline, VideoTimeline)
+        assert timeline.timeline is not None
+        console = screen("xclip timeline clips/fade-in.mp4 -l picture-state --window 0.5 --stride 0.125")
+        console.print(Drawing("clips/fade-in.mp4", timeline.timeline, timeline.segments))
+        save(console, "timeline")
+
+
+def screen(command: str) -> Console:
+    """A terminal of 84 columns on which a command was typed."""
+    console = Console(record=True, width=84, file=io.StringIO(), force_terminal=True, highlight=False)
+    console.print(f"$ {command}", markup=False)
+    return console
+
+
+def save(console: Console, name: str) -> None:
+    """Write what is on a terminal, under an id that is always the same."""
+    (FOLDER / f"{name}.svg").write_text(console.export_svg(title="xclip", unique_id=name), encoding="utf-8")
+
+
+main()

@@ -1,0 +1,321 @@
+"""xclip beside the documented script of transformers, measured in one run: `make bench`, or `make bench-full`.
+
+Each row is a ratio of medians of runs that took turns, so that what else the machine does weighs on both alike. Inputs
+are made once, by other libraries, and kept (`--folder`). Nothing is downloaded. Prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+
+from xclip_cli import Classifier
+from xclip_cli.bundled import synthetic
+from xclip_cli.sampling import ClipRequest
+
+from .inputs import LONG_MINUTES, RATE, Inputs, default_folder
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from clips import read_pictures
+
+HERE = Path(__file__).parent
+XCLIP = Path(sys.executable).with_name("xclip")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table."""
+
+    what: str
+    against: str
+    ratio: float
+    goal: str
+    detail: str  # what the ratio was made of
+
+
+def ratio_row(what: str, against: str, goal: str, ours: list[float], theirs: list[float]) -> Row:
+    """The ratio of the medians of two rows of seconds."""
+    a, b = statistics.median(ours), statistics.median(theirs)
+    return Row(what, against, a / b, goal, f"{a:.3g} s / {b:.3g} s")
+
+
+def wall(command: list[str], env: dict[str, str]) -> float:
+    """Seconds that a command takes."""
+    start = time.perf_counter()
+    subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def peak_memory(command: list[str], env: dict[str, str]) -> float:
+    """The most memory, in MiB, that a command's processes held at a time: each page shared out among its users."""
+    peak = 0
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            peak = max(peak, sum(map(_pss, _tree(process.pid))))
+            time.sleep(0.02)
+    return peak / 1024
+
+
+def _tree(pid: int) -> Iterator[int]:
+    yield pid
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            for child in children.read_text().split():
+                yield from _tree(int(child))
+        except OSError:  # it has ended
+            return
+
+
+def _pss(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it has ended
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+
+
+class Warm:
+    """Processes of `warm.py`, ready to run paths in turn."""
+
+    def __init__(self, inputs: Inputs, *names: str) -> None:
+        self._processes = {
+            name: subprocess.Popen(
+                [sys.executable, HERE / "warm.py", name, inputs.checkpoint, inputs.labels],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+            for name in names
+        }
+
+    def run(self, name: str, paths: list[Path]) -> float:
+        """Seconds."""
+        process = self._processes[name]
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps([str(path) for path in paths]) + "\n")
+        process.stdin.flush()
+        return float(process.stdout.readline())
+
+    def close(self) -> None:
+        """End them."""
+        for process in self._processes.values():
+            process.kill()
+            process.communicate()
+
+
+class Bench:
+    """All measurements; ``full`` repeats them more often, and takes long files whole."""
+
+    def __init__(self, inputs: Inputs, full: bool) -> None:
+        self.inputs = inputs
+        self.full = full
+        self.rounds = 7 if full else 3
+        self.env = {**os.environ, "HF_HUB_OFFLINE": "1"}
+
+    def classify(self, video: Path, labels: str, *more: str) -> list[str]:
+        """The command to classify a video with the full-size model."""
+        return [
+            str(XCLIP),
+            "classify",
+            str(video),
+            "-l",
+            labels,
+            "-m",
+            str(self.inputs.checkpoint),
+            "-f",
+            "json",
+            *more,
+        ]
+
+    @property
+    def peer(self) -> list[str]:
+        """The documented script on the 1080p clip."""
+        inputs = self.inputs
+        return [sys.executable, *map(str, (HERE / "peer.py", inputs.checkpoint, inputs.clip, inputs.labels))]
+
+    def cold(self) -> Iterator[Row]:
+        """One clip in a fresh process; the files are in the system's page cache for all."""
+        first, second, many, peer = [], [], [], []
+        command = self.classify(self.inputs.clip, str(self.inputs.labels))
+        of_400 = self.classify(self.inputs.clip, "kinetics-400")
+        with tempfile.TemporaryDirectory() as cache:
+            env = {**self.env, "XCLIP_CACHE": cache}
+            for warm_up in (command, of_400, self.peer):
+                wall(warm_up, env)
+            for turn in range(self.rounds):
+                first.append(wall(command, {**env, "XCLIP_CACHE": f"{cache}/{turn}"}))
+                second.append(wall(command, env))
+                many.append(wall(of_400, env))
+                peer.append(wall(self.peer, env))
+            memory = peak_memory(command, {**env, "XCLIP_CACHE": f"{cache}/memory"})
+            peers = peak_memory(self.peer, env)
+        script = "documented transformers script, float32"
+        yield ratio_row("one clip, 5 labels, cold process: time, first run", script, "≤ 0.45", first, peer)
+        yield ratio_row("the same, second run", script, "≤ 0.40", second, peer)
+        detail = f"{memory:.0f} MiB / {peers:.0f} MiB"
+        yield Row("the same, first run: peak memory (PSS, all processes)", script, memory / peers, "≤ 0.75", detail)
+        yield ratio_row("400 labels, second run: time", "5 labels, second run", "≤ 1.15", many, second)
+
+    def throughput(self) -> Iterator[Row]:
+        """Many short clips in warm processes."""
+        names = ("ours", "transformers-float32", "transformers-bfloat16", "decode", "model")
+        clips = self.inputs.short_clips
+        share = dict.fromkeys(names, len(clips) if self.full else 8)  # a turn's; a run of ours begins and ends slowly
+        share["ours"] = len(clips) if self.full else 24
+        seconds: dict[str, list[float]] = {name: [] for name in names}
+        warm = Warm(self.inputs, *names)
+        try:
+            for name in names:
+                warm.run(name, clips[:8])
+            for _ in range(3 if self.full else 2):
+                for name in names:
+                    some = clips[: share[name]]
+                    seconds[name].append(warm.run(name, some) / len(some))
+        finally:
+            warm.close()
+        rates = {name: 1 / statistics.median(values) for name, values in seconds.items()}
+        ours = rates["ours"]
+        for dtype, goal in (("float32", "≥ 4.0"), ("bfloat16", "≥ 1.5")):
+            theirs = rates[f"transformers-{dtype}"]
+            detail = f"{ours:.2f} / {theirs:.2f} videos a second"
+            yield Row("warm, short clips: rate", f"warm transformers loop, {dtype}", ours / theirs, goal, detail)
+        each = statistics.median(seconds["decode"]), statistics.median(seconds["model"])
+        ceiling = len(os.sched_getaffinity(0)) / sum(each)
+        detail = (
+            f"{ours:.2f} / {ceiling:.2f} videos a second (decoding {each[0]:.3f}, model {each[1]:.3f} core seconds)"
+        )
+        yield Row("the same", "the ceiling: cores ÷ (decoding + model, each alone)", ours / ceiling, "≥ 0.80", detail)
+
+    def long_video(self) -> Iterator[Row]:
+        """8 frames of an hour."""
+        path = str(self.inputs.long)
+        request = ClipRequest(path, 8)
+        ours, codec = [], []
+        expected = read_pictures(request)[1]
+        for _ in range(self.rounds):
+            ours.append(_timed(lambda: read_pictures(request, threads=0)))
+            if torchcodec_frames is not None:
+                codec.append(_timed(lambda: torchcodec_frames(path, _centres(path))))
+        minutes = LONG_MINUTES if self.full else 2
+        straight = _timed(lambda: _decode_all(path, minutes * 60 * RATE)) * LONG_MINUTES / minutes
+        how = "full sequential decode" + ("" if self.full else f" (measured on {minutes} minutes of it)")
+        yield ratio_row(f"8 frames of a {LONG_MINUTES}-minute 720p video: time", how, "≤ 0.02", ours, [straight])
+        if torchcodec_frames is not None:
+            theirs = torchcodec_frames(path, _centres(path))
+            same = all(np.abs(a.astype(int) - b).mean() < 2 for a, b in zip(expected, theirs, strict=True))
+            assert same, "torchcodec gave other frames"
+            yield ratio_row("the same", "torchcodec, exact seek mode, same frames", "≤ 1.2", ours, codec)
+
+    def precision(self) -> Iterator[Row]:
+        """The bundled model in bfloat16 and float32 on clips it was not trained on."""
+        clips = 300 if self.full else 60
+        rng = np.random.default_rng(20_000)
+        pictures = [synthetic.make_picture(rng) for _ in range(40)]
+        same = total = 0
+        for family in (synthetic.PICTURE_STATES, synthetic.CAMERA):
+            made = [Classifier("bundled", labels=family, dtype=dtype) for dtype in ("float32", "bfloat16")]
+            for i in range(clips):
+                clip = synthetic.make_clip(rng, family[i % len(family)], pictures, height=96, width=128)
+                exact, rough = (classifier.classify(list(clip.frames)).predictions[0].label for classifier in made)
+                same += exact == rough
+                total += 1
+        yield Row("bundled model, bfloat16: same top-1", "float32", same / total, "≥ 0.995", f"{same} of {total} clips")
+
+    def steadiness(self) -> Iterator[Row]:
+        """Memory of the parent over many videos: the bundled model, so that it takes a minute."""
+        if not self.full:
+            return
+        sizes = []
+        with Classifier("bundled", labels=list(synthetic.PICTURE_STATES)) as classifier:
+            paths = [path for _ in range(10) for path in self.inputs.short_clips]
+            for number, _ in enumerate(classifier.classify_all(paths), start=1):
+                if number % 100 == 0:
+                    sizes.append(sum(map(_pss, _tree(os.getpid()))) / 1024)
+        largest = max(sizes[1:])
+        detail = f"at most {largest:.0f} MiB / {sizes[0]:.0f} MiB"
+        yield Row("memory over 2,000 videos", "after the first 100", largest / sizes[0], "≤ 1.05", detail)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _decode_all(path: str, frames: int) -> None:
+    with av.open(path) as container:
+        container.streams.video[0].thread_type = "SLICE"
+        for _ in zip(range(frames), container.decode(video=0), strict=False):
+            pass
+
+
+def _centres(path: str) -> list[int]:
+    """Which frames ours takes of a video of constant rate."""
+    total = LONG_MINUTES * 60 * RATE
+    return [int(i * total / 8 + total / 16) for i in range(8)]
+
+
+def _torchcodec() -> Callable[[str, list[int]], list[np.ndarray]] | None:
+    """Frames by index through torchcodec, where it and the FFmpeg that it needs are installed."""
+    try:
+        from torchcodec.decoders import VideoDecoder
+    except (ImportError, RuntimeError, OSError):
+        return None
+
+    def frames(path: str, indices: list[int]) -> list[np.ndarray]:
+        decoder = VideoDecoder(path, seek_mode="exact", dimension_order="NHWC", num_ffmpeg_threads=1)
+        return list(decoder.get_frames_at(indices).data.numpy())
+
+    return frames
+
+
+torchcodec_frames = _torchcodec()
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--full", action="store_true", help="more rounds, and long files whole: about half an hour")
+    parser.add_argument("--folder", type=Path, default=default_folder(), help="where inputs are kept")
+    parser.add_argument("--only", choices=PARTS, action="append", help="measure this part alone")
+    given = parser.parse_args()
+    bench = Bench(Inputs(given.folder), given.full)
+    print(f"{platform.machine()}, {_processor()}, {len(os.sched_getaffinity(0))} cores, torch {torch.__version__}\n")
+    print("| what | against | ratio | goal | measured |\n|---|---|---|---|---|", flush=True)
+    for part in given.only or PARTS:
+        for row in getattr(bench, part)():
+            print(f"| {row.what} | {row.against} | **{row.ratio:.3g}** | {row.goal} | {row.detail} |", flush=True)
+
+
+def _processor() -> str:
+    """The name of the processor, and whether it multiplies bfloat16."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    values = dict(line.split(":", 1) for line in lines if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in values.items()}
+    native = [flag for flag in ("avx512_bf16", "amx_bf16") if flag in fields.get("flags", "").split()]
+    return " ".join([fields.get("model name", "unknown processor"), *native])
+
+
+PARTS = ("cold", "throughput", "long_video", "precision", "steadiness")
+
+if __name__ == "__main__":
+    main()

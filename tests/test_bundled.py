@@ -1,0 +1,112 @@
+"""The bundled model end to end: generated clips through files and the program to right answers."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from xclip_cli.bundled import synthetic, train
+from xclip_cli.classifier import Classifier
+from xclip_cli.labels import read_labels
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def write_clips(folder: Path, labels: Sequence[str], seed: int) -> list[Path]:
+    """One video a label, of every codec in turn."""
+    rng = np.random.default_rng(seed)
+    pictures = [synthetic.make_picture(rng) for _ in range(8)]
+    suffixes = list(synthetic.ENCODERS)
+    paths = []
+    for i, label in enumerate(labels):
+        clip = synthetic.make_clip(rng, label, pictures, count=24, height=144, width=176)
+        paths.append(folder / f"{i:02d}{suffixes[i % len(suffixes)]}")
+        synthetic.write_video(paths[-1], clip.frames, frames_per_second=25)
+    return paths
+
+
+# what the model is sure of; its card says how often it errs on the others
+RELIABLE = {
+    "picture-state": (
+        "a black screen",
+        "a white screen",
+        "color bars",
+        "television static",
+        "flashing lights",
+        "a fade in from black",
+        "a fade out to black",
+        "a blurry picture",
+    ),
+    "camera": ("a static shot", "a static shot", "a static shot"),
+    "moving-shapes": (
+        "a red circle moving left",
+        "a yellow square moving right",
+        "a blue triangle growing",
+        "a orange cross shrinking",
+        "a white circle blinking",
+        "a green square standing still",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("label_set", "family"),
+    [
+        ("picture-state", synthetic.PICTURE_STATES),
+        ("camera", synthetic.CAMERA),
+        ("moving-shapes", tuple(synthetic.MOVING_SHAPES)),
+    ],
+)
+def test_the_label_sets_are_the_generators(label_set: str, family: Sequence[str]) -> None:
+    assert [phrases[0] for phrases in read_labels(label_set)] == list(family)
+
+
+@pytest.mark.parametrize("label_set", RELIABLE)
+def test_what_clips_show_is_told(label_set: str, xclip: Run, tmp_path: Path) -> None:
+    shown = RELIABLE[label_set]
+    videos = write_clips(tmp_path, shown, seed=7)
+    done = xclip("classify", *videos, "--labels", label_set, "--format", "jsonl")
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {record["model"] for record in records} == {"bundled"}  # auto, the default, knows every word
+    told = {Path(record["video"]).name: record["predictions"][0]["label"] for record in records}
+    assert told == {path.name: label for path, label in zip(videos, shown, strict=True)}
+
+
+def test_the_demo_tells_its_samples_apart(xclip: Run, tmp_path: Path) -> None:
+    done = xclip("demo", tmp_path / "demo")
+    assert done.returncode == 0, done.stderr
+    first = re.findall(r"^ *1  (.+?)  ", done.stdout, re.MULTILINE)  # videos come in the order they are given
+    assert first == [label for _, label, _ in synthetic.SAMPLES], done.stdout
+
+
+@pytest.mark.parametrize("step", [0, train.LATER])
+def test_a_steps_clips_depend_on_the_step_alone(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "PICTURES", 3)
+    train.pictures_of.cache_clear()
+    one, same, next_one = (train.Batches(0, 10)[i] for i in (step, step, step + 1))
+    assert one.labels == same.labels
+    for name in ("frames", "distances", "tracks"):
+        assert torch.equal(getattr(one, name), getattr(same, name))
+    assert not torch.equal(one.frames, next_one.frames)
+    shapes = round((train.SHARES if step == 0 else train.LATER_SHARES)[0] * 10)
+    assert [own[0] in synthetic.MOVING_SHAPES for own in one.labels] == [True] * shapes + [False] * (10 - shapes)
+    assert not synthetic.HELD_OUT_SHAPES & {label for own in one.labels for label in own}
+
+
+def test_training_writes_a_checkpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(train, "PICTURES", 3)
+    train.pictures_of.cache_clear()
+    arguments = ["--steps", "2", "--batch-size", "10", "--workers", "0", "--device", "cpu", "--work", str(tmp_path)]
+    train.main([*arguments, "--output", str(tmp_path / "checkpoint")])
+    with Classifier(str(tmp_path / "checkpoint"), labels=synthetic.CAMERA) as classifier:
+        side = train.IMAGE_SIZE
+        record = classifier.classify(np.zeros((synthetic.NUM_FRAMES, side, side, 3), np.uint8))
+    assert {ranked.label for ranked in record.predictions} == set(synthetic.CAMERA)
