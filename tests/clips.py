@@ -90,6 +90,9 @@ class Pictures(list[np.ndarray]):
     def progress(self) -> None:
         self.packets += 1
 
+    def skipped(self, error: Exception) -> None:
+        pass
+
 
 def read_pictures(request: ClipRequest, threads: int = 1) -> tuple[ClipInfo, Pictures]:
     """A clip, decoded in this process, and its different pictures."""

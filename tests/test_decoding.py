@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from xclip_cli import decoding
 from xclip_cli.decoding import Decoders, _Server
 from xclip_cli.errors import VideoError
-from xclip_cli.sampling import ClipRequest
+from xclip_cli.sampling import ClipRequest, Limits
 
 
 def request(path: Path | str) -> ClipRequest:
@@ -77,12 +77,8 @@ def test_a_crash_costs_one_video(tmp_path: Path) -> None:
 def test_more_pictures_than_the_ring_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = numbered(0).nbytes
     monkeypatch.setattr(decoding, "RING_BYTES", int(2.5 * frame))
-    boot = decoding._BOOT.replace(
-        "serve(", f"import xclip_cli.decoding as d; d.RING_BYTES = {int(2.5 * frame)}; serve("
-    )
-    monkeypatch.setattr(decoding, "_BOOT", boot)
     path = write_clip(tmp_path / "clip.mp4", 40)
-    with decoders() as decoder:
+    with Decoders(number_of, limits=Limits(pixels=160 * 96)) as decoder:
         for _ in range(3):
             decoder.submit(ClipRequest(str(path), 32))
             time.sleep(0.2)
@@ -92,21 +88,16 @@ def test_more_pictures_than_the_ring_holds(tmp_path: Path, monkeypatch: pytest.M
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 3)), max_size=60))
 def test_pictures_in_the_ring_never_overlap(steps: list[tuple[int, int]]) -> None:
-    server = _Server(bytearray(100), io.BytesIO(), io.BytesIO())
-    room = lambda size: server._room(size)  # noqa: E731
+    server = _Server(bytearray(100), io.BytesIO(), io.BytesIO(), guard=None)
     held: deque[tuple[int, int]] = server._held
-    original, decoding.RING_BYTES = decoding.RING_BYTES, 100
-    try:
-        for size, frees in steps:
-            while (offset := room(size)) is None:
-                held.popleft()  # what waiting for the parent does; the ring empties in the end
-            assert offset + size <= 100
-            assert all(offset + size <= start or offset >= end for start, end in held)
-            held.append((offset, offset + size))
-            for _ in range(min(frees, len(held))):
-                held.popleft()
-    finally:
-        decoding.RING_BYTES = original
+    for size, frees in steps:
+        while (offset := server._room(size)) is None:
+            held.popleft()  # what waiting for the parent does; the ring empties in the end
+        assert offset + size <= 100
+        assert all(offset + size <= start or offset >= end for start, end in held)
+        held.append((offset, offset + size))
+        for _ in range(min(frees, len(held))):
+            held.popleft()
 
 
 def test_the_worker_ends_with_its_parent(tmp_path: Path) -> None:

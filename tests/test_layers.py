@@ -22,7 +22,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "labels": set(),
     "video": set(),
     "model": set(),
-    "decoding": {"video"},
+    "guard": {"video"},
+    "decoding": {"guard", "video"},
     "cache": set(),
     "devices": set(),
     "frames": set(),
@@ -40,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },  # video for its types alone
     "batch": {"classifier", "devices", "labels", "model", "timeline"},
     "verification": {"model"},
-    "output": set(),
+    "output": {"run_file"},
     "timeline": set(),
     "timeline_output": {"output", "timeline"},
     "journal": set(),

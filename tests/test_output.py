@@ -271,3 +271,52 @@ def test_narrow_tables_keep_their_labels() -> None:
     console = Console(file=io.StringIO(), width=40)
     console.print(format_record(GOOD, bar_width=13))
     assert "a cat" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["out.json", "out.csv", "out.txt"])
+def test_one_run_at_a_time_writes_a_file(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    form = format_of(path)
+    assert form
+
+    def records():
+        yield GOOD
+        with pytest.raises(ResultsError, match=f"{name} is being written by another run"):
+            write(FORMATS[form], [BAD], path, None, force=True)
+
+    write(FORMATS[form], records(), path, None)
+    assert path.read_text("utf-8")
+    assert os.listdir(tmp_path) == [name]
+    write(FORMATS[form], [BAD], path, None, force=True)
+    assert "no such file" in path.read_text("utf-8")
+
+
+def test_what_a_killed_run_left_is_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    write(write_csv, [GOOD], path, None)
+    whole = path.read_bytes()
+
+    def records():
+        (part,) = (entry for entry in tmp_path.iterdir() if entry.name != "out.csv")
+        left.append(part)
+        yield GOOD
+
+    left: list[Path] = []
+    write(write_csv, records(), path, None, force=True)
+    left[0].write_bytes(b"x" * 10_000)
+    write(write_csv, [GOOD], path, None, force=True)
+    assert path.read_bytes() == whole
+
+
+def test_a_failure_half_way_leaves_earlier_results(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    path.write_text("earlier")
+
+    def records():
+        yield GOOD
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ResultsError, match="cannot write .*out.csv: No space left on device"):
+        write(write_csv, records(), path, None, force=True)
+    assert path.read_text() == "earlier"
+    assert os.listdir(tmp_path) == ["out.csv"]

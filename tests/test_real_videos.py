@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import statistics
 import subprocess
 import sys
+from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
@@ -99,6 +101,41 @@ def test_logits_equal_those_of_the_reference_script(tmp_path: Path) -> None:
     print(f"median {statistics.median(differences.values()):.4f}, largest {max(differences.values()):.4f}")
     assert statistics.median(differences.values()) <= 0.05
     assert max(differences.values()) <= 0.5
+
+
+# Which codes a file may end in, by what the list of the files says of it.
+CODES = {
+    "yes": {"ok"},
+    "partial": {"ok"},
+    "no": {"damaged", "empty", "encrypted", "no_frames", "no_video", "unsupported"},
+    "no-video": {"no_video", "unsupported"},
+}
+
+
+def test_every_file_ends_as_its_list_says(tmp_path: Path) -> None:
+    """One record a file, of the code that MANIFEST.csv (file, decodes_ok, note, …) leads to expect."""
+    root = Path(os.environ["XCLIP_TEST_VIDEOS"])
+    if not (root / "MANIFEST.csv").exists():
+        pytest.skip("there is no MANIFEST.csv in the folder")
+    with (root / "MANIFEST.csv").open(encoding="utf-8", newline="") as file:
+        rows = {str(root / row["file"]): row for row in csv.DictReader(file)}
+    command = [sys.executable, "-m", "xclip_cli", "classify", "--from-file", "-", "-0", "--labels", "picture-state"]
+    command += ["--model", "bundled", "--workers", "2", "-q", "--format", "json"]
+    done = subprocess.run(command, input="\0".join(rows).encode(), stdout=subprocess.PIPE, check=False)
+    assert done.returncode == 3
+    records = json.loads(done.stdout)
+    assert [record["video"] for record in records] == list(rows)
+    found = {record["video"]: record.get("error", {}).get("code", record["status"]) for record in records}
+    table = Counter((rows[name]["decodes_ok"], code) for name, code in found.items())
+    for (listed, code), count in sorted(table.items()):
+        print(f"{listed:<8} {code:<12} {count:>4}")
+    expected = {
+        name: {"encrypted"} if "ENCRYPTED, yet" in row["note"] else CODES[row["decodes_ok"]]
+        for name, row in rows.items()
+    }
+    assert {name: code for name, code in found.items() if code not in expected[name]} == {}
+    warned = [record["video"] for record in records if any("damaged" in text for text in record["warnings"])]
+    assert {rows[name]["decodes_ok"] for name in warned} <= {"partial"}
 
 
 def outcome(request: ClipRequest) -> tuple[object, list[np.ndarray], int]:

@@ -36,7 +36,18 @@ from .model.loading import load_config, load_image_processor, load_model, load_t
 from .model.tokenizer import CLIPTokenizer
 from .pipeline import Answer, Decoded, Pipeline
 from .results import Failure, Frames, Prediction, RankedLabel, Record, RunHeader
-from .sampling import DECODE_TIMEOUT, ONE_VIEW, ClipInfo, ClipRequest, Views, check_windows, frame_times, parse_time
+from .sampling import (
+    DECODE_TIMEOUT,
+    DEFAULT_LIMITS,
+    ONE_VIEW,
+    ClipInfo,
+    ClipRequest,
+    Limits,
+    Views,
+    check_windows,
+    frame_times,
+    parse_time,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -78,7 +89,7 @@ class Classifier:
     How fast: ``threads`` of the model on the CPU, if not torch's number; ``workers``, processes that decode, if not one
     a core; ``batch_size``, videos computed at once, if not what suits the device; ``cache``, whether the text features
     of labels are kept on disk for the next time. ``timeout``: seconds without progress after which a decoder is
-    stopped.
+    stopped; ``limits``: what decoding a video may cost.
 
     Raises LabelsError, ModelError, and ValueError for an unknown dtype or preprocessing.
     """
@@ -102,6 +113,7 @@ class Classifier:
         workers: int | None = None,
         batch_size: int | None = None,
         timeout: float = DECODE_TIMEOUT,
+        limits: Limits = DEFAULT_LIMITS,
         cache: bool = True,
     ) -> None:
         if dtype not in DTYPES:
@@ -123,7 +135,7 @@ class Classifier:
         self._frame_folder = FrameFolder(save_frames) if save_frames else None
         self._loaded = self._packed = False
         self._latest_answers: weakref.ref[Generator[Answer, None, None]] | None = None
-        self.decoders: Decoders[_Received] = Decoders(self._receive, self._workers, timeout)
+        self.decoders: Decoders[_Received] = Decoders(self._receive, self._workers, timeout, limits)
 
     def classify(
         self,

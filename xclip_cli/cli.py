@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 
 from . import __version__
 from .errors import LabelsError, ModelError, ResultsError, XClipError
-from .sampling import DECODE_TIMEOUT, ONE_VIEW, Views
+from .sampling import DECODE_TIMEOUT, DEFAULT_LIMITS, LEAST_MEMORY, MEGABYTE, ONE_VIEW, Limits, Views
 
 if TYPE_CHECKING:
     from .batch import Inputs, Run
@@ -331,6 +331,21 @@ TimeoutOpt = Annotated[
     float,
     typer.Option(min=0.1, metavar="SECONDS", help="Give up on a video after so long without progress in decoding."),
 ]
+MaxPixelsOpt = Annotated[
+    int, typer.Option("--max-pixels", min=1, metavar="N", help="Refuse videos with larger frames, width times height.")
+]
+MaxFramesOpt = Annotated[
+    int, typer.Option("--max-frames", min=1, metavar="N", help="Refuse windows for which more frames must be decoded.")
+]
+MaxMemoryOpt = Annotated[
+    int,
+    typer.Option(
+        "--max-memory",
+        min=LEAST_MEMORY // MEGABYTE,
+        metavar="MB",
+        help="Refuse videos whose decoder needs more address space.",
+    ),
+]
 NoCacheOpt = Annotated[bool, typer.Option("--no-cache", help="Encode the labels anew, and do not keep the result.")]
 DryRunOpt = Annotated[
     bool, typer.Option("--dry-run", "-n", help="Show what would run, and do nothing.", show_default=False)
@@ -381,6 +396,9 @@ def classify(
     workers: WorkersOpt = None,
     batch_size: BatchSizeOpt = None,
     timeout: TimeoutOpt = DECODE_TIMEOUT,
+    max_pixels: MaxPixelsOpt = DEFAULT_LIMITS.pixels,
+    max_frames: MaxFramesOpt = DEFAULT_LIMITS.frames,
+    max_memory: MaxMemoryOpt = DEFAULT_LIMITS.memory // MEGABYTE,
     no_cache: NoCacheOpt = False,
     offline: OfflineOpt = False,
     dry_run: DryRunOpt = False,
@@ -413,6 +431,7 @@ def classify(
         "workers": workers,
         "batch_size": batch_size,
         "timeout": timeout,
+        "limits": Limits(max_pixels, max_frames, max_memory * MEGABYTE),
         "cache": not no_cache,
     }
 
@@ -495,6 +514,9 @@ def timeline(
     workers: WorkersOpt = None,
     batch_size: BatchSizeOpt = None,
     timeout: TimeoutOpt = DECODE_TIMEOUT,
+    max_pixels: MaxPixelsOpt = DEFAULT_LIMITS.pixels,
+    max_frames: MaxFramesOpt = DEFAULT_LIMITS.frames,
+    max_memory: MaxMemoryOpt = DEFAULT_LIMITS.memory // MEGABYTE,
     no_cache: NoCacheOpt = False,
     offline: OfflineOpt = False,
     dry_run: DryRunOpt = False,
@@ -534,6 +556,7 @@ def timeline(
         "workers": workers,
         "batch_size": batch_size,
         "timeout": timeout,
+        "limits": Limits(max_pixels, max_frames, max_memory * MEGABYTE),
         "cache": not no_cache,
     }
 

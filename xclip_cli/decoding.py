@@ -3,13 +3,14 @@
 For each worker the parent owns a ring of memory that the worker inherits. Requests and replies are JSON lines on the
 worker's stdin and stdout; pictures cross in the ring, one at a time, and the parent frees each when it is done with it:
 
-    parent → worker   {"path": …, "num_frames": …, …, "threads": …}   a request
+    parent → worker   {"path": …, "num_frames": …, …, "threads": …, "limits": {…}}   a request
                       ack                                             the oldest picture is free
     worker → parent   {"picture": [offset, height, width]}
                       {"alive": true}                                 now and then, as packets are read
                       {"restart": true}                               the pictures of this request so far are void
                       {"clip": {…}}                                   one a window; its "following" is how many more
                       {"error": {"code": …, "message": …}}            instead of those that would follow
+                      {"retired": true}                               it does no more: give its requests to another
 
 Of a request with many windows, the parent holds the pictures that windows to come may need, and a few clips that nobody
 has collected: beyond those it stops to listen, and the worker waits.
@@ -37,19 +38,24 @@ from typing import IO, TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 import numpy as np
 
 from .errors import VideoError
-from .sampling import DECODE_TIMEOUT, ClipInfo, ClipRequest
+from .sampling import DECODE_TIMEOUT, DEFAULT_LIMITS, ClipInfo, ClipRequest, Limits
 
 if TYPE_CHECKING:
+    from .guard import Guard
     from .video import Picture
 
-RING_BYTES = 3 * 8192 * 4320  # a picture of the largest size; memory is used only where pictures are
+RING_BYTES = 3 * 8192 * 4320  # at least; a ring holds a picture of the largest size. Memory is used where pictures are
 AHEAD = 2  # requests that a worker has at a time, so that it never waits for the next
+MOST_THREADS = 16  # of a decoder: each takes address space
 LONGEST_WAIT = 3600.0  # seconds; the system takes no endless ones
 CLIPS_AHEAD = 4  # clips of one request that are kept for being collected
 ALIVE_SECONDS = 1.0  # how often a worker that makes progress says so
 
 # The worker gets the parent's import path, and not the current folder, which may hold anybody's modules.
 _BOOT = "import sys; sys.path[:] = sys.argv[2:]; from xclip_cli.decoding import serve; serve(int(sys.argv[1]))"
+
+# Nothing is computed in workers but decoding: threads of NumPy's and heaps of many threads would be idle.
+_LITTLE_ADDRESS_SPACE = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 
 T = TypeVar("T")
 
@@ -60,13 +66,15 @@ class _Job(Generic[T]):
 
     request: ClipRequest
     threads: int
+    limits: Limits
     pictures: list[T] = field(default_factory=list)  # those that clips to come may need
     dropped: int = 0  # pictures that came before them
     clips: deque[tuple[ClipInfo, list[T]]] = field(default_factory=deque)  # whole and not collected
     error: VideoError | None = None  # behind those
 
     def to_line(self) -> bytes:
-        return json.dumps({**self.request.to_json(), "threads": self.threads}).encode("ascii") + b"\n"
+        values = {**self.request.to_json(), "threads": self.threads, "limits": asdict(self.limits)}
+        return json.dumps(values).encode("ascii") + b"\n"
 
     def add(self, clip: ClipInfo) -> None:
         """Take in a clip with its pictures; no later one needs a picture from before its first."""
@@ -82,13 +90,20 @@ class Decoders(Generic[T]):
 
     ``receive`` is called with each different picture [H, W, 3] on arrival and makes of it what a clip keeps; the
     picture is valid only during the call. Workers start when there is work for them. ``timeout``: seconds without a
-    packet or picture after which a worker counts as hanging.
+    packet or picture after which a worker counts as hanging. ``limits``: what a video may cost.
     """
 
-    def __init__(self, receive: Callable[[Picture], T], workers: int = 1, timeout: float = DECODE_TIMEOUT) -> None:
+    def __init__(
+        self,
+        receive: Callable[[Picture], T],
+        workers: int = 1,
+        timeout: float = DECODE_TIMEOUT,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
         self._receive = receive
         self._size = workers
         self._timeout = timeout
+        self._limits = limits
         self._workers: list[_Worker[T]] = []
         self._jobs: deque[_Job[T]] = deque()  # submitted and not collected, oldest first
         self._waiting: deque[_Job[T]] = deque()  # those that no worker has yet
@@ -105,7 +120,8 @@ class Decoders(Generic[T]):
         if self._closed:
             raise RuntimeError("the decoders are closed")
         # A clip on its own may use all cores; many share them, a core each.
-        job: _Job[T] = _Job(request, threads=1 if self._jobs else 0)
+        threads = 1 if self._jobs else min(usable_cores(), MOST_THREADS)
+        job: _Job[T] = _Job(request, threads, self._limits)
         self._jobs.append(job)
         self._waiting.append(job)
         self._assign()
@@ -158,7 +174,7 @@ class Decoders(Generic[T]):
         while self._waiting:
             worker = min(self._workers, key=lambda worker: len(worker.jobs), default=None)
             if (worker is None or worker.jobs) and len(self._workers) < self._size:
-                worker = _Worker()
+                worker = _Worker(max(RING_BYTES, 3 * self._limits.pixels))
                 self._workers.append(worker)
             if worker is None or len(worker.jobs) >= AHEAD:
                 return
@@ -167,6 +183,8 @@ class Decoders(Generic[T]):
     def _serve(self, wake: int | None) -> bool:
         """Take in what the workers sent, waiting for something → whether ``wake`` became readable."""
         if sum(worker.catch_up(self._receive) for worker in self._workers):
+            self._dismiss_retired()
+            self._assign()
             return False
         self._listen_where_there_is_room()
         if wake is not None:
@@ -182,6 +200,7 @@ class Decoders(Generic[T]):
                 woken = True
             elif not key.data.read(self._receive):
                 self._replace(key.data, VideoError(f"the decoder {key.data.end()} on this file", "crashed"))
+        self._dismiss_retired()
         for worker in self._workers[:]:
             if worker.busy and time.monotonic() - worker.heard >= self._timeout:
                 message = f"the decoder made no progress for {self._timeout:g} s (--timeout) and was stopped"
@@ -203,6 +222,12 @@ class Decoders(Generic[T]):
         heard = [worker.heard for worker in self._workers if worker.busy]
         return min(heard, default=time.monotonic()) + self._timeout - time.monotonic()
 
+    def _dismiss_retired(self) -> None:
+        """Take away the workers that do no more; what they were given goes to others."""
+        for worker in [worker for worker in self._workers if worker.retired]:
+            self._waiting.extendleft(reversed(worker.jobs))
+            self._remove(worker)
+
     def _replace(self, worker: _Worker[T], error: VideoError) -> None:
         """Take away a worker that failed: its first job is over, the others go to another."""
         rest = list(worker.jobs)
@@ -221,17 +246,19 @@ class Decoders(Generic[T]):
 class _Worker(Generic[T]):
     """The parent's side of a worker process."""
 
-    def __init__(self) -> None:
+    def __init__(self, ring_bytes: int) -> None:
+        self.retired = False  # it does no more, of its own will
         self.jobs: deque[_Job[T]] = deque()  # what it was given and has not answered, oldest first
         self.heard = time.monotonic()  # when it last said something, or was given something to do
         self._ring_file = _anonymous_file()
-        os.ftruncate(self._ring_file, RING_BYTES)
-        self._ring = mmap.mmap(self._ring_file, RING_BYTES)
+        os.ftruncate(self._ring_file, ring_bytes)
+        self._ring = mmap.mmap(self._ring_file, ring_bytes)
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", _BOOT, str(self._ring_file), *sys.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[self._ring_file],
+            env={**os.environ, **_LITTLE_ADDRESS_SPACE},
         )
         self._requests = cast("IO[bytes]", self._process.stdin)
         self.replies = cast("IO[bytes]", self._process.stdout)
@@ -272,6 +299,9 @@ class _Worker(Generic[T]):
         return len(self._lines) < before
 
     def _handle(self, message: dict[str, Any], receive: Callable[[Picture], T]) -> None:
+        if "retired" in message:
+            self.retired = True
+            return
         job = self.jobs[0]
         if "picture" in message:
             offset, height, width = message["picture"]
@@ -330,25 +360,30 @@ def _anonymous_file() -> int:
 
 def serve(ring_file: int) -> None:
     """The worker's whole life: decode one request after another until stdin ends."""
+    from .guard import Guard
     from .video import read_clips
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     replies = os.fdopen(os.dup(1), "wb")
-    with suppress(OSError):  # stderr may be closed
-        os.dup2(2, 1)  # nothing that a library prints may look like a reply
-    server = _Server(mmap.mmap(ring_file, RING_BYTES), sys.stdin.buffer, replies)
+    guard = Guard()
+    os.dup2(2, 1)  # nothing that a library prints may look like a reply
+    server = _Server(mmap.mmap(ring_file, 0), sys.stdin.buffer, replies, guard)
     gc.freeze()  # what is there to stay need not be looked through each time
     while (asked := server.next_request()) is not None:
-        request, threads = asked
+        request, threads, limits = asked
+        guard.begin(limits)
         try:
-            for clip in read_clips(request, server, threads):
+            for clip in read_clips(request, server, threads, limits):
                 server.reply({"clip": asdict(clip)})
-        except VideoError as error:
-            server.reply({"error": {"code": error.code, "message": str(error)}})
-        except Exception as error:  # a bug, or a library's surprise: it costs this video only
-            server.reply({"error": {"code": "crashed", "message": f"the decoder failed on this file: {error!r}"}})
+        except Exception as error:  # a bug, or a library's surprise, too: it costs this video only
+            if not isinstance(found := guard.cause(error) or error, VideoError):
+                found = VideoError(f"the decoder failed on this file: {error!r}", "crashed")
+            server.reply({"error": {"code": found.code, "message": str(found)}})
         # PyAV's containers refer to themselves: left to Python, hundreds of them would be in memory at a time.
         gc.collect()
+        if guard.is_spent:
+            server.reply({"retired": True})
+            return
 
 
 class _Server:
@@ -357,16 +392,17 @@ class _Server:
     It is the sink that ``read_clips`` sends pictures to.
     """
 
-    def __init__(self, memory: mmap.mmap, incoming: IO[bytes], outgoing: IO[bytes]) -> None:
+    def __init__(self, memory: mmap.mmap, incoming: IO[bytes], outgoing: IO[bytes], guard: Guard) -> None:
         self._ring = np.frombuffer(memory, np.uint8)
+        self._guard = guard
         self._incoming = incoming
         self._outgoing = outgoing
-        self._requests: deque[tuple[ClipRequest, int]] = deque()  # with threads
+        self._requests: deque[tuple[ClipRequest, int, Limits]] = deque()  # with threads
         self._said_alive = 0.0
         self._held: deque[tuple[int, int]] = deque()  # start and end of each picture not yet freed, oldest first
 
-    def next_request(self) -> tuple[ClipRequest, int] | None:
-        """The next request and how many threads to decode it with; None when the parent is done."""
+    def next_request(self) -> tuple[ClipRequest, int, Limits] | None:
+        """The next request, how many threads to decode it with, and its limits; None when the parent is done."""
         while not self._requests:
             if not self._listen():
                 return None
@@ -374,8 +410,6 @@ class _Server:
 
     def put(self, picture: Picture) -> None:
         """Copy a picture in, waiting for room, and tell the parent."""
-        if picture.nbytes > RING_BYTES:
-            raise VideoError(f"a frame of {picture.shape[1]}x{picture.shape[0]} pixels is too large", "limit")
         while (offset := self._room(picture.nbytes)) is None:
             if not self._listen():
                 raise SystemExit  # the parent is gone
@@ -390,10 +424,16 @@ class _Server:
 
     def progress(self) -> None:
         """Let the parent know, now and then, that this does not hang."""
+        self._guard.trim()
         now = time.monotonic()
         if now - self._said_alive >= ALIVE_SECONDS:
             self._said_alive = now
             self.reply({"alive": True})
+
+    def skipped(self, error: Exception) -> None:
+        """Raise VideoError where a limit is the reason."""
+        if cause := self._guard.cause(error):
+            raise cause from error
 
     def reply(self, message: dict[str, Any]) -> None:
         """Send one line to the parent."""
@@ -410,8 +450,8 @@ class _Server:
             self._held.popleft()
         elif line:
             values = json.loads(line)
-            threads = values.pop("threads")
-            self._requests.append((ClipRequest.from_json(values), threads))
+            threads, limits = values.pop("threads"), Limits(**values.pop("limits"))
+            self._requests.append((ClipRequest.from_json(values), threads, limits))
         return bool(line)
 
     def _room(self, size: int) -> int | None:
@@ -422,5 +462,5 @@ class _Server:
         if newest_end > oldest:
             if size <= oldest:
                 return 0
-            return newest_end if newest_end + size <= RING_BYTES else None
+            return newest_end if newest_end + size <= len(self._ring) else None
         return newest_end if newest_end + size <= oldest else None

@@ -7,10 +7,12 @@ import json
 import logging
 import os
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, TextIO, TypeVar, cast
+from typing import Any, TextIO, TypeVar
 
 from rich.console import Console, Group
 from rich.progress import (
@@ -29,6 +31,7 @@ from rich.text import Text
 
 from .errors import ResultsError
 from .results import Failure, Jsonable, Record, RunHeader
+from .run_file import open_locked
 from .text import printable as printable
 
 # A spreadsheet computes cells that begin with these; an apostrophe before them makes it show the text.
@@ -230,37 +233,44 @@ def write(
     if path is None:
         _write_stdout(form, records, header)
         return
-    in_place = is_special(path)
-    target = path if in_place else path.with_name(f".xclip-{os.getpid()}.part")
-    try:
-        # Undecodable bytes of file names become escapes in tables and CSV; JSON escapes them itself.
-        with open(target, "w", encoding="utf-8", errors="backslashreplace", newline="") as out:  # noqa: PTH123
-            form(records, cast("TextIO", out), header)
-        if not in_place and not force and path.exists():
-            rescued = path.with_name(f"{path.stem}.{os.getpid()}{path.suffix}")
-            target.replace(rescued)
-            raise ResultsError(f"{path} was made by another program meanwhile: these results are in {rescued}")
-        target.replace(path)
-    except OSError as error:
-        raise ResultsError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if not in_place:
-            target.unlink(missing_ok=True)
+    # Undecodable bytes of file names become escapes in tables and CSV; JSON escapes them itself.
+    with _whole_file(path, force, errors="backslashreplace") as out:
+        form(records, out, header)
 
 
 def replace_file(path: Path, text: str) -> None:
     """Write a text file that appears only when it is whole. Raises ResultsError."""
-    in_place = is_special(path)
-    target = path if in_place else path.with_name(f".xclip-{os.getpid()}.part")
+    with _whole_file(path, force=True) as out:
+        out.write(text)
+
+
+@contextmanager
+def _whole_file(path: Path, force: bool, errors: str = "strict") -> Iterator[TextIO]:
+    """A text file that appears at ``path`` when it is whole, and that no other run writes meanwhile; a device or a pipe
+    is written to as it is. Raises ResultsError."""
     try:
-        target.write_text(text, encoding="utf-8")
-        if not in_place:
-            target.replace(path)
+        if is_special(path):
+            with open(path, "w", encoding="utf-8", errors=errors, newline="") as out:  # noqa: PTH123
+                yield out
+            return
+        part = path.with_name(f".xclip-{zlib.crc32(os.fsencode(path.name)):08x}.part")
+        with open_locked(part, path) as file:
+            try:
+                file.truncate()  # a run that was killed may have left something
+                text = TextIOWrapper(file, "utf-8", errors, newline="")
+                yield text
+                text.flush()
+                if not force and path.exists():
+                    rescued = path.with_name(f"{path.stem}.{os.getpid()}{path.suffix}")
+                    part.replace(rescued)
+                    raise ResultsError(f"{path} was made by another program meanwhile: these results are in {rescued}")
+                part.replace(path)
+                text.detach()
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
     except OSError as error:
         raise ResultsError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if not in_place:
-            target.unlink(missing_ok=True)
 
 
 def is_special(path: Path) -> bool:

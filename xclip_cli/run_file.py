@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
@@ -40,7 +41,7 @@ class RunFile:
     def __init__(self, path: Path, resume: bool = False) -> None:
         self.path = path
         self._is_new = not path.exists()
-        self._file = _open_locked(path)
+        self._file = open_locked(path)
         self._header: dict[str, Any] | None = None  # of what is there
         self._recorded: list[_Line] = []  # what is there behind the header
         self._end = 0  # of its last whole line
@@ -97,7 +98,8 @@ class RunFile:
         if not self._file.closed:
             if self._is_new and not os.fstat(self._file.fileno()).st_size:
                 self.path.unlink(missing_ok=True)
-            self._file.close()
+            with suppress(OSError):  # what could not be written, which was reported when it was tried
+                self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -136,7 +138,7 @@ class RunFile:
     def _take_out(self, videos: set[str]) -> None:
         """Put a file without the records of ``videos`` in the place of this one, at once."""
         part = self.path.with_name(f".xclip-{os.getpid()}.part")
-        file = _open_locked(part)
+        file = open_locked(part)
         try:
             file.write(json.dumps(self._header).encode() + b"\n")
             for line in self._recorded:
@@ -152,12 +154,14 @@ class RunFile:
         self._file = file
 
 
-def _open_locked(path: Path) -> BufferedRandom:
-    """Open a file for reading and writing that nobody else has open like this."""
+def open_locked(path: Path, shown: Path | None = None) -> BufferedRandom:
+    """Open a file for reading and writing that nobody else has open like this. Raises ResultsError, which names the
+    file ``shown`` where another one is meant."""
+    shown = shown or path
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
-        raise ResultsError(f"cannot write {path}: {error.strerror}") from error
+        raise ResultsError(f"cannot write {shown}: {error.strerror}") from error
     file = os.fdopen(descriptor, "r+b")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -167,5 +171,5 @@ def _open_locked(path: Path) -> BufferedRandom:
         in_use = True
     if in_use:
         file.close()
-        raise ResultsError(f"{path} is being written by another run: give another file, or wait for it to end")
+        raise ResultsError(f"{shown} is being written by another run: give another file, or wait for it to end")
     return file

@@ -17,6 +17,8 @@ VIDEO_SUFFIXES = (
 MOST_OVERLAP = 64  # windows that may look at one moment: their frames are held at once
 
 DECODE_TIMEOUT = 120.0  # seconds without a new packet or picture after which decoding counts as hanging
+MEGABYTE = 1 << 20
+LEAST_MEMORY = 1024 * MEGABYTE  # of a decode worker, which takes some 400 MB of address space before it decodes
 
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
 
@@ -48,6 +50,18 @@ class Views:
 
 
 ONE_VIEW = Views()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a single video may cost. Beyond, it is an error of code ``limit``."""
+
+    pixels: int = 8192 * 4320  # of one frame
+    frames: int = 2_500_000  # decoded for a window: 24 hours at 25 frames a second, where a file cannot be sought in
+    memory: int = 4096 * MEGABYTE  # bytes of address space of the process that decodes, where the system can limit it
+
+
+DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True)

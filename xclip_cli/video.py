@@ -3,6 +3,11 @@
 Times are seconds from the video's first frame. A video ends where its last frame ends, by the timestamps of its
 packets: the container's own duration counts audio and is often wrong. A clip cuts its window into T equal segments
 and takes, of each, the frame shown at the centre (the paper's sparse test sampling), in exact arithmetic.
+
+What is damaged: packets that cannot be decoded are skipped and counted, and the frame before stands for what is lost.
+Decoding ends after MOST_SKIPPED of them in a row. A clip is refused as damaged where frames stand in at more than half
+of its times, or where more than half of the video is lost before its first frame; what is lost is judged by the
+timestamps of the packets that are there, never by the header. Of any other damage a warning says how much it is.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ import math
 import os
 import re
 import stat
+from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,7 +29,7 @@ import av
 import numpy as np
 
 from .errors import VideoError
-from .sampling import ClipInfo, ClipRequest, frame_times
+from .sampling import DEFAULT_LIMITS, ClipInfo, ClipRequest, Limits, frame_times
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -33,8 +39,9 @@ if TYPE_CHECKING:
 
     Picture = npt.NDArray[np.uint8]  # [height, width, 3], red green blue
 
-MAX_PIXELS = 8192 * 4320  # of one frame
+MOST_SKIPPED = 300  # packets in a row: more than common encoders leave between keyframes, where damage ends
 MAX_MOOV = 1 << 26  # bytes of an MP4's description that are looked at
+MOST_PADDING = 64 * 65536  # pixels by which FFmpeg may overrate a frame: it counts its lines in steps of 64
 SEEK_COST = 8  # frames: what a seek costs, in decoding
 LATEST = 1 << 60  # later than every frame
 
@@ -54,6 +61,7 @@ class Extent:
     packets: int
     last: int = 0  # the last frame's time; 0 where no packet has a timestamp
     end: int = 0  # where the last frame ends
+    times: Sequence[int] = field(default=(), repr=False)  # when the packets that were read are shown, sorted
 
 
 class Sink(Protocol):
@@ -68,58 +76,69 @@ class Sink(Protocol):
     def progress(self) -> None:
         """Called for each packet."""
 
+    def skipped(self, error: Exception) -> None:
+        """Called where something could not be decoded. Raises VideoError where that is no damage."""
 
-def read_clips(request: ClipRequest, sink: Sink, threads: int = 0) -> Iterator[ClipInfo]:
+
+def read_clips(
+    request: ClipRequest, sink: Sink, threads: int = 0, limits: Limits = DEFAULT_LIMITS
+) -> Iterator[ClipInfo]:
     """The clips of all windows of a request, each as soon as its frames are decoded; all in one pass where there are
-    several. ``places`` count the different pictures that ``sink`` was given for the request. Raises VideoError."""
+    several. ``places`` count the different pictures that ``sink`` was given for the request. Raises VideoError, too
+    where one of the windows is too damaged."""
     if request.length is None:
-        yield read_clip(request, sink, threads)
-        return
-    extent = None
-    with _open(request.path, threads) as (container, stream), suppress(_SeekingFailedError):
-        if _has_index(container):
-            _, extent = _indexed_extent(container, stream, sink)
-        else:
-            extent = _scan(container, stream, sink)
-    yield from _read_through(request, sink, threads, extent)
+        yield read_clip(request, sink, threads, limits)
+    else:  # a scan of all packets comes first: the damage of each window is judged by them
+        yield from _read_through(request, sink, threads, limits)
 
 
-def read_clip(request: ClipRequest, sink: Sink, threads: int = 0) -> ClipInfo:
+def read_clip(request: ClipRequest, sink: Sink, threads: int = 0, limits: Limits = DEFAULT_LIMITS) -> ClipInfo:
     """Decode a clip. Each different picture goes to ``sink`` once, in order, as soon as it is decoded.
 
     Frames are reached by seeking where the file's index allows that and it saves decoding; where anything about a seek
     looks wrong, the pictures so far are void and the video is decoded straight through. Either way the frames are the
-    same. ``threads`` of the decoder; 0 leaves the number to FFmpeg. Raises VideoError where the file is no readable
-    video or the window lies outside it.
+    same. ``threads`` of the decoder; 0 leaves the number to FFmpeg. ``limits``: those on memory are its process's to
+    keep. Raises VideoError where the file is no readable video, or the window lies outside it, or a limit is met.
     """
     extent = None
-    with _open(request.path, threads) as (container, stream):
+    with _open(request.path, threads, limits) as (container, stream):
         if _has_index(container):
             with suppress(_SeekingFailedError):
-                return _read_by_seeking(request, container, stream, sink)
+                return _read_by_seeking(request, container, stream, sink, limits)
             sink.restart()
         else:
             extent = _scan(container, stream, sink)
-    (clip,) = _read_through(request, sink, threads, extent)
+    (clip,) = _read_through(request, sink, threads, limits, extent)
     return clip
 
 
-def _read_through(request: ClipRequest, sink: Sink, threads: int, extent: Extent | None) -> Iterator[ClipInfo]:
+def _read_through(
+    request: ClipRequest, sink: Sink, threads: int, limits: Limits, extent: Extent | None = None
+) -> Iterator[ClipInfo]:
     """Decode a video from its start up to the last frame that is wanted; ``extent`` None is not known yet."""
     if extent is None:
-        with _open(request.path, threads) as (container, stream):
+        with _open(request.path, threads, limits) as (container, stream):
             extent = _scan(container, stream, sink)
-    with _open(request.path, threads) as (container, stream):
-        frames = _Frames(container, stream, sink)
+    with _open(request.path, threads, limits) as (container, stream):
+        frames = _Frames(container, stream, sink, limits)
         first = frames.start()
         if first is None:
             raise _no_frames(stream, extent, frames.errors)
         yield from _read(request, stream, extent, first, frames, sink)
 
 
-def _read_by_seeking(request: ClipRequest, container: InputContainer, stream: VideoStream, sink: Sink) -> ClipInfo:
-    first, extent = _indexed_extent(container, stream, sink)
-    (clip,) = _read(request, stream, extent, first, _Frames(container, stream, sink, _keyframes(stream)), sink)
+def _read_by_seeking(
+    request: ClipRequest, container: InputContainer, stream: VideoStream, sink: Sink, limits: Limits
+) -> ClipInfo:
+    decoding = _Decoding(container, stream, sink, limits)
+    first = next(decoding.frames(), None)
+    if first is None or decoding.errors:
+        raise _SeekingFailedError
+    # A fragmented MP4 (no frames in its header) is indexed as it is read: then read it all.
+    fragmented = "mp4" in container.format.name and not stream.frames
+    extent = _scan(container, stream, sink) if fragmented else _extent_at_end(container, stream, sink)
+    frames = _Frames(container, stream, sink, limits, _keyframes(stream))
+    (clip,) = _read(request, stream, extent, first[0], frames, sink)
     return clip
 
 
@@ -151,15 +170,12 @@ def _read(
         window.warnings += warnings
         if len(window.places) < len(window.wanted):
             continue
-        if undecoded := frames.undecoded(extent.last, window.wanted):
-            window.warnings.append(
-                f"the last {undecoded} of {len(window.wanted)} frames could not be decoded: "
-                f"the frame at {float((time - first) * unit):.3f} s stands for them"
-            )
+        times = [window.times[i] for i in range(len(window.wanted))]
+        window.warnings += _damage(extent, first, window.wanted, times, frames, unit)
         yield ClipInfo(
             start_seconds=float(window.start),
             end_seconds=float(window.end),
-            times_seconds=tuple(float((window.times[i] - first) * unit) for i in range(len(window.wanted))),
+            times_seconds=tuple(float((time - first) * unit) for time in times),
             places=tuple(window.places[i] for i in range(len(window.wanted))),
             errors=frames.errors,
             warnings=tuple(dict.fromkeys(window.warnings)),
@@ -189,6 +205,39 @@ def _in_order_of_time(
         yield window, i
 
 
+def _damage(
+    extent: Extent, first: int, wanted: Sequence[Fraction], shown: Sequence[int], frames: _Frames, unit: Fraction
+) -> Iterator[str]:
+    """What is to be said of a clip's damage. Raises VideoError where too much of the clip is lost.
+
+    ``shown`` are the times of the frames that were taken for those ``wanted``.
+    """
+    if not frames.errors and not (frames.at_end and _behind(extent.times, max(shown)) > 1):
+        return  # a last packet without a picture, as GIFs may have, is no damage
+    if frames.errors:
+        yield f"the video is damaged: {frames.errors} packets or frames were skipped"
+    start = extent.times[0] if extent.times and frames.errors else first
+    if first > start:
+        yield f"the first {float((first - start) * unit):.3f} s could not be decoded: time 0 is the frame after them"
+    lost = sum(
+        bisect_right(extent.times, time) > bisect_right(extent.times, at)
+        for time, at in zip(wanted, shown, strict=True)
+    )
+    if lost:
+        yield f"{lost} of {len(wanted)} frames could not be decoded: those before them stand for them"
+    if lost * 2 > len(wanted) or (first - start) * 2 > extent.end - start:
+        raise VideoError(
+            f"too damaged: {frames.errors} packets or frames were skipped, {lost} of the {len(wanted)} frames wanted "
+            f"and the first {float((first - start) * unit):.3f} s are lost",
+            "damaged",
+        )
+
+
+def _behind(times: Sequence[int], time: int) -> int:
+    """How many of sorted ``times`` are later."""
+    return len(times) - bisect_right(times, time)
+
+
 class _SeekingFailedError(Exception):
     """Seeking gave something that straight decoding might not give."""
 
@@ -205,12 +254,13 @@ class _Frames:
         container: InputContainer,
         stream: VideoStream,
         sink: Sink,
+        limits: Limits,
         keyframes: Sequence[int] | None = None,
     ) -> None:
         self._container = container
         self._stream = stream
         self._keyframes = keyframes
-        self._decoding = _Decoding(container, stream, sink)
+        self._decoding = _Decoding(container, stream, sink, limits)
         self._frames: Iterator[tuple[int, VideoFrame]] = iter(())
         self._shown: tuple[int, VideoFrame] | None = None
         self._following: tuple[int, VideoFrame] | None = None
@@ -233,12 +283,10 @@ class _Frames:
             raise _SeekingFailedError
         return self._shown
 
-    def undecoded(self, last: int, wanted: Sequence[Fraction]) -> int:
-        """How many of the times ``wanted`` the last decoded frame stands for, where the video's last one is later."""
-        if self._shown is None or self._following is not None or last <= self._shown[0]:
-            return 0
-        shown = self._shown[0]
-        return sum(time >= shown for time in wanted)
+    @property
+    def at_end(self) -> bool:
+        """Whether no more frames can be decoded."""
+        return self._following is None
 
     @property
     def errors(self) -> int:
@@ -284,11 +332,13 @@ class _Frames:
 class _Decoding:
     """Passes through a stream's frames; counts what they have to skip."""
 
-    def __init__(self, container: InputContainer, stream: VideoStream, sink: Sink) -> None:
+    def __init__(self, container: InputContainer, stream: VideoStream, sink: Sink, limits: Limits) -> None:
         self._container = container
         self._stream = stream
         self._sink = sink
+        self._limits = limits
         self._counted = _is_counted(container)
+        self._decoded_frames = 0
         self.errors = 0
         self.first_packet: int | None = None  # when the packet that the latest pass began with is shown
 
@@ -304,7 +354,7 @@ class _Decoding:
             yield time, frame
 
     def _decoded(self) -> Iterator[VideoFrame]:
-        at_start = True
+        at_start, in_a_row = True, 0  # in_a_row: packets skipped since the last frame
         for packet in _packets(self._container, self._stream, self._sink):
             if packet is None:
                 self.errors += 1
@@ -313,10 +363,26 @@ class _Decoding:
                 self.first_packet, at_start = packet.pts, False
             try:
                 frames = packet.decode()
-            except (av.error.FFmpegError, ValueError):
+            except (av.error.FFmpegError, ValueError) as error:
+                self._sink.skipped(error)
                 self.errors += 1
+                in_a_row += 1
+                if in_a_row == MOST_SKIPPED:
+                    return
                 continue
-            yield from frames
+            if frames:
+                in_a_row = 0
+            for frame in frames:
+                self._decoded_frames += 1
+                if frame.width * frame.height > self._limits.pixels:
+                    raise too_many_pixels(f"{frame.width}x{frame.height} pixels", self._limits.pixels)
+                if self._decoded_frames > self._limits.frames:
+                    raise VideoError(
+                        f"more than {self._limits.frames} frames would have to be decoded (--max-frames): "
+                        "raise the limit, or look at a stretch of the video with --start and --end",
+                        "limit",
+                    )
+                yield frame
 
 
 def _packets(container: InputContainer, stream: VideoStream, sink: Sink) -> Iterator[Any]:
@@ -327,7 +393,8 @@ def _packets(container: InputContainer, stream: VideoStream, sink: Sink) -> Iter
             packet = next(packets)
         except StopIteration:
             return
-        except (av.error.FFmpegError, ValueError, IndexError):  # PyAV does not know streams that begin later
+        except (av.error.FFmpegError, ValueError, IndexError) as error:  # PyAV does not know streams that begin later
+            sink.skipped(error)
             yield None
             yield _flush_packet(stream)
             return
@@ -345,31 +412,24 @@ def _flush_packet(stream: VideoStream) -> Any:
 def _scan(container: InputContainer, stream: VideoStream, sink: Sink) -> Extent:
     """Read all packets from here on, decode none."""
     count, last, before, duration = 0, None, None, 0
+    times = array("q")
     for packet in _packets(container, stream, sink):
         if packet is None or not packet.size or packet.is_discard:
             continue
         count += 1
         if packet.pts is None:
             continue
+        times.append(packet.pts)
         if last is None or packet.pts > last:
             before, last, duration = last, packet.pts, packet.duration or 0
         elif packet.pts < last and (before is None or packet.pts > before):
             before = packet.pts
     if _is_counted(container):
-        return Extent(count, count - 1, count)
+        return Extent(count, count - 1, count, range(count))
     if last is None:
         return Extent(count)
-    return Extent(count, last, last + (duration or (last - before if before is not None else 0)))
-
-
-def _indexed_extent(container: InputContainer, stream: VideoStream, sink: Sink) -> tuple[int, Extent]:
-    """The time of the first frame of a stream with an index, and its extent. Raises _SeekingFailedError."""
-    first = next(_Decoding(container, stream, sink).frames(), None)
-    if first is None:
-        raise _SeekingFailedError
-    # A fragmented MP4 (no frames in its header) is indexed as it is read: then read it all.
-    fragmented = "mp4" in container.format.name and not stream.frames
-    return first[0], _scan(container, stream, sink) if fragmented else _extent_at_end(container, stream, sink)
+    end = last + (duration or (last - before if before is not None else 0))
+    return Extent(count, last, end, array("q", sorted(times)))
 
 
 def _extent_at_end(container: InputContainer, stream: VideoStream, sink: Sink) -> Extent:
@@ -418,11 +478,17 @@ def _no_frames(stream: VideoStream, extent: Extent, errors: int) -> VideoError:
 
 
 @contextmanager
-def _open(path: str, threads: int) -> Iterator[tuple[InputContainer, VideoStream]]:
+def _open(path: str, threads: int, limits: Limits) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a file by descriptor, so that no part of its name means anything to FFmpeg, and choose its stream."""
     descriptor = _open_file(path)
+    max_pixels = str(limits.pixels + MOST_PADDING)
     try:
-        options = {"fd": str(descriptor), "protocol_whitelist": "fd", "format_whitelist": DEMUXERS}
+        options = {
+            "fd": str(descriptor),
+            "protocol_whitelist": "fd",
+            "format_whitelist": DEMUXERS,
+            "max_pixels": max_pixels,  # of pictures that are decoded to find out what they are
+        }
         try:
             container = av.open("fd:", options=options, metadata_errors="ignore")
         except (av.error.FFmpegError, ValueError) as error:
@@ -431,11 +497,11 @@ def _open(path: str, threads: int) -> Iterator[tuple[InputContainer, VideoStream
         with container:
             if "mp4" in container.format.name.split(",") and _is_encrypted(descriptor):
                 raise VideoError("the video is encrypted: it decodes to noise without its key", "encrypted")
-            stream = _choose_stream(container)
+            stream = _choose_stream(container, limits.pixels)
             # Slices, never frames: frame threading can deadlock when decoding stops before the end.
             stream.thread_type = "SLICE"
             stream.codec_context.thread_count = threads
-            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+            stream.codec_context.options = {"max_pixels": max_pixels}
             yield container, stream
     finally:
         os.close(descriptor)
@@ -478,7 +544,7 @@ def _is_encrypted(descriptor: int) -> bool:
     return False
 
 
-def _choose_stream(container: InputContainer) -> VideoStream:
+def _choose_stream(container: InputContainer, max_pixels: int) -> VideoStream:
     """The video stream to look at: the default one, else the largest. Cover pictures are none."""
     pictures = [s for s in container.streams.video if s.disposition & av.stream.Disposition.attached_pic]
     streams = [s for s in container.streams.video if s not in pictures]
@@ -492,11 +558,14 @@ def _choose_stream(container: InputContainer) -> VideoStream:
         raise VideoError("no decoder for the video stream: its codec is unknown or not built in", "unsupported")
     default = av.stream.Disposition.default
     stream = max(usable, key=lambda s: (bool(s.disposition & default), s.width * s.height, -s.index))
-    if stream.width * stream.height > MAX_PIXELS:
-        raise VideoError(
-            f"frames of {stream.width}x{stream.height} pixels are larger than the limit of {MAX_PIXELS} pixels", "limit"
-        )
+    if stream.width * stream.height > max_pixels:
+        raise too_many_pixels(f"{stream.width}x{stream.height} pixels", max_pixels)
     return stream
+
+
+def too_many_pixels(size: str, max_pixels: int) -> VideoError:
+    """What is said of frames over the limit."""
+    return VideoError(f"frames of {size} are larger than the limit of {max_pixels} pixels (--max-pixels)", "limit")
 
 
 def _is_counted(container: Any) -> bool:

@@ -69,6 +69,9 @@ def decode(checkpoint: str, labels: list[str]) -> Callable[[Paths], float]:
         def restart(self) -> None:
             pass
 
+        def skipped(self, error: Exception) -> None:
+            pass
+
         def progress(self) -> None:
             pass
 

@@ -1,0 +1,149 @@
+"""A long run: memory and descriptors stay flat, and one that is killed time and again ends with the same records.
+
+python -m tests.soak [--count N] [--kills N] [--seed S] prints figures as JSON; exit 1 where a promise is broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from clips import write_clip
+from records import assert_same
+
+MAX_GROWTH = 1.15  # of memory, from the second third of a run to the last
+MAX_FILES = 50  # open in the parent
+FORMS = {"mp4": "libx264", "webm": "libvpx", "avi": "mpeg4", "mkv": "ffv1", "gif": "gif"}
+PROGRAM = Path(sys.executable).with_name("xclip")
+
+
+def write_videos(folder: Path, count: int) -> None:
+    """Videos of a few forms, each many times as a link."""
+    sources = []
+    for suffix, codec in FORMS.items():
+        for frames in (5, 12, 30):
+            sources.append(write_clip(folder.parent / f"{frames}.{suffix}", frames, codec))
+    for i in range(count):
+        source = sources[i % len(sources)]
+        os.link(source, folder / f"{i:06d}{source.suffix}")
+
+
+def command(folder: Path, out: Path, *more: str) -> list[str]:
+    fixed = ["--labels", "picture-state", "--model", "bundled", "--dtype", "float32", "--workers", "2", "-q"]
+    return [str(PROGRAM), "classify", str(folder), *fixed, "-o", str(out), *more]
+
+
+def sample(pid: int) -> tuple[int, int, int] | None:
+    """Megabytes of a process and of its children, and files it has open; None where it has ended."""
+    try:
+        children = [
+            int(child)
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for child in (task / "children").read_text().split()
+        ]
+        return megabytes(pid), sum(map(megabytes, children)), len(os.listdir(f"/proc/{pid}/fd"))
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def megabytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+
+
+def long_run(folder: Path, out: Path) -> dict[str, Any]:
+    """Classify all, watching."""
+    began = time.monotonic()
+    process = subprocess.Popen(command(folder, out))
+    samples = []
+    while process.poll() is None:
+        found = sample(process.pid)
+        if found and out.exists() and out.stat().st_size > 2000:  # it is under way
+            samples.append(found)
+        time.sleep(0.2)
+    assert process.returncode == 0
+    third = len(samples) // 3
+    parent, workers, files = zip(*samples, strict=True)
+    return {
+        "seconds": round(time.monotonic() - began, 1),
+        "samples": len(samples),
+        "parent_megabytes": {"second third": max(parent[third : 2 * third]), "last third": max(parent[-third:])},
+        "workers_megabytes": {"second third": max(workers[third : 2 * third]), "last third": max(workers[-third:])},
+        "open_files": {"second third": max(files[third : 2 * third]), "last third": max(files[-third:])},
+    }
+
+
+def killed_run(folder: Path, out: Path, expected: int, kills: int, rng: random.Random) -> int:
+    """Classify all, killed at random moments and gone on with → how often it was killed."""
+    done = 0
+    for _ in range(kills):
+        process = subprocess.Popen(command(folder, out, "--resume"))
+        size = out.stat().st_size if out.exists() else 0
+        wanted = size + rng.random() * 1.6 * expected / kills
+        while process.poll() is None and (not out.exists() or out.stat().st_size < wanted):
+            time.sleep(0.002)
+        if process.poll() is None:
+            process.kill()
+            done += 1
+        process.wait()
+    subprocess.run(command(folder, out, "--resume"), check=True)
+    return done
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def soak(count: int, kills: int, seed: int) -> dict[str, Any]:
+    """Both runs → figures, and what broke a promise."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "videos"
+        folder.mkdir()
+        write_videos(folder, count)
+        whole, pieces = Path(name) / "whole.jsonl", Path(name) / "pieces.jsonl"
+        found = {"count": count, "seed": seed, **long_run(folder, whole)}
+        broken = []
+        for key in ("parent_megabytes", "workers_megabytes"):
+            if found[key]["last third"] > found[key]["second third"] * MAX_GROWTH:
+                broken.append(f"{key} grew: {found[key]}")
+        if max(found["open_files"].values()) > MAX_FILES:
+            broken.append(f"open files: {found['open_files']}")
+        if not kills:
+            return {**found, "broken": broken}
+        found["kills"] = killed_run(folder, pieces, whole.stat().st_size, kills, random.Random(seed))
+        (header, *ours), (expected, *theirs) = records(pieces), records(whole)
+        if header != expected or len(ours) != len(theirs) or len(theirs) != count:
+            broken.append(f"{len(ours)} records in pieces, {len(theirs)} in one, of {count}")
+        for a, b in zip(ours, theirs, strict=False):
+            try:
+                assert_same(a, b)
+            except AssertionError as error:
+                broken.append(f"{a['video']}: {error}"[:500])
+        left = sorted(path.name for path in Path(name).iterdir() if path.name.startswith("."))
+        if left:
+            broken.append(f"left behind: {left}")
+    return {**found, "broken": broken[:20]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument("--count", type=int, default=10_000, help="videos")
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    found = soak(given.count, given.kills, given.seed)
+    print(json.dumps(found, indent=2))
+    sys.exit(bool(found["broken"]))
+
+
+if __name__ == "__main__":
+    main()
