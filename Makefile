@@ -10,8 +10,9 @@ DEMO = demo
 demo: $(VENV)/.runs
 	$(BIN)/xclip demo $(DEMO)
 
+# Two processes of one thread each: most of what the tests do is too small for more.
 test: $(VENV)/.develops
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 slow: $(VENV)/.develops
 	$(BIN)/pytest -m slow

@@ -415,7 +415,7 @@ def test_the_older_name_of_the_image_processor(folder: Path) -> None:
         (np.full((1, 9, 9, 3), -1, np.int16), "must lie in 0 to 255, got -1 to -1"),
         ([video(2), video(3)], r"the videos of a batch need equal frame counts, got \[2, 3\]"),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_wrong_videos(processor: XCLIPProcessor, videos: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
