@@ -8,8 +8,9 @@ import selectors
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from itertools import chain
 
 import pytest
@@ -89,12 +90,10 @@ def pipeline(
     )
 
 
-def records_of(run: Pipeline[str]) -> Generator[Record, None, None]:
-    """The records of a run's answers; closing it closes the run."""
+def records_of(run: Pipeline[str]) -> Iterator[Record]:
     with closing(run.answers()) as answers:
         for answer in answers:
             assert answer.record is not None
-            assert answer.following == 0
             yield answer.record
 
 
@@ -161,7 +160,7 @@ def test_a_slow_reader_holds_it_up() -> None:
     next(records)
     time.sleep(0.05)
     assert computing.begun <= 4 * 3
-    records.close()
+    records.close()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 5])
@@ -219,8 +218,26 @@ def test_closing_early_leaves_nothing(taken: int) -> None:
     decoders, computing = InstantDecoders(), Computing(lambda: 0.005)
     records = records_of(pipeline(names(100), decoders, computing))
     assert [next(records).video for _ in range(taken)] == names(taken)
-    records.close()
+    records.close()  # type: ignore[attr-defined]
     assert computing.begun < 30
     assert not decoders.jobs
     assert not lane_threads()
     assert len(os.listdir("/dev/fd")) == len(descriptors)
+
+
+@pytest.mark.parametrize("batch_size", [3, 4, 8])
+def test_failures_behind_many_windows_hold_nothing_up(batch_size: int) -> None:
+    """An unfinished batch of one video's windows, and behind it as many failures as there is room for."""
+
+    class Windows(InstantDecoders):
+        left = batch_size - 1
+
+        def collect(self, wake: int | None = None) -> tuple[ClipInfo, list[str]] | None:
+            if self.jobs[0].path == "windows" and self.left > 1:
+                self.left -= 1
+                return replace(INFO, following=self.left), ["windows"]
+            return super().collect(wake)
+
+    videos = ["windows", *names(100, bad=lambda i: True)]
+    records = list(records_of(pipeline(videos, Windows(), Computing(), lanes=1, batch_size=batch_size)))
+    assert [record.video for record in records] == ["windows"] * (batch_size - 1) + videos[1:]

@@ -102,7 +102,9 @@ class Pipeline(Generic[T]):
                 if taking:
                     self._take_decoded(woken)
                 # Behind an unfinished batch there may be no room for more: then it goes as it is.
-                last = not self._decoding and not (self._more and self._running)
+                room = len(self._answers) < self._limit
+                idle = not self._running and not (self._decoding and room)
+                last = idle or not (self._decoding or self._more)
                 if self._batch and (last or len(self._batch) == self._batch_size):
                     self._start_batch(executor, wake)
                 elif not taking:
