@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import pytest
-from clips import number_of, read_pictures, write_clip
+from clips import Pictures, number_of, read_pictures, write_clip
 
 from xclip_cli import video
 from xclip_cli.errors import VideoError
@@ -77,6 +78,36 @@ def test_decoding_ends_after_many_bad_packets_in_a_row(tmp_path: Path, monkeypat
 def test_of_a_video_that_cannot_be_decoded_all_is_lost(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="none of 40 prores packets could be decoded") as caught:
         read(damaged(tmp_path / "clip.mov", (0, COUNT)))
+    assert caught.value.code == "damaged"
+
+
+def windows(path: Path) -> ClipRequest:
+    """Four windows of ten frames, of which every other one is wanted."""
+    return ClipRequest(str(path), 5, length=Fraction("0.4"), stride=Fraction("0.4"))
+
+
+def test_each_window_says_what_it_lost(tmp_path: Path) -> None:
+    pictures = Pictures()
+    path = damaged(tmp_path / "clip.mov", (13, 16))
+    clips = list(video.read_clips(windows(path), pictures))
+    numbers = [number_of(picture) for picture in pictures]
+    assert [[numbers[place] for place in clip.places] for clip in clips] == [
+        [1, 3, 5, 7, 9],
+        [11, 12, 12, 17, 19],
+        [21, 23, 25, 27, 29],
+        [31, 33, 35, 37, 39],
+    ]
+    said = "the video is damaged: 3 packets or frames were skipped"
+    lost = "2 of 5 frames could not be decoded: those before them stand for them"
+    assert [clip.warnings for clip in clips] == [(), (said, lost), (said,), (said,)]
+    assert [clip.errors for clip in clips] == [0, 3, 3, 3]
+
+
+def test_a_window_that_is_lost_ends_the_windows(tmp_path: Path) -> None:
+    clips = video.read_clips(windows(damaged(tmp_path / "clip.mov", (12, 19))), Pictures())
+    assert next(clips).warnings == ()
+    with pytest.raises(VideoError, match="too damaged: 7 packets .* 3 of the 5 frames wanted") as caught:
+        next(clips)
     assert caught.value.code == "damaged"
 
 

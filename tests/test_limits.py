@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -173,6 +174,23 @@ def test_memory_over_the_limit_is_refused(tmp_path: Path) -> None:
 
 
 @needs_proc
+def test_a_worker_near_its_limit_hands_what_it_was_given_to_another(tmp_path: Path) -> None:
+    options = {"preset": "ultrafast", "x264-params": "ref=16:bframes=0"}
+    many = write_blank(tmp_path / "many.mp4", (4096, 2048), 24, "libx264", "yuv444p", **options)
+    good = write_clip(tmp_path / "good.mp4", 50)
+    with Decoders(number_of, limits=Limits(memory=500 * MEGABYTE)) as decoders:
+        for path in (many, good):
+            decoders.submit(ClipRequest(str(path), 2, length=Fraction(1, 2), stride=Fraction(1, 2)))
+        first = decoders._workers[0]
+        with pytest.raises(VideoError, match="--max-memory"):
+            list(iter(decoders.collect, None))
+        found = [decoders.collect() for _ in range(4)]
+        assert [clip[0].following for clip in found if clip] == [3, 2, 1, 0]
+        assert first not in decoders._workers
+        assert not decoders.pending
+
+
+@needs_proc
 def test_damage_far_from_the_limit_is_damage(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mov", 60, codec="prores_ks", pix_fmt="yuv422p10le")
     data = bytearray(path.read_bytes())
@@ -208,8 +226,9 @@ def test_a_worker_keeps_no_pictures_of_earlier_videos(tmp_path: Path) -> None:
     assert peaks[-1] < peaks[0] * 1.1
 
 
-def test_the_flags(xclip: Run, clip: Path) -> None:
-    common = ["classify", clip, "--labels", "picture-state", "--model", "bundled"]
+@pytest.mark.parametrize("command", ["classify", "timeline"])
+def test_the_flags(xclip: Run, clip: Path, command: str) -> None:
+    common = [command, clip, "--labels", "picture-state", "--model", "bundled"]
     assert xclip(*common, "--max-pixels", 160 * 96, "--max-frames", 100, "--max-memory", 1024).returncode == 0
     for flag, value in (("--max-pixels", 160 * 96 - 1), ("--max-frames", 7)):
         done = xclip(*common, flag, value)
