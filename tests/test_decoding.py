@@ -392,7 +392,7 @@ def test_windows_come_one_by_one_and_hold_back_the_worker(tmp_path: Path) -> Non
 
 
 def test_a_crash_in_the_middle_of_a_video_keeps_the_windows_before_it(tmp_path: Path) -> None:
-    path, other = write_clip(tmp_path / "long.mkv", 1000, codec="mpeg4"), write_clip(tmp_path / "other.mp4", 8)
+    path, other = write_clip(tmp_path / "long.mkv", 6000, codec="mpeg4"), write_clip(tmp_path / "other.mp4", 8)
     with decoders() as decoder:
         decoder.submit(windows(path))
         decoder.submit(request(other))

@@ -364,7 +364,8 @@ def serve(ring_file: int) -> None:
     from .video import read_clips
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    replies = os.fdopen(os.dup(1), "wb")
+    # Where stderr is closed its number is free, and what is opened first would take it.
+    replies = os.fdopen(fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3), "wb")
     guard = Guard()
     os.dup2(2, 1)  # nothing that a library prints may look like a reply
     server = _Server(mmap.mmap(ring_file, 0), sys.stdin.buffer, replies, guard)
