@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import signal
 import struct
+import sys
 import zlib
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from clips import number_of, write_clip
 from conftest import Run
 
-from xclip_cli.decoding import Decoders
+from xclip_cli.decoding import NOTE_BYTES, Decoders
 from xclip_cli.errors import VideoError
 from xclip_cli.sampling import DEFAULT_LIMITS, MEGABYTE, ClipRequest, Limits
 
@@ -188,6 +190,31 @@ def test_a_worker_near_its_limit_hands_what_it_was_given_to_another(tmp_path: Pa
         assert [clip[0].following for clip in found if clip] == [3, 2, 1, 0]
         assert first not in decoders._workers
         assert not decoders.pending
+
+
+@needs_proc
+@pytest.mark.parametrize(("had", "code"), [(3073, "limit"), (3071, "crashed")])
+def test_a_crash_near_the_limit_names_it(tmp_path: Path, had: int, code: str) -> None:
+    """A decoder that is refused memory may crash; how much it had it wrote down while it lived."""
+    path = write_clip(tmp_path / "clip.mp4", 8)
+    with Decoders(number_of) as decoders:
+        decoders.submit(ClipRequest(str(path), 8))
+        decoders.collect()
+        (worker,) = decoders._workers
+        noted = int.from_bytes(worker._ring[-NOTE_BYTES:], sys.byteorder)
+        assert 100 * MEGABYTE < noted < 1000 * MEGABYTE
+        worker._process.send_signal(signal.SIGSTOP)
+        worker._ring[-NOTE_BYTES:] = (had * MEGABYTE).to_bytes(NOTE_BYTES, sys.byteorder)
+        for _ in range(2):
+            decoders.submit(ClipRequest(str(path), 8))
+        for number in (signal.SIGSEGV, signal.SIGCONT):
+            worker._process.send_signal(number)
+        with pytest.raises(VideoError, match=r"the decoder crashed \(SIGSEGV\)") as caught:
+            decoders.collect()
+        assert caught.value.code == code
+        named = "with 3073 MB of memory, near the limit of 4096 MB (--max-memory)"
+        assert (named in str(caught.value)) is (code == "limit")
+        assert decoders.collect()
 
 
 @needs_proc

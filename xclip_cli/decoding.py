@@ -38,7 +38,7 @@ from typing import IO, TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 import numpy as np
 
 from .errors import VideoError
-from .sampling import DECODE_TIMEOUT, DEFAULT_LIMITS, ClipInfo, ClipRequest, Limits
+from .sampling import DECODE_TIMEOUT, DEFAULT_LIMITS, MEGABYTE, ClipInfo, ClipRequest, Limits
 
 if TYPE_CHECKING:
     from .guard import Guard
@@ -49,6 +49,8 @@ AHEAD = 2  # requests that a worker has at a time, so that it never waits for th
 MOST_THREADS = 16  # of a decoder: each takes address space
 LONGEST_WAIT = 3600.0  # seconds; the system takes no endless ones
 CLIPS_AHEAD = 4  # clips of one request that are kept for being collected
+NOTE_BYTES = 8  # behind a ring: the most address space that its worker ever had
+NOTE_SECONDS = 0.01  # how often it writes that down, which takes 50 µs
 ALIVE_SECONDS = 1.0  # how often a worker that makes progress says so
 
 # The worker gets the parent's import path, and not the current folder, which may hold anybody's modules.
@@ -199,7 +201,7 @@ class Decoders(Generic[T]):
             if key.data is None:
                 woken = True
             elif not key.data.read(self._receive):
-                self._replace(key.data, VideoError(f"the decoder {key.data.end()} on this file", "crashed"))
+                self._replace(key.data, key.data.end(self._limits))
         self._dismiss_retired()
         for worker in self._workers[:]:
             if worker.busy and time.monotonic() - worker.heard >= self._timeout:
@@ -251,8 +253,8 @@ class _Worker(Generic[T]):
         self.jobs: deque[_Job[T]] = deque()  # what it was given and has not answered, oldest first
         self.heard = time.monotonic()  # when it last said something, or was given something to do
         self._ring_file = _anonymous_file()
-        os.ftruncate(self._ring_file, ring_bytes)
-        self._ring = mmap.mmap(self._ring_file, ring_bytes)
+        os.ftruncate(self._ring_file, ring_bytes + NOTE_BYTES)
+        self._ring = mmap.mmap(self._ring_file, ring_bytes + NOTE_BYTES)
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", _BOOT, str(self._ring_file), *sys.path],
             stdin=subprocess.PIPE,
@@ -323,10 +325,18 @@ class _Worker(Generic[T]):
             self._requests.write(line)
             self._requests.flush()
 
-    def end(self) -> str:
-        """Wait for a worker that ended → how it ended."""
+    def end(self, limits: Limits) -> VideoError:
+        """Wait for a worker that ended → what is to be said of the video that it had."""
         status = self._process.wait()
-        return f"crashed ({signal.Signals(-status).name})" if status < 0 else f"ended early (status {status})"
+        how = f"crashed ({signal.Signals(-status).name})" if status < 0 else f"ended early (status {status})"
+        memory = int.from_bytes(self._ring[-NOTE_BYTES:], sys.byteorder)
+        if limits.nearly_reached(memory):
+            most = f"of {limits.memory // MEGABYTE} MB (--max-memory)"
+            return VideoError(
+                f"the decoder {how} with {memory // MEGABYTE} MB of memory, near the limit {most}", "limit"
+            )
+        reason = ": the system may be out of memory" if status == -signal.SIGKILL else ""
+        return VideoError(f"the decoder {how} on this file{reason}", "crashed")
 
     def close(self) -> None:
         """End the process and free its memory."""
@@ -394,12 +404,14 @@ class _Server:
     """
 
     def __init__(self, memory: mmap.mmap, incoming: IO[bytes], outgoing: IO[bytes], guard: Guard) -> None:
-        self._ring = np.frombuffer(memory, np.uint8)
+        self._ring = np.frombuffer(memory, np.uint8)[:-NOTE_BYTES]
+        self._note = memoryview(memory)[-NOTE_BYTES:]
         self._guard = guard
         self._incoming = incoming
         self._outgoing = outgoing
         self._requests: deque[tuple[ClipRequest, int, Limits]] = deque()  # with threads
         self._said_alive = 0.0
+        self._noted = 0.0
         self._held: deque[tuple[int, int]] = deque()  # start and end of each picture not yet freed, oldest first
 
     def next_request(self) -> tuple[ClipRequest, int, Limits] | None:
@@ -427,6 +439,9 @@ class _Server:
         """Let the parent know, now and then, that this does not hang."""
         self._guard.trim()
         now = time.monotonic()
+        if now - self._noted >= NOTE_SECONDS:  # once it has crashed, nobody can ask it any more
+            self._noted = now
+            self._note[:] = self._guard.peak_memory.to_bytes(NOTE_BYTES, sys.byteorder)
         if now - self._said_alive >= ALIVE_SECONDS:
             self._said_alive = now
             self.reply({"alive": True})

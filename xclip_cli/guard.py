@@ -20,7 +20,6 @@ from .errors import VideoError
 from .sampling import MEGABYTE, Limits
 from .video import too_many_pixels
 
-NEAR = 4  # a failure counts as the limit's where no more than a quarter of the memory was ever free
 MOST_MESSAGES = 1 << 16  # bytes that are kept
 
 # Of libavutil, which calls sizes invalid that not even addresses have room for, and of dav1d.
@@ -60,9 +59,19 @@ class Guard:
             self._take_messages()
 
     @property
+    def peak_memory(self) -> int:
+        """The most bytes of address space that the process ever had; 0 where the system does not say."""
+        try:
+            status = _STATUS.read_bytes()
+        except OSError:
+            return 0
+        found = re.search(rb"^VmPeak:\s*(\d+) kB", status, re.MULTILINE)
+        return int(found[1]) << 10 if found else 0
+
+    @property
     def is_spent(self) -> bool:
         """Whether the process came near the limit of its memory: what fails in it from now on means nothing."""
-        return peak_memory() > self._limits.memory - self._limits.memory // NEAR
+        return self._limits.nearly_reached(self.peak_memory)
 
     def cause(self, error: BaseException) -> VideoError | None:
         """The limit that is the reason of an error, if one is."""
@@ -83,13 +92,3 @@ class Guard:
         os.ftruncate(self._messages, 0)
         os.lseek(self._messages, 0, os.SEEK_SET)  # the position is stderr's, too
         return messages
-
-
-def peak_memory() -> int:
-    """The most bytes of address space that the process ever had; 0 where the system does not say."""
-    try:
-        status = _STATUS.read_bytes()
-    except OSError:
-        return 0
-    found = re.search(rb"^VmPeak:\s*(\d+) kB", status, re.MULTILINE)
-    return int(found[1]) << 10 if found else 0

@@ -20,6 +20,8 @@ DECODE_TIMEOUT = 120.0  # seconds without a new packet or picture after which de
 MEGABYTE = 1 << 20
 LEAST_MEMORY = 1024 * MEGABYTE  # of a decode worker, which takes some 400 MB of address space before it decodes
 
+NEAR = 4  # a failure counts as the limit's where no more than a quarter of the memory was free
+
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
 
 
@@ -59,6 +61,10 @@ class Limits:
     pixels: int = 8192 * 4320  # of one frame
     frames: int = 2_500_000  # decoded for a window: 24 hours at 25 frames a second, where a file cannot be sought in
     memory: int = 4096 * MEGABYTE  # bytes of address space of the process that decodes, where the system can limit it
+
+    def nearly_reached(self, memory: int) -> bool:
+        """Whether a process with so many bytes of address space is so near the limit that its failures mean nothing."""
+        return memory > self.memory - self.memory // NEAR
 
 
 DEFAULT_LIMITS = Limits()
