@@ -298,17 +298,88 @@ def test_an_unknown_codec_is_said(tmp_path: Path) -> None:
     assert caught.value.code == "unsupported"
 
 
-def test_encrypted_videos_are_refused(tmp_path: Path) -> None:
+def insert(data: bytes, at: int, piece: bytes, *parents: bytes) -> bytes:
+    """An MP4 with a piece put in, and the sizes of the boxes that it is in."""
+    changed = bytearray(data)
+    for kind in parents:
+        start = data.index(kind) - 4
+        changed[start : start + 4] = (int.from_bytes(data[start : start + 4]) + len(piece)).to_bytes(4)
+    changed[at:at] = piece
+    return bytes(changed)
+
+
+STSD = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
+
+
+def encv(data: bytes, entry: bytes, end: int) -> bytes:
+    return data.replace(b"avc1\0", b"encv\0")
+
+
+def a_second_description(data: bytes, entry: bytes, end: int) -> bytes:
+    """As where the start of a video is clear and the rest is not."""
+    data = insert(data, end, entry.replace(b"avc1", b"encv"), *STSD)
+    count = data.index(b"stsd") + 8
+    return data[:count] + (2).to_bytes(4) + data[count + 4 :]
+
+
+def a_protected_codec(data: bytes, entry: bytes, end: int) -> bytes:
+    return insert(data, end, struct.pack(">I4sI4s4s", 20, b"sinf", 12, b"frma", b"avc1"), *STSD, b"avc1\0")
+
+
+@pytest.mark.parametrize("change", [encv, a_second_description, a_protected_codec])
+def test_encrypted_videos_are_refused(tmp_path: Path, change: Any) -> None:
     path = write_clip(tmp_path / "clip.mp4", 5)
     read(path)
-    data = bytearray(path.read_bytes())
-    entry = data.index(b"stsd") + 16
-    assert data[entry : entry + 4] == b"avc1"
-    data[entry : entry + 4] = b"encv"
-    path.write_bytes(bytes(data))
+    data = path.read_bytes()
+    start = data.index(b"avc1\0") - 4
+    end = start + int.from_bytes(data[start : start + 4])
+    path.write_bytes(change(data, data[start:end], end))
     with pytest.raises(VideoError, match="the video is encrypted") as caught:
         read(path)
     assert caught.value.code == "encrypted"
+
+
+def test_encrypted_matroska_is_refused(tmp_path: Path) -> None:
+    """The name of the track gives way to the elements that say what its contents are encoded with (RFC 9559)."""
+
+    def element(number: str, *inner: bytes) -> bytes:
+        content = b"".join(inner)
+        return bytes.fromhex(number) + bytes([0x80 | len(content)]) + content
+
+    path, name = tmp_path / "clip.mkv", b"x" * 100
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libvpx", rate=25)
+        stream.width, stream.height, stream.metadata["title"] = 160, 96, name.decode()
+        for frame in (av.VideoFrame.from_ndarray(numbered(1), format="rgb24"), None):
+            container.mux(stream.encode(frame))
+    read(path)
+    encryption = element("5035", element("47e1", b"\5"), element("47e2", bytes(range(16))))
+    encodings = element("6d80", element("6240", element("5033", b"\1"), encryption))
+    given = element("536e", name)
+    filled = encodings + element("ec", bytes(len(given) - len(encodings) - 2))
+    data = path.read_bytes()
+    assert data.count(given) == 1
+    path.write_bytes(data.replace(given, filled))
+    with pytest.raises(VideoError, match="the video is encrypted") as caught:
+        read(path)
+    assert caught.value.code == "encrypted"
+
+
+def test_encrypted_sound_is_no_matter(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        sound, pictures = container.add_stream("aac", rate=44100), container.add_stream("libx264", rate=25)
+        pictures.width, pictures.height = 160, 96
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 44100
+        for stream, first in ((sound, frame), (pictures, av.VideoFrame.from_ndarray(numbered(1), format="rgb24"))):
+            container.mux(stream.encode(first))
+            container.mux(stream.encode(None))
+    data = path.read_bytes()
+    moov = data.index(b"moov")
+    assert data.index(b"soun", moov) < data.index(b"vide", moov)
+    path.write_bytes(data.replace(b"mp4a\0", b"enca\0").replace(b"esds", b"sinf"))
+    assert read(path, 1)[1].errors == 0
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,9 @@ MOST_PADDING = 64 * 65536  # pixels by which FFmpeg may overrate a frame: it cou
 SEEK_COST = 8  # frames: what a seek costs, in decoding
 LATEST = 1 << 60  # later than every frame
 
+# From where an MP4's track is said to be of pictures to where its descriptions begin, with the size of the box of them.
+_PICTURES = re.compile(rb"hdlr.{8}vide.*?(.{4})stsd.{8}", re.DOTALL)
+
 # Real containers and pictures only: no playlists, no network, nothing that opens other files.
 DEMUXERS = (
     "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,mjpeg,h261,h263,h264,hevc,vvc,av1,obu,ivf,vc1,flv,asf,ogg,mxf,gxf,"
@@ -495,7 +498,7 @@ def _open(path: str, threads: int, limits: Limits) -> Iterator[tuple[InputContai
             reason = getattr(error, "strerror", None) or str(error)
             raise VideoError(f"not a video that can be read: {reason}", "unsupported") from error
         with container:
-            if "mp4" in container.format.name.split(",") and _is_encrypted(descriptor):
+            if _is_encrypted(container, descriptor):
                 raise VideoError("the video is encrypted: it decodes to noise without its key", "encrypted")
             stream = _choose_stream(container, limits.pixels)
             # Slices, never frames: frame threading can deadlock when decoding stops before the end.
@@ -525,10 +528,20 @@ def _open_file(path: str) -> int:
     return descriptor
 
 
-def _is_encrypted(descriptor: int) -> bool:
-    """Whether an MP4 describes its pictures as ``encv``; FFmpeg shows the codec beneath and decodes noise.
+def _is_encrypted(container: InputContainer, descriptor: int) -> bool:
+    """Whether a file says that its pictures are encrypted; FFmpeg shows the codec beneath and decodes noise."""
+    formats = container.format.name.split(",")
+    if "matroska" in formats:
+        # FFmpeg's name for the ContentEncKeyID of RFC 9559
+        return any("enc_key_id" in stream.metadata for stream in container.streams.video)
+    return "mp4" in formats and any(entry[4:8] == b"encv" or b"sinf" in entry for entry in _descriptions(descriptor))
 
-    ISO/IEC 14496-12: boxes of size and type, the sample descriptions in moov/trak/mdia/minf/stbl/stsd.
+
+def _descriptions(descriptor: int) -> Iterator[bytes]:
+    """The descriptions of an MP4's pictures: there may be several, such as of a clear start and what follows it.
+
+    ISO/IEC 14496-12: boxes of size and type, a track's kind in moov/trak/mdia/hdlr and what its samples are in
+    moov/trak/mdia/minf/stbl/stsd.
     """
     offset = 0
     while len(header := os.pread(descriptor, 16, offset)) >= 8:
@@ -537,11 +550,15 @@ def _is_encrypted(descriptor: int) -> bool:
             size = int.from_bytes(header[8:16])
         if kind == b"moov":
             moov = os.pread(descriptor, min(size or MAX_MOOV, MAX_MOOV), offset)
-            return re.search(rb"stsd.{12}encv", moov, re.DOTALL) is not None
+            for found in _PICTURES.finditer(moov):
+                at, end = found.end(), found.end() + int.from_bytes(found[1]) - 16
+                while at < end and (length := int.from_bytes(moov[at : at + 4])) >= 8:
+                    yield moov[at : at + length]
+                    at += length
+            return
         if size < 8:
-            return False
+            return
         offset += size
-    return False
 
 
 def _choose_stream(container: InputContainer, max_pixels: int) -> VideoStream:
