@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from xclip_cli import batch
 from xclip_cli.batch import Run, expand_inputs, read_path_list
 from xclip_cli.errors import ResultsError, VideoError
 from xclip_cli.results import Failure, Frames, Prediction
@@ -118,6 +119,12 @@ def test_lists_of_paths(
 def test_a_list_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="cannot read the list of videos .*No such file"):
         read_path_list(str(tmp_path / "no"))
+
+
+def test_a_list_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "MAX_LIST", 1 << 20)
+    with pytest.raises(ResultsError, match="the list of videos /dev/zero is larger than 1 MB"):
+        read_path_list("/dev/zero")
 
 
 @pytest.mark.parametrize(

@@ -308,6 +308,25 @@ def test_what_a_killed_run_left_is_no_obstacle(tmp_path: Path) -> None:
     assert path.read_bytes() == whole
 
 
+def test_a_link_in_the_way_of_the_new_file_is_not_followed(tmp_path: Path) -> None:
+    """Where others may write, too, they may have put a link to a file of ours."""
+    path, precious = tmp_path / "out.csv", tmp_path / "precious"
+    precious.write_text("precious")
+
+    def records():
+        (part,) = (entry for entry in tmp_path.iterdir() if entry.name not in ("out.csv", "precious"))
+        parts.append(part)
+        yield GOOD
+
+    parts: list[Path] = []
+    write(write_csv, records(), path, None)
+    parts[0].symlink_to(precious)
+    with pytest.raises(ResultsError, match=r"cannot write \S*out.csv: "):
+        write(write_csv, [BAD], path, None, force=True)
+    assert precious.read_text() == "precious"
+    assert "a cat" in path.read_text("utf-8")
+
+
 def test_a_failure_half_way_leaves_earlier_results(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     path.write_text("earlier")

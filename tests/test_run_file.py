@@ -12,15 +12,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from clips import numbered, write_clip
 from conftest import Run
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from records import assert_all_same
 
 from xclip_cli.errors import ResultsError, VideoError
+from xclip_cli.journal import read_results
 from xclip_cli.results import Failure, Frames, Prediction, RankedLabel, Record, RunHeader
 from xclip_cli.run_file import RunFile
 
@@ -127,6 +131,8 @@ def test_a_file_that_was_made_in_another_way_is_refused_by_name(tmp_path: Path, 
         (b"\xff\xfe\n", "line 1 is not the header of a run"),
         (json.dumps(ok("a").to_json()).encode() + b"\n", "line 1 is not the header of a run"),
         (json.dumps(HEADER.to_json()).encode() + b"\n{}\n", "line 2 is not a record"),
+        (json.dumps(HEADER.to_json()).encode() + b"\n" + b"[" * 100_000 + b"\n", "line 2 is not a record"),
+        (json.dumps(HEADER.to_json()).encode() + b"\n" + b"9" * 5000 + b"\n", "line 2 is not a record"),
         (json.dumps(HEADER.to_json()).encode() + b"\n[]\n" + b"{}\n", "line 2 is not a record"),
         (json.dumps(HEADER.to_json()).encode() + b"\nnonsense\n{}\n", "line 2 is not a record"),
     ],
@@ -137,6 +143,61 @@ def test_what_is_no_results_file_is_left_as_it_is(tmp_path: Path, data: bytes, m
     with pytest.raises(ResultsError, match=f"{message}; was it written by xclip with -o"):
         RunFile(path, resume=True)
     assert path.read_bytes() == data
+
+
+# What is nearly a results file: lines of one, with other values and without some, and lines that are none.
+VALUES = st.none() | st.booleans() | st.integers(-2, 2) | st.floats() | st.text(max_size=3) | st.just([]) | st.just({})
+LINES = st.builds(
+    lambda record, changes, less: json.dumps(
+        {k: v for k, v in {**record, **changes}.items() if k not in less}
+    ).encode(),
+    st.sampled_from(written(ok("a"), bad("b"), ok("a"))),
+    st.dictionaries(st.sampled_from(["schema", "kind", "video", "status", "error", "predictions", "x"]), VALUES),
+    st.sets(st.sampled_from(["kind", "video", "status", "warnings"])),
+) | st.sampled_from([b"", b"{}", b"\xff", b"\0", b'"a', b"NaN"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.booleans(), st.lists(LINES, max_size=5), st.booleans())
+def test_any_file_is_gone_on_with_or_left_as_it_is(
+    tmp_path_factory: pytest.TempPathFactory, headed: bool, given_lines: list[bytes], torn: bool
+) -> None:
+    path = tmp_path_factory.mktemp("run") / "a.jsonl"
+    header = [json.dumps(HEADER.to_json()).encode()] if headed else []
+    data = b"".join(line + b"\n" for line in header + given_lines)[: -1 if torn else None]
+    path.write_bytes(data)
+    try:
+        with RunFile(path, resume=True) as run_file:
+            done = run_file.done()
+            run_file.begin(HEADER, retried=["b"])
+            run_file.add(ok("new"))
+    except ResultsError as error:
+        assert str(error).isprintable()
+        assert path.read_bytes() == data
+    else:
+        assert lines(path)[-1]["video"] == "new"
+        with RunFile(path, resume=True) as run_file:
+            assert run_file.done() == (done - {"b"}) | {"new"}
+    with suppress(ResultsError):  # a report asks for more of each record
+        assert read_results(path).videos
+
+
+def test_a_link_or_a_rest_in_the_way_of_the_new_file_harms_nothing(tmp_path: Path) -> None:
+    """Where others may write, too, they may have put a link to a file of ours."""
+    path, precious = tmp_path / "a.jsonl", tmp_path / "precious"
+    write(path, [bad("a"), ok("b")])
+    data = path.read_bytes()
+    precious.write_text("precious")
+    part = tmp_path / f".xclip-{os.getpid()}.part"
+    part.symlink_to(precious)
+    with RunFile(path, resume=True) as run_file, pytest.raises(ResultsError, match="cannot write"):
+        run_file.begin(HEADER, retried=["a"])
+    assert (precious.read_text(), path.read_bytes()) == ("precious", data)
+    part.unlink()
+    part.write_bytes(b"x" * 10_000)  # of a run that was killed
+    with RunFile(path, resume=True) as run_file:
+        run_file.begin(HEADER, retried=["a"])
+    assert lines(path) == written(ok("b"))
 
 
 def test_failures_are_replaced(tmp_path: Path) -> None:

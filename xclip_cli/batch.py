@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +27,7 @@ from .sampling import VIDEO_SUFFIXES, Views
 from .timeline import Rules, TimelineRecord, WindowPrediction, assemble
 
 FAILURES_LISTED = 20  # at the end of a run
+MAX_LIST = 1 << 28  # bytes of a list of paths
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
@@ -114,12 +116,15 @@ def _videos_in(folder: str, recursive: bool, inputs: Inputs) -> Sequence[str | F
 
 def read_path_list(source: str, nul: bool = False) -> list[str]:
     """Paths from a file, or from stdin for ``-``: one a line, or separated by NUL bytes. Raises ResultsError."""
+    if source == "-" and sys.stdin is None:
+        raise ResultsError("stdin is closed: there is no list of videos to read")
     try:
-        if source == "-" and sys.stdin is None:
-            raise ResultsError("stdin is closed: there is no list of videos to read")
-        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+        with nullcontext(sys.stdin.buffer) if source == "-" else Path(source).open("rb") as file:
+            data = file.read(MAX_LIST + 1)
     except OSError as error:
         raise ResultsError(f"cannot read the list of videos {source}: {error.strerror}") from error
+    if len(data) > MAX_LIST:
+        raise ResultsError(f"the list of videos {source} is larger than {MAX_LIST >> 20} MB: give it in parts")
     parts = data.split(b"\0") if nul else [line.removesuffix(b"\r") for line in data.split(b"\n")]
     return [os.fsdecode(part) for part in parts if part]
 

@@ -122,13 +122,15 @@ class RunFile:
             try:
                 values = json.loads(line)
                 if number > 1:
+                    if not isinstance(values["video"], str):
+                        raise ValueError("no video")
                     ok, completes = values["status"] == "ok", values.get("kind") != "window"
                     self._recorded.append(_Line(self._end, len(line), values["video"], ok, completes))
                 elif values["kind"] == "run":
                     self._header = values
                 else:
                     raise ValueError("no run header")
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 expected = "the header of a run" if number == 1 else "a record"
                 raise ResultsError(
                     f"cannot resume {self.path}: line {number} is not {expected}; was it written by xclip with -o?"
@@ -138,8 +140,9 @@ class RunFile:
     def _take_out(self, videos: set[str]) -> None:
         """Put a file without the records of ``videos`` in the place of this one, at once."""
         part = self.path.with_name(f".xclip-{os.getpid()}.part")
-        file = open_locked(part)
+        file = open_locked(part, self.path)
         try:
+            file.truncate()  # a run that was killed may have left something
             file.write(json.dumps(self._header).encode() + b"\n")
             for line in self._recorded:
                 if line.video not in videos:
@@ -154,12 +157,15 @@ class RunFile:
         self._file = file
 
 
-def open_locked(path: Path, shown: Path | None = None) -> BufferedRandom:
-    """Open a file for reading and writing that nobody else has open like this. Raises ResultsError, which names the
-    file ``shown`` where another one is meant."""
-    shown = shown or path
+def open_locked(path: Path, instead_of: Path | None = None) -> BufferedRandom:
+    """Open a file for reading and writing that nobody else has open like this. Raises ResultsError.
+
+    Where it is to take the place of another in the end, errors name that one, and a link is not followed: somebody may
+    have put it there.
+    """
+    shown, flags = (path, 0) if instead_of is None else (instead_of, os.O_NOFOLLOW)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | flags, 0o666)
     except OSError as error:
         raise ResultsError(f"cannot write {shown}: {error.strerror}") from error
     file = os.fdopen(descriptor, "r+b")
