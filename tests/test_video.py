@@ -135,6 +135,16 @@ def test_short_videos_repeat_frames_and_say_so(tmp_path: Path, frames: int) -> N
     assert info.decoded == len(set(paper_indices(frames, 8)))
 
 
+@pytest.mark.parametrize("name", ["clip.webm", "clip.mkv"])
+def test_a_single_frame_that_says_no_duration_has_none(tmp_path: Path, name: str) -> None:
+    """After a seek FFmpeg would make one up, of one unit of time."""
+    path = write_clip(tmp_path / name, 1, codec="libvpx")
+    data = path.read_bytes()
+    at = data.index(bytes.fromhex("23e38384"))  # DefaultDuration, which becomes a Void of its length
+    path.write_bytes(data[:at] + bytes.fromhex("ec86") + bytes(6) + data[at + 8 :])
+    assert read(path)[1].end_seconds == 0
+
+
 def test_a_still_picture_is_a_video_of_one_frame(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "still.png", 1, codec="png", container_format="image2pipe")
     pictures, info = read(path)

@@ -43,6 +43,7 @@ MOST_SKIPPED = 300  # packets in a row: more than common encoders leave between 
 MAX_MOOV = 1 << 26  # bytes of an MP4's description that are looked at
 MOST_PADDING = 64 * 65536  # pixels by which FFmpeg may overrate a frame: it counts its lines in steps of 64
 SEEK_COST = 8  # frames: what a seek costs, in decoding
+MADE_UP = Fraction(1, 1000)  # seconds: no frame is shown so briefly, but FFmpeg may say so of one without a duration
 LATEST = 1 << 60  # later than every frame
 
 # From where an MP4's track is said to be of pictures to where its descriptions begin, with the size of the box of them.
@@ -442,7 +443,7 @@ def _extent_at_end(container: InputContainer, stream: VideoStream, sink: Sink) -
     except av.error.FFmpegError as error:
         raise _SeekingFailedError from error
     extent = _scan(container, stream, sink)
-    if extent.end <= extent.last:  # a single packet that does not say how long it is shown
+    if (extent.end - extent.last) * Fraction(stream.time_base or 1) <= MADE_UP:  # a single packet that does not say
         raise _SeekingFailedError
     return extent
 
