@@ -275,11 +275,29 @@ def receive(picture: Any) -> bytes:
     return hashlib.sha256(picture).digest()
 
 
-def decode(decoders: Decoders[bytes], path: Path) -> tuple[str, str]:
+def asked(index: int, path: Path) -> ClipRequest:
+    """What is wanted of a mutant: most often a clip, now and then a stretch by several clips, or windows."""
+    if index % 4 == 1:
+        return ClipRequest(str(path), NUM_FRAMES, clips=2, start=Fraction(1, 5), end=Fraction(3, 5))
+    if index % 4 == 3:
+        return ClipRequest(str(path), NUM_FRAMES, length=Fraction(1, 3), stride=Fraction(1, 5))
+    return ClipRequest(str(path), NUM_FRAMES)
+
+
+def decode(decoders: Decoders[bytes], request: ClipRequest) -> tuple[str, str]:
     """A file as a run decodes it → ``ok`` or an error's code, and a hash of its pictures or the error's message."""
-    decoders.submit(ClipRequest(str(path), NUM_FRAMES))
+    decoders.submit(request)
+    seen, following = hashlib.sha256(), 1
     try:
-        collected = decoders.collect()
+        while following:
+            collected = decoders.collect()
+            assert collected is not None
+            clip, pictures = collected
+            assert len(clip.times_seconds) == len(clip.places) == NUM_FRAMES * request.clips
+            assert clip.decoded == len(pictures)
+            assert following == 1 or clip.following == following - 1
+            following = clip.following
+            seen.update(b"".join(pictures))
     except VideoError as error:
         assert error.code
         assert str(error)
@@ -289,11 +307,7 @@ def decode(decoders: Decoders[bytes], path: Path) -> tuple[str, str]:
     except BaseException:
         decoders.cancel()
         raise
-    assert collected is not None
-    clip, pictures = collected
-    assert len(clip.times_seconds) == len(clip.places) == NUM_FRAMES
-    assert clip.decoded == len(pictures)
-    return "ok", hashlib.sha256(b"".join(pictures)).hexdigest()
+    return "ok", seen.hexdigest()
 
 
 class HangError(Exception):
@@ -327,7 +341,8 @@ def run(numbers: range, seed: int, keep: Path | None) -> dict[str, Any]:
         paths, missing = write_seeds(folder)
         seeds = [path.read_bytes() for path in paths]
         with Decoders(receive) as decoder:
-            good = decode(decoder, paths[0])
+            good_clip = ClipRequest(str(paths[0]), NUM_FRAMES)
+            good = decode(decoder, good_clip)
             assert good[0] == "ok", good
             files = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
             for index in numbers:
@@ -338,17 +353,17 @@ def run(numbers: range, seed: int, keep: Path | None) -> dict[str, Any]:
                 try:
                     try:
                         with watchdog(HANG_SECONDS):
-                            outcome, said = decode(decoder, path)
+                            outcome, said = decode(decoder, asked(index, path))
                     except HangError:  # the machine may have stood still: a file that hangs does it again
                         stalls.append(index)
                         with watchdog(HANG_SECONDS):
-                            outcome, said = decode(decoder, path)
+                            outcome, said = decode(decoder, asked(index, path))
                     outcomes[outcome] += 1
                     if outcome == "crashed":
                         print(f"mutant {index} ({how}): {said}", file=sys.stderr)
                     if index % GOOD_EVERY == 0 or index == numbers[-1]:
                         with watchdog(HANG_SECONDS):
-                            assert decode(decoder, paths[0]) == good, "a good clip decodes to something else"
+                            assert decode(decoder, good_clip) == good, "a good clip decodes to something else"
                 except Exception as error:  # whatever it is, it was promised not to be
                     escapes.append(f"mutant {index} of seed {seed} ({how}): {type(error).__name__}: {error}")
                     print(escapes[-1], file=sys.stderr)

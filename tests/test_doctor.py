@@ -62,6 +62,17 @@ def test_nothing_secret_is_told(xclip: Run, tmp_path: Path) -> None:
     assert hub["cache_writable"] is True
 
 
+def test_the_state_of_the_text_features(xclip: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "text-features"
+    env = {"XCLIP_CACHE": str(folder.parent)}
+    empty, used = (json.loads(xclip("doctor", "--json", env=env).stdout)["text_features"] for _ in range(2))
+    assert empty == {"folder": str(folder), "writable": True, "label_sets": 0, "bytes": 0}
+    assert used == {**empty, "label_sets": 1, "bytes": sum(path.stat().st_size for path in folder.iterdir())}
+    shutil.rmtree(folder)
+    folder.write_text("in the way")
+    assert json.loads(xclip("doctor", "--json", env=env).stdout)["text_features"]["writable"] is False
+
+
 def test_cached_checkpoints_are_listed(xclip: Run, checkpoint: Path, tmp_path: Path) -> None:
     commit = "0" * 40
     repository = tmp_path / "hub" / "models--microsoft--xclip-base-patch32"

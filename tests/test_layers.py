@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"journal", "timeline"},
     "thumbnails": {"decoding", "journal", "report", "video"},  # video for its types alone
     "bundled": {"model", "classifier"},
-    "doctor": {"bundled", "classifier", "devices", "labels", "model", "verification"},
+    "doctor": {"bundled", "cache", "classifier", "devices", "labels", "model", "verification"},
     "cli": {
         *("output", "batch", "cache", "classifier", "doctor", "labels", "model", "bundled", "run_file"),
         *("journal", "report", "thumbnails", "timeline", "timeline_output", "verification"),

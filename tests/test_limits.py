@@ -153,6 +153,29 @@ def test_more_frames_than_the_limit_are_refused(tmp_path: Path, name: str) -> No
     assert collected[1] == [6, 18, 31, 43]
 
 
+def test_a_wrong_timestamp_makes_no_endless_timeline(tmp_path: Path) -> None:
+    """Ten frames, of which the last is said to come after months."""
+    times = [*range(0, 360, 40), 10**10]
+    path = write_clip(tmp_path / "clip.mkv", 10, pts=times, time_base=Fraction(1, 1000), codec="ffv1")
+    assert decoded(path)
+    with Decoders(number_of) as decoders:
+        for length in (200, 800):
+            decoders.submit(ClipRequest(str(path), 2, length=Fraction(length), stride=Fraction(length)))
+        with pytest.raises(VideoError, match=r"^50001 windows for 10 frames, .* 1e\+07 s: .*--stride.*--end") as caught:
+            decoders.collect()
+        assert caught.value.code == "limit"
+        first = decoders.collect()
+        assert first
+        assert first[0].following == 12_500
+
+
+def test_times_that_no_video_has_are_damage(tmp_path: Path) -> None:
+    times = [*range(0, 360, 40), 10**13]
+    path = write_clip(tmp_path / "clip.mkv", 10, pts=times, time_base=Fraction(1, 1000), codec="ffv1")
+    error = refusal(path)
+    assert (error.code, str(error)) == ("damaged", "the frames' times are damaged: by them the video lasts 1e+10 s")
+
+
 def test_frames_that_are_reached_by_seeking_do_not_count(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mp4", 800, options={"g": "20", "keyint_min": "20"})
     with Decoders(number_of, limits=Limits(frames=200)) as decoders:

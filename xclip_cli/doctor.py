@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import __version__
+from .cache import FeatureCache
 from .classifier import Classifier
 from .devices import AUTO, choose_dtype
 from .errors import VideoError
@@ -90,6 +91,7 @@ def examine() -> Report:
     ffmpeg = look("ffmpeg", _ffmpeg)
     look("platform", _platform)
     look("hub", _hub)
+    look("text_features", _text_features)
     cpu, devices = look("cpu", _cpu), look("devices", _devices)
     if ffmpeg is not None:
         notes += _ffmpeg_notes(ffmpeg["version"])
@@ -197,17 +199,33 @@ def _hub() -> dict[str, Any]:
     import huggingface_hub
     from huggingface_hub import constants
 
-    endpoint, cache = urlsplit(constants.ENDPOINT), Path(constants.HF_HUB_CACHE)
-    there = next(path for path in (cache, *cache.absolute().parents) if path.exists())
+    endpoint = urlsplit(constants.ENDPOINT)
     return {
         "offline": constants.HF_HUB_OFFLINE,
         "endpoint": endpoint._replace(netloc=endpoint.netloc.rpartition("@")[2]).geturl(),
         "home": _without_home(constants.HF_HOME),
         "cache": _without_home(constants.HF_HUB_CACHE),
-        "cache_writable": os.access(there, os.W_OK),
+        "cache_writable": _is_writable(Path(constants.HF_HUB_CACHE)),
         "token": huggingface_hub.get_token() is not None,
         "cached": [name for name in public_checkpoints() if find_cached(name) is not None],
     }
+
+
+def _text_features() -> dict[str, Any]:
+    """The cache of labels' text features."""
+    cache = FeatureCache()
+    return {
+        "folder": _without_home(str(cache.folder)),
+        "writable": _is_writable(cache.folder),
+        "label_sets": len(cache.entries()),
+        "bytes": cache.size(),
+    }
+
+
+def _is_writable(folder: Path) -> bool:
+    """Whether files can be written to a folder, which may have to be made first."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return there.is_dir() and os.access(there, os.W_OK)
 
 
 def _without_home(path: str) -> str:

@@ -118,7 +118,9 @@ class Windows:
         room = self.end - self.start - self.length
         return room // self.stride if room > 0 else 0
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """How many there are; where a file lies about its times, more than ``len`` can say."""
         strides = self._strides
         return strides + 1 + (self.start + strides * self.stride + self.length < self.end)
 

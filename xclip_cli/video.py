@@ -29,7 +29,7 @@ import av
 import numpy as np
 
 from .errors import VideoError
-from .sampling import DEFAULT_LIMITS, ClipInfo, ClipRequest, Limits, frame_times
+from .sampling import DEFAULT_LIMITS, ClipInfo, ClipRequest, Limits, Windows, frame_times
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 MOST_SKIPPED = 300  # packets in a row: more than common encoders leave between keyframes, where damage ends
 MAX_MOOV = 1 << 26  # bytes of an MP4's description that are looked at
+LONGEST = 1_000_000_000  # seconds, 31 years
+MOST_EMPTY_WINDOWS = 20_000  # of a video, beyond its frames: a single wrong timestamp can make it last for years
 MOST_PADDING = 64 * 65536  # pixels by which FFmpeg may overrate a frame: it counts its lines in steps of 64
 SEEK_COST = 8  # frames: what a seek costs, in decoding
 MADE_UP = Fraction(1, 1000)  # seconds: no frame is shown so briefly, but FFmpeg may say so of one without a duration
@@ -165,7 +167,14 @@ def _read(
     """Take the frames of the windows, in order of time; ``first`` is the time of the video's first frame."""
     unit = _time_unit(stream)
     pictures, shown, warnings = 0, None, list[str]()  # how many there were; of the last one, its time and its faults
-    for window, i in _in_order_of_time(request, *_window(request, max(extent.end, first) - first, unit), first, unit):
+    windows = request.windows(*_window(request, max(extent.end, first) - first, unit))
+    if windows.count > extent.packets + MOST_EMPTY_WINDOWS:
+        raise VideoError(
+            f"{windows.count} windows for {extent.packets} frames, which the file says last for "
+            f"{float(windows.end - windows.start):g} s: look less often (--stride), or at a stretch (--start, --end)",
+            "limit",
+        )
+    for window, i in _in_order_of_time(windows, request, first, unit):
         time, frame = frames.shown_at(window.wanted[i])
         if time != shown:
             pictures, shown, warnings = pictures + 1, time, []
@@ -188,11 +197,10 @@ def _read(
 
 
 def _in_order_of_time(
-    request: ClipRequest, start: Fraction, end: Fraction, first: int, unit: Fraction
+    windows: Windows, request: ClipRequest, first: int, unit: Fraction
 ) -> Iterator[tuple[_Open, int]]:
-    """The frames that are wanted between two times in seconds: a window, and which of its frames it is."""
-    windows = request.windows(start, end)
-    following = len(windows)
+    """The frames that are wanted: a window, and which of its frames it is."""
+    following = windows.count
     pending: list[tuple[Fraction, int, int, _Open]] = []  # the frames of the windows that have begun
     for window_start, window_end in windows:
         begins = first + window_start / unit
@@ -468,6 +476,8 @@ def _time_unit(stream: VideoStream) -> Fraction:
 def _window(request: ClipRequest, length: int, unit: Fraction) -> tuple[Fraction, Fraction]:
     """The window in seconds, cut to the video, which is ``length`` units long."""
     end = length * unit
+    if end > LONGEST:
+        raise VideoError(f"the frames' times are damaged: by them the video lasts {float(end):g} s", "damaged")
     start = request.start or Fraction(0)
     if start and start >= end:
         raise VideoError(f"the window starts at {float(start):g} s, the video ends at {float(end):g} s", "window")
