@@ -243,6 +243,28 @@ def test_a_worker_that_stands_still_costs_one_video(tmp_path: Path) -> None:
         assert stopped.poll() == -signal.SIGKILL  # and waited for: no zombie
 
 
+def test_a_worker_that_cannot_be_killed_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that reads from a file system that does not answer."""
+    monkeypatch.setattr(decoding, "KILL_SECONDS", 0.1)
+    path = write_clip(tmp_path / "clip.mp4", 8)
+    with decoders(timeout=2) as decoder:
+        decoder.submit(request(path))
+        collect(decoder)
+        process = stop(decoder)
+        kill = process.kill
+        try:
+            monkeypatch.setattr(process, "kill", lambda: None)
+            for _ in range(2):
+                decoder.submit(request(path))
+            with pytest.raises(VideoError, match="made no progress"):
+                collect(decoder)
+            assert collect(decoder) == list(range(8))
+            assert process.poll() is None
+        finally:
+            kill()
+            process.wait()
+
+
 def test_slow_progress_is_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A packet now and then, for longer than the timeout in all."""
     slow = (

@@ -51,6 +51,7 @@ LONGEST_WAIT = 3600.0  # seconds; the system takes no endless ones
 CLIPS_AHEAD = 4  # clips of one request that are kept for being collected
 NOTE_BYTES = 8  # behind a ring: the most address space that its worker ever had
 NOTE_SECONDS = 0.01  # how often it writes that down, which takes 50 µs
+KILL_SECONDS = 5.0  # how long a process that was killed is waited for
 ALIVE_SECONDS = 1.0  # how often a worker that makes progress says so
 
 # The worker gets the parent's import path, and not the current folder, which may hold anybody's modules.
@@ -344,7 +345,8 @@ class _Worker(Generic[T]):
         for pipe in (self._requests, self.replies):
             with suppress(BrokenPipeError):  # unsent bytes for a dead worker
                 pipe.close()
-        self._process.wait()
+        with suppress(subprocess.TimeoutExpired):  # it hangs in the system, as on a file system that does not answer
+            self._process.wait(KILL_SECONDS)
         os.close(self._ring_file)
         with suppress(BufferError):  # a traceback may still hold a picture: the ring goes with it
             self._ring.close()
