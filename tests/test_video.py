@@ -349,6 +349,17 @@ def test_encrypted_videos_are_refused(tmp_path: Path, change: Any) -> None:
     assert caught.value.code == "encrypted"
 
 
+@pytest.mark.parametrize("piece", [b"hdlr\0\0\0\0\0\0\0\0vide", b"\xff\xff\xff\xffstsd" + bytes(8) + b"\0\0\0\x08free"])
+def test_a_description_that_repeats_itself_is_read_once(tmp_path: Path, piece: bytes) -> None:
+    """Read once from each repetition on, it would take hours."""
+    path = write_clip(tmp_path / "clip.mp4", 5)
+    filling = piece * (2_000_000 // len(piece))
+    box = struct.pack(">I4s", len(filling) + 8, b"free") + filling
+    data = path.read_bytes()
+    path.write_bytes(insert(data, data.index(b"moov") + 4, box, b"moov"))
+    assert len(read(path)[0]) == 8
+
+
 def test_encrypted_matroska_is_refused(tmp_path: Path) -> None:
     """The name of the track gives way to the elements that say what its contents are encoded with (RFC 9559)."""
 

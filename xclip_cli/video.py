@@ -48,8 +48,7 @@ SEEK_COST = 8  # frames: what a seek costs, in decoding
 MADE_UP = Fraction(1, 1000)  # seconds: no frame is shown so briefly, but FFmpeg may say so of one without a duration
 LATEST = 1 << 60  # later than every frame
 
-# From where an MP4's track is said to be of pictures to where its descriptions begin, with the size of the box of them.
-_PICTURES = re.compile(rb"hdlr.{8}vide.*?(.{4})stsd.{8}", re.DOTALL)
+_PICTURES = re.compile(rb"hdlr.{8}vide", re.DOTALL)  # in an MP4: that a track is of pictures
 
 # Real containers and pictures only: no playlists, no network, nothing that opens other files.
 DEMUXERS = (
@@ -561,11 +560,14 @@ def _descriptions(descriptor: int) -> Iterator[bytes]:
             size = int.from_bytes(header[8:16])
         if kind == b"moov":
             moov = os.pread(descriptor, min(size or MAX_MOOV, MAX_MOOV), offset)
-            for found in _PICTURES.finditer(moov):
-                at, end = found.end(), found.end() + int.from_bytes(found[1]) - 16
-                while at < end and (length := int.from_bytes(moov[at : at + 4])) >= 8:
-                    yield moov[at : at + length]
-                    at += length
+            track = 0  # where it begins; nothing is looked at twice, however often a stranger's file says stsd
+            while (box := moov.find(b"stsd", track)) >= 0:
+                at, end = box + 12, box - 4 + int.from_bytes(moov[max(0, box - 4) : box])
+                if _PICTURES.search(moov, track, box):
+                    while at < end and (length := int.from_bytes(moov[at : at + 4])) >= 8:
+                        yield moov[at : at + length]
+                        at += length
+                track = at
             return
         if size < 8:
             return
