@@ -312,9 +312,10 @@ def test_pipes_and_devices_are_never_read(tmp_path: Path, xclip: Run) -> None:
 
 def test_a_worker_that_hangs_costs_one_video(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mp4", 8)
-    with Decoders(number_of, timeout=1.0) as decoders:
+    with Decoders(number_of, timeout=60.0) as decoders:  # it may take its time to start
         decoders.submit(ClipRequest(str(path), 8))
         decoders.collect()
+        decoders._timeout = 1.0
         (worker,) = decoders._workers
         worker._process.send_signal(signal.SIGSTOP)
         decoders.submit(ClipRequest(str(path), 8))
@@ -323,7 +324,7 @@ def test_a_worker_that_hangs_costs_one_video(tmp_path: Path) -> None:
             decoders.collect()
         assert caught.value.code == "timeout"
         assert worker._process.returncode == -signal.SIGKILL
-        decoders._timeout = 60.0  # its successor may take its time to start
+        decoders._timeout = 60.0  # and so may its successor
         collected = decoders.collect()
     assert collected
     assert collected[1] == list(range(8))
