@@ -71,6 +71,7 @@ def test_windows_are_what_classify_says_of_each(
         "min_score": 0.0,
         "min_duration": 0.0,
         "segments": segments["segments"],
+        "warnings": [],
     }
     expected = segments_of(combine(windows_of(windows)))
     assert [(s["start_seconds"], s["end_seconds"], s["label"]) for s in segments["segments"]] == [

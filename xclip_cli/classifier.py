@@ -173,8 +173,9 @@ class Classifier:
     def classify_windows(self, requests: Iterable[ClipRequest], top_k: int = 0) -> Iterator[Answer]:
         """One answer a window of each video, in order, which says how many of the same video follow.
 
-        A Failure is the last answer of a video that cannot be read, or not to its end. Each video is decoded once,
-        whatever its windows share, and no more of it is held than the windows that are being looked at.
+        A Failure with a start and an end is of that window alone; without, it is the last answer of a video that
+        cannot be read, or not to its end. Each video is decoded once, whatever its windows share, and no more of it is
+        held than the windows that are being looked at.
         """
         return self._begin(iter(requests), top_k, windows=True)
 
@@ -502,8 +503,14 @@ class Classifier:
     ) -> Record:
         info = decoded.info
         if not np.isfinite(logits).all():
-            error = VideoError(f"the model gives no finite score in {self.dtype}: try --dtype float32", "not_finite")
-            return Failure.of(decoded.video, error)
+            message = f"the model gives no finite score in {self.dtype}: try --dtype float32"
+            return Failure(
+                decoded.video,
+                "not_finite",
+                message,
+                start_seconds=info.start_seconds,
+                end_seconds=info.end_seconds,
+            )
         ranked = np.argsort(-scores if self.views.count > 1 else -logits, kind="stable").tolist()
         shown = [i for i in ranked if scores[i] >= self.threshold and logits[i] >= self._floors[i]]
         return Prediction(

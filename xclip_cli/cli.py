@@ -528,7 +528,7 @@ def timeline(
     from . import output as formats
     from .batch import timelines
     from .sampling import check_windows
-    from .timeline import Rules, WindowPrediction
+    from .timeline import Rules, WindowRecord
     from .timeline_output import FORMATS, ONE_VIDEO
 
     notes = formats.Notes(quiet)
@@ -572,7 +572,7 @@ def timeline(
 
     def share(record: TimelineRecord) -> float:
         """How much of a video is done; just less than all of it with its last window: its segments come yet."""
-        return min(record.share, 0.999) if isinstance(record, WindowPrediction) else 1
+        return min(record.share, 0.999) if isinstance(record, WindowRecord) else 1
 
     job.run(inputs, model, wanted, settings, begin, FORMATS, fail_fast, verbose, share)
 

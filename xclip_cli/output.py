@@ -124,7 +124,7 @@ def format_record(record: Record, blocks: bool = True, bar_width: int = BAR_WIDT
     """One record for people: the video, then rank, label, bar and score; ``blocks`` False draws in ASCII."""
     heading = Text(printable(record.video), style="bold", overflow="fold")
     if isinstance(record, Failure):
-        return Group(heading, Text(f"failed: {printable(record.message)}", style="red"))
+        return Group(heading, format_failure(record))
     table = Table(box=None, padding=(0, 1), show_header=False)
     table.add_column(justify="right", style="dim")
     table.add_column(overflow="fold")
@@ -134,8 +134,17 @@ def format_record(record: Record, blocks: bool = True, bar_width: int = BAR_WIDT
         label = Text(printable(ranked.label), style="bold" if rank == 1 else "")
         table.add_row(str(rank), label, bar(ranked.score, bar_width, blocks), f"{ranked.score:.3f}")
     notes = [] if record.predictions else [Text("no label is sure enough", style="yellow")]
-    notes += [Text(f"warning: {printable(warning)}", style="yellow") for warning in record.warnings]
-    return Group(heading, table, *notes)
+    return Group(heading, table, *notes, *format_warnings(record.warnings))
+
+
+def format_failure(failure: Failure) -> Text:
+    """Why a video failed."""
+    return Text(f"failed: {printable(failure.message)}", style="red")
+
+
+def format_warnings(warnings: Iterable[str]) -> list[Text]:
+    """A line each."""
+    return [Text(f"warning: {printable(warning)}", style="yellow") for warning in warnings]
 
 
 def print_models(rows: list[dict[str, Any]]) -> None:

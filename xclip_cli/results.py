@@ -66,6 +66,8 @@ class Failure:
     message: str
     type: str = VideoError.__name__
     warnings: tuple[str, ...] = ()
+    start_seconds: float | None = None  # of the one window of a timeline that is lost; None: it is the video
+    end_seconds: float | None = None
 
     def top(self, count: int) -> Failure:
         """A failure has no labels to cut."""
@@ -78,12 +80,13 @@ class Failure:
 
     def to_json(self) -> dict[str, Any]:
         """The record."""
-        error = {"type": self.type, "code": self.code, "message": self.message}
+        window = {"start_seconds": self.start_seconds, "end_seconds": self.end_seconds}
         return {
             "schema": SCHEMA,
             "video": self.video,
             "status": "error",
-            "error": error,
+            **({} if self.start_seconds is None else window),
+            "error": {"type": self.type, "code": self.code, "message": self.message},
             "warnings": list(self.warnings),
         }
 

@@ -149,6 +149,7 @@ class ClipInfo:
     errors: int  # packets and frames that were skipped as damaged
     warnings: tuple[str, ...]
     following: int = 0  # clips of the same request that come after this one, one a window
+    lost: str | None = None  # of one window of many: why it cannot be looked at, too damaged as it is
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
