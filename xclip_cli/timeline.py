@@ -314,7 +314,7 @@ def combine(windows: Sequence[Window]) -> Timeline:
         labels,
         np.array([window.start_seconds for window in windows]),
         np.array([window.end_seconds for window in windows]),
-        np.array([_row(window.scores, labels) for window in windows]),
+        np.array([_row(window.scores, labels) for window in windows], np.float64),
     )
 
 
