@@ -4,8 +4,11 @@ import csv
 import io
 import json
 import os
+import re
 import stat
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -13,6 +16,8 @@ from rich.console import Console
 from xclip_cli.errors import ResultsError, VideoError
 from xclip_cli.output import (
     FORMATS,
+    Notes,
+    Step,
     bar,
     check_output,
     csv_text,
@@ -174,6 +179,33 @@ def test_the_table_shows_ranks_bars_and_warnings() -> None:
     assert "warning: careful" in text
     assert "failed: no such file" in shown(BAD)
     assert "b\\udce9.mp4" in shown(BAD)
+
+
+def progress(records: list[Any], width: int = 80, quiet: bool = False, terminal: bool = True, **how: Any) -> str:
+    notes, out = Notes(quiet), io.StringIO()
+    notes._console = Console(file=out, force_terminal=terminal, width=width, color_system=None)
+    assert list(notes.progress(iter(records), how.pop("total", 1), **how)) == records
+    return out.getvalue()
+
+
+def test_progress_within_a_long_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter(range(1000))
+    monkeypatch.setattr(time, "monotonic", lambda: next(seconds))
+    steps = [Step(0.25, 2700.0), Step(0.5, 5400.0)]
+    text = progress(steps, step=lambda step: step)
+    assert re.search(r"classifying ━+╸ +0/1 at 1:30:00 \d\.\d windows/s \d:\d\d:\d\d", text)
+    assert progress(steps, step=lambda step: step, terminal=False) == ""
+    assert progress(steps, step=lambda step: step, quiet=True) == ""
+    assert "3/9" in progress([GOOD] * 3, total=9)
+    assert "videos/s" in progress([GOOD] * 3, total=9)
+    assert progress([GOOD]) == ""
+
+
+def test_the_progress_of_a_narrow_terminal_keeps_within_it() -> None:
+    for width in (40, 80):
+        text = progress([Step(0.5, 5400.0)] * 3, width, total=10_000, step=lambda step: step)
+        lines = re.split(r"[\r\n]", re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", text))
+        assert max(map(len, lines)) <= width
 
 
 def test_hostile_text_stays_text() -> None:

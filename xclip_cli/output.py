@@ -7,9 +7,11 @@ import json
 import logging
 import os
 import sys
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -20,8 +22,6 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
-    ProgressColumn,
-    Task,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -32,6 +32,7 @@ from rich.text import Text
 from .errors import ResultsError
 from .results import Failure, Jsonable, Record, RunHeader
 from .run_file import open_locked
+from .text import clock
 from .text import printable as printable
 
 # A spreadsheet computes cells that begin with these; an apostrophe before them makes it show the text.
@@ -194,6 +195,8 @@ def bar(share: float, width: int, blocks: bool = True) -> str:
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
 
 
+WITH_PARTS = ("json", "jsonl")  # formats that show each part of a video, such as a window, as it comes
+
 FORMATS: dict[str, Format[Record]] = {"table": write_table, "json": write_json, "jsonl": write_jsonl, "csv": write_csv}
 
 
@@ -299,6 +302,14 @@ def _write_stdout(form: Format[R], records: Iterable[R], header: RunHeader | Non
         raise ResultsError(f"cannot write to stdout: {error.strerror or error}") from error
 
 
+@dataclass(frozen=True)
+class Step:
+    """How far a record brings its video."""
+
+    share: float  # of the video that is done; 1 is all of it
+    seconds: float | None = None  # where in the video that is
+
+
 class Notes:
     """What a run says on stderr, and its progress there."""
 
@@ -317,23 +328,39 @@ class Notes:
             self._console.print(printable(text), markup=False, soft_wrap=True)
 
     def progress(
-        self, records: Iterator[R], total: int, share: Callable[[R], float] = lambda record: 1.0
+        self, records: Iterator[R], total: int, step: Callable[[R], Step] | None = None, pause: bool = False
     ) -> Iterator[R]:
         """The records, with a progress bar where stderr is a terminal, and each failure said as it comes.
 
-        ``share``: how much of its video is done with a record; 1 is all of it.
+        ``step``: where records are parts of videos, how far one is. ``pause``: the bar goes for as long as the last
+        record of a video is looked at, which may be shown on the same terminal.
         """
-        columns = (TextColumn("classifying"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
-        hidden = total < 2 or self._quiet or not self._console.is_terminal
-        with Progress(*columns, console=self._console, transient=True, disable=hidden) as progress:
-            task, videos = progress.add_task("", total=total), 0
+        texts = (TextColumn("{task.fields[at]}"), TextColumn("{task.fields[rate]}", style="dim"))
+        columns = (TextColumn("classifying"), BarColumn(None), MofNCompleteColumn(), *texts, TimeRemainingColumn())
+        hidden = (total < 2 and step is None) or self._quiet or not self._console.is_terminal
+        with Progress(*columns, console=self._console, transient=True, expand=True, disable=hidden) as progress:
+            task = progress.add_task("", total=total, at="", rate="")
+            videos, parts, began = 0, 0, None
             for record in records:
                 if isinstance(record, Failure):
                     self.say(f"failed: {record.video}: {record.message}")
-                done = share(record)
-                videos += done == 1
-                progress.update(task, completed=videos + (0 if done == 1 else done))
-                yield record
+                reached = Step(1) if step is None else step(record)
+                videos += reached.share == 1
+                parts += step is None or reached.share < 1
+                began = began or time.monotonic()  # start-up is no part of the rate, nor is what came first
+                rate = (parts - 1) / (time.monotonic() - began)
+                progress.update(
+                    task,
+                    completed=videos + reached.share % 1,
+                    at="" if reached.seconds is None else f"at {clock(reached.seconds)}",
+                    rate=f"{rate:.1f} {'videos' if step is None else 'windows'}/s" if rate > 0 else "",
+                )
+                if pause and reached.share == 1:
+                    progress.stop()
+                    yield record
+                    progress.start()
+                else:
+                    yield record
 
     def steps(self, items: Iterable[T], total: int, doing: str) -> Iterator[T]:
         """The items, with a progress bar where stderr is a terminal."""
@@ -374,14 +401,6 @@ def rich_bar(console: Console, hidden: bool) -> type:
                     progress.stop()
 
     return RichBar
-
-
-class RateColumn(ProgressColumn):
-    """Videos a second."""
-
-    def render(self, task: Task) -> Text:
-        """The rate so far."""
-        return Text(f"{task.speed:.1f}/s" if task.speed else "", style="dim")
 
 
 class _Handler(logging.Handler):
