@@ -342,6 +342,8 @@ class Notes:
             task = progress.add_task("", total=total, at="", rate="")
             videos, parts, began = 0, 0, None
             for record in records:
+                if pause:
+                    progress.start()
                 if isinstance(record, Failure):
                     self.say(f"failed: {record.video}: {record.message}")
                 reached = Step(1) if step is None else step(record)
@@ -357,10 +359,7 @@ class Notes:
                 )
                 if pause and reached.share == 1:
                     progress.stop()
-                    yield record
-                    progress.start()
-                else:
-                    yield record
+                yield record
 
     def steps(self, items: Iterable[T], total: int, doing: str) -> Iterator[T]:
         """The items, with a progress bar where stderr is a terminal."""
