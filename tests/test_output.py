@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -301,8 +302,16 @@ def test_a_long_name_is_no_problem(tmp_path: Path) -> None:
 
 def test_narrow_tables_keep_their_labels() -> None:
     console = Console(file=io.StringIO(), width=40)
-    console.print(format_record(GOOD, bar_width=13))
+    console.print(format_record(GOOD, width=40))
     assert "a cat" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert max(map(len, console.file.getvalue().splitlines())) <= 40  # type: ignore[attr-defined]
+
+
+def test_the_bars_of_videos_align() -> None:
+    out = io.StringIO()
+    short = replace(GOOD, predictions=(RankedLabel("x", 0.9, 20.0),))
+    write_table([GOOD, short], out, None)
+    assert len({line.index("#") for line in out.getvalue().splitlines() if "#" in line}) == 1
 
 
 @pytest.mark.parametrize("name", ["out.json", "out.csv", "out.txt"])

@@ -40,6 +40,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n")
 
 CSV_FIELDS = ("video", "status", "start_seconds", "end_seconds", "rank", "label", "score", "logit", "error")
 BAR_WIDTH = 24
+LABEL_WIDTH = 28  # at least, where there is room
 
 T = TypeVar("T")
 
@@ -113,7 +114,7 @@ def write_table(records: Iterable[Record], out: TextIO, header: RunHeader | None
     for number, record in enumerate(records):
         if number:
             console.print()
-        console.print(format_record(record, blocks, min(BAR_WIDTH, console.width // 3)))
+        console.print(format_record(record, blocks, console.width))
 
 
 def has_blocks(out: TextIO) -> bool:
@@ -121,14 +122,16 @@ def has_blocks(out: TextIO) -> bool:
     return (out.encoding or "").lower().replace("-", "").startswith("utf")
 
 
-def format_record(record: Record, blocks: bool = True, bar_width: int = BAR_WIDTH) -> Group:
-    """One record for people: the video, then rank, label, bar and score; ``blocks`` False draws in ASCII."""
+def format_record(record: Record, blocks: bool = True, width: int = 80) -> Group:
+    """One record for people, ``width`` characters wide at most: the video, then rank, label, bar and score. ``blocks``
+    False draws in ASCII."""
     heading = Text(printable(record.video), style="bold", overflow="fold")
     if isinstance(record, Failure):
         return Group(heading, format_failure(record))
     table = Table(box=None, padding=(0, 1), show_header=False)
     table.add_column(justify="right", style="dim")
-    table.add_column(overflow="fold")
+    table.add_column(overflow="fold", min_width=min(LABEL_WIDTH, width // 3))  # so that bars of most videos align
+    bar_width = min(BAR_WIDTH, width // 3)
     table.add_column(width=bar_width, no_wrap=True, style="green")
     table.add_column(justify="right", no_wrap=True)
     for rank, ranked in enumerate(record.predictions, start=1):
