@@ -167,6 +167,12 @@ def test_timelines_show_what_is_lost_and_where_they_broke_off() -> None:
     assert "not complete" not in text
 
 
+def test_what_a_timeline_took_is_what_its_windows_took() -> None:
+    *windows, whole = timeline("a.mp4")
+    windows = [{**window, "seconds": {"decode": 0.25, "model": 0.5}} for window in windows]
+    assert "took 7.50 s" in page(*windows, whole)
+
+
 def test_a_row_of_shades_is_a_png() -> None:
     image = Image.open(io.BytesIO(shades([0.0, 0.5, 1.0])))
     assert (image.size, image.mode) == ((3, 1), "RGBA")

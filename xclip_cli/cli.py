@@ -100,8 +100,8 @@ Find out when in videos which label fits best.
 
 The model looks at one window of a video after another. A moment's score for a label is the mean over the windows around
 it, weighted by how long they overlap; neighbouring moments with the same best label are a segment, and a border between
-two segments lies midway between the centres of the windows that differ. A window that is too damaged is a record with an
-error, and the others go on.
+two segments lies midway between the centres of the windows that differ. A window that is too damaged is a record with
+an error, and the others go on.
 
 Examples:
 

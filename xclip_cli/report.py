@@ -154,12 +154,18 @@ class _Entry:
         self.timeline = self._timeline()
         self.best = self._best()
         self.warnings = self._warnings()
-        self.spent: dict[str, float] | None = (self.record or {}).get("seconds")
+        self.spent = self._spent()
 
     @property
     def seconds(self) -> float | None:
         """What the video took in all."""
         return None if self.spent is None else self.spent["decode"] + self.spent["model"]
+
+    def _spent(self) -> dict[str, float] | None:
+        """What the video took, in seconds, if that is known."""
+        parts = [record for record in (self.record, *self.windows) if record]
+        known = [part["seconds"] for part in parts if part.get("seconds")]
+        return {key: sum(seconds[key] for seconds in known) for key in ("decode", "model")} if known else None
 
     def _timeline(self) -> Timeline | None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from .errors import VideoError
@@ -32,6 +32,14 @@ class Frames:
 
 
 @dataclass(frozen=True)
+class Seconds:
+    """What a video, or window, took; of a batch an even share."""
+
+    decode: float
+    model: float
+
+
+@dataclass(frozen=True)
 class Prediction:
     """One video's ranked labels."""
 
@@ -44,6 +52,7 @@ class Prediction:
     predictions: tuple[RankedLabel, ...]  # best first
     warnings: tuple[str, ...] = ()
     withheld: int | None = None  # labels under the threshold or their lowest logit; None: there are no such limits
+    seconds: Seconds | None = field(default=None, compare=False)
 
     def top(self, count: int) -> Prediction:
         """The ``count`` best labels alone; 0 keeps all."""
@@ -52,8 +61,9 @@ class Prediction:
     def to_json(self) -> dict[str, Any]:
         """The record."""
         values = asdict(self)
-        if self.withheld is None:
-            del values["withheld"]
+        for optional in ("withheld", "seconds"):
+            if values[optional] is None:
+                del values[optional]
         return {"schema": SCHEMA, "video": values.pop("video"), "status": "ok", **values}
 
 
