@@ -173,6 +173,12 @@ def test_what_a_timeline_took_is_what_its_windows_took() -> None:
     assert "took 7.50 s" in page(*windows, whole)
 
 
+def test_the_page_says_what_its_scores_are() -> None:
+    one = record("a.mp4", ["x"], [1.0])
+    assert "A score says which of the given labels fits best" in page(HEADER, one)
+    assert "A score says how a label does against neutral texts" in page({**HEADER, "multi_label": True}, one)
+
+
 def test_a_row_of_shades_is_a_png() -> None:
     image = Image.open(io.BytesIO(shades([0.0, 0.5, 1.0])))
     assert (image.size, image.mode) == ((3, 1), "RGBA")

@@ -71,7 +71,7 @@ def render(results: Results, thumbnails: Thumbnails, title: str) -> str:
 <body>
 <div class="page">
 {"".join(sections)}
-{_footer(thumbnails, budget)}
+{_footer(results, thumbnails, budget)}
 </div>
 <script>{script}</script>
 </body>
@@ -452,7 +452,12 @@ def shades(shares: Sequence[float]) -> bytes:
     )
 
 
-def _footer(thumbnails: Thumbnails, budget: _Budget) -> str:
+def _footer(results: Results, thumbnails: Thumbnails, budget: _Budget) -> str:
+    meaning = (
+        "how a label does against neutral texts, whatever the other labels do"
+        if (results.header or {}).get("multi_label")
+        else "which of the given labels fits best (softmax over all of them)"
+    )
     omitted = (
         f"<p>{_count(budget.omitted, 'video')} found no room on this page, which stays under 25 MB: they are counted "
         "above, and not listed.</p>"
@@ -460,7 +465,7 @@ def _footer(thumbnails: Thumbnails, budget: _Budget) -> str:
         else ""
     )
     return f"""<footer>{omitted}
-<p>A score says which of the given labels fits best (softmax over all of them); it is no probability that the label is
+<p>A score says {meaning}; it is no probability that the label is
 right, and it is not calibrated. The logit is the similarity behind it.</p>
 <p>{_text(thumbnails.rule)}</p>
 </footer>"""
