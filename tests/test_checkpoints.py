@@ -7,9 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import pytest
 import reference
 import torch
 import transformers
+from hub import COMMIT, Hub, serving
 from huggingface_hub import constants
 from reference import one_thread  # noqa: F401
 from safetensors.torch import load_file, save_file
@@ -521,7 +520,6 @@ def test_the_model_that_auto_stands_for(copy: Path, monkeypatch: pytest.MonkeyPa
 # The hub
 
 
-SHA = "0123456789abcdef0123456789abcdef01234567"
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json")
 REPOSITORIES: dict[str, tuple[str, ...]] = {
     "owner/good": (*FILES, "pytorch_model.bin", "README.md", ".gitattributes", "tf_model.h5"),
@@ -533,72 +531,31 @@ REPOSITORIES: dict[str, tuple[str, ...]] = {
     ),
     "owner/gated": FILES,
     "owner/dataset": ("README.md", "train.csv"),
+    "owner/broken": FILES,
 }
 
 
-class Hub(BaseHTTPRequestHandler):
-    """As much of the hub as a download needs: lists of files, and the files of ``folder``."""
-
-    folder: Path
-    asked: list[str]
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        path, _, _ = self.path.partition("?")
-        parts = path.removeprefix("/api/models").strip("/").split("/")
-        repository, action, revision, rest = "/".join(parts[:2]), *(*parts[2:], "revision", "main", "")[:2], parts[4:]
-        files = REPOSITORIES.get(repository)
-        if repository == "owner/broken":
-            self.answer(500, b"")
-        elif files is None:
-            self.answer(401, b"", {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
-        elif revision not in ("main", SHA):
-            self.answer(404, b"", {"X-Error-Code": "RevisionNotFound"})
-        elif action == "revision":
-            siblings = [{"rfilename": name, "size": 10, "blobId": "0" * 40} for name in files]
-            self.answer(200, {"id": repository, "modelId": repository, "sha": SHA, "siblings": siblings})
-        elif action == "tree":
-            self.answer(200, [{"type": "file", "path": name, "size": 10, "oid": "0" * 40} for name in files])
-        elif repository == "owner/gated":
-            self.answer(403, b"", {"X-Error-Code": "GatedRepo"})
-        else:
-            body = (self.folder / rest[0]).read_bytes() if (self.folder / rest[0]).is_file() else b"{}"
-            self.answer(200, body, {"X-Repo-Commit": SHA, "ETag": f'"{abs(hash(rest[0])):040x}"'})
-
-    def answer(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
-        body = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Not to stderr."""
-
-
 @pytest.fixture(scope="module")
-def hub(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[str]]]:
-    """The address of a hub with ``REPOSITORIES``, and the paths it was asked for."""
-    files = Path(shutil.copytree(folder, tmp_path_factory.mktemp("hub") / "files"))
+def hub(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """A hub with ``REPOSITORIES``."""
+    made, root = Hub(), tmp_path_factory.mktemp("hub")
+    files = Path(shutil.copytree(folder, root / "files"))
     (files / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR), "utf-8")
-    torch.save(load_file(files / "model.safetensors"), files / "pytorch_model.bin")
     state = load_file(files / "model.safetensors")
+    torch.save(state, files / "pytorch_model.bin")
     places = {name: f"model-0000{1 + i % 2}-of-00002.safetensors" for i, name in enumerate(state)}
     for file in set(places.values()):
         save_file({name: state[name] for name in state if places[name] == file}, files / file)
     (files / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}), "utf-8")
-    handler = type("Handler", (Hub,), {"folder": files, "asked": []})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", handler.asked  # type: ignore[attr-defined]
-        server.shutdown()
-        thread.join()
+    for repository, names in REPOSITORIES.items():
+        made.repositories[repository] = root / repository.replace("/", "-")
+        made.repositories[repository].mkdir()
+        for name in names:
+            data = (files / name).read_bytes() if (files / name).exists() else b"{}"
+            (made.repositories[repository] / name).write_bytes(data)
+    made.refuse = {"owner/gated": [403], "owner/broken": [500]}
+    with serving(made) as served:
+        yield served
 
 
 LOOK_UP = """
@@ -619,7 +576,7 @@ print(json.dumps(found))
 def look_up(names: list[tuple[str, str | None]], cache: Path, address: str, offline: bool = False) -> list[str]:
     """What ``find_checkpoint`` makes of each name in a new process: the hub library reads its settings once."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
-    environment |= {"HF_ENDPOINT": address, "HF_HOME": str(cache), "NO_PROXY": "127.0.0.1"}
+    environment |= {"HF_ENDPOINT": address, "HF_HOME": str(cache), "NO_PROXY": "*"}
     environment |= {"HF_HUB_OFFLINE": "1" if offline else "0", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     command = [sys.executable, "-W", "error", "-c", LOOK_UP, json.dumps(names)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
@@ -629,11 +586,11 @@ def look_up(names: list[tuple[str, str | None]], cache: Path, address: str, offl
 
 
 @pytest.fixture(scope="module")
-def downloaded(hub: tuple[str, list[str]], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+def downloaded(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """The cache after every name was looked up once, and what came of it."""
     cache = tmp_path_factory.mktemp("cache")
-    names = [(name, None) for name in (*REPOSITORIES, "owner/missing", "owner/broken")]
-    found = look_up([*names, ("owner/good", "v9")], cache, hub[0])
+    names = [(name, None) for name in (*REPOSITORIES, "owner/missing")]
+    found = look_up([*names, ("owner/good", "v9")], cache, hub.address)
     return cache, dict(zip([*(name for name, _ in names), "owner/good at v9"], found, strict=True))
 
 
@@ -674,33 +631,31 @@ def test_what_the_hub_cannot_give(downloaded: Any, name: str, message: str) -> N
     assert "\n" not in downloaded[1][name]
 
 
-NAMES: list[tuple[str, str | None]] = [("owner/good", None), ("owner/old", "main"), ("owner/sharded", SHA)]
+NAMES: list[tuple[str, str | None]] = [("owner/good", None), ("owner/old", "main"), ("owner/sharded", COMMIT)]
 
 
-def test_the_cache_needs_no_hub(hub: tuple[str, list[str]], downloaded: Any) -> None:
+def test_the_cache_needs_no_hub(hub: Hub, downloaded: Any) -> None:
     """What was downloaded once is not asked for again, online or not."""
     cache, folders = downloaded
-    before = len(hub[1])
+    before = len(hub.asked)
     expected = [folders[name] for name, _ in NAMES]
-    assert look_up(NAMES, cache, hub[0]) == expected
-    assert len(hub[1]) == before
-    missing = look_up([*NAMES, ("owner/missing", None)], cache, hub[0], offline=True)
+    assert look_up(NAMES, cache, hub.address) == expected
+    assert len(hub.asked) == before
+    missing = look_up([*NAMES, ("owner/missing", None)], cache, hub.address, offline=True)
     assert missing[:-1] == expected
     assert missing[-1].startswith("ModelError: owner/missing is not, or not wholly, in the cache (")
     assert missing[-1].endswith("switch it on to download the model, or use the 'bundled' model, which needs none")
-    assert len(hub[1]) == before
+    assert len(hub.asked) == before
 
 
 @pytest.mark.parametrize("absent", ["config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"])
-def test_what_the_cache_lacks_is_fetched(
-    hub: tuple[str, list[str]], downloaded: Any, tmp_path: Path, absent: str
-) -> None:
+def test_what_the_cache_lacks_is_fetched(hub: Hub, downloaded: Any, tmp_path: Path, absent: str) -> None:
     """A download broke off, or another program needed less of the model."""
     cache, folders = downloaded
     shutil.copytree(cache, tmp_path, dirs_exist_ok=True, symlinks=True)
     folder = tmp_path / Path(folders["owner/good"]).relative_to(cache)
     (folder / absent).unlink()
-    assert look_up([("owner/good", None)], tmp_path, hub[0]) == [str(folder)]
+    assert look_up([("owner/good", None)], tmp_path, hub.address) == [str(folder)]
     assert {path.name for path in folder.iterdir()} == set(FILES)
 
 
@@ -714,7 +669,7 @@ def test_identity_of_a_cached_checkpoint_is_the_hubs(tmp_path: Path, folder: Pat
     """The cache names files by the hub's hash: other weights of the same size and shape are another checkpoint."""
 
     def cached(hash_of_weights: str) -> str:
-        snapshot = tmp_path / hash_of_weights / "snapshots" / SHA
+        snapshot = tmp_path / hash_of_weights / "snapshots" / COMMIT
         blobs = tmp_path / hash_of_weights / "blobs"
         shutil.copytree(folder, snapshot)
         blobs.mkdir()
@@ -729,14 +684,14 @@ def test_the_cache_is_read_through_the_librarys_own_settings(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In this process too, and for every class."""
-    snapshot = tmp_path / "models--owner--model" / "snapshots" / SHA
+    snapshot = tmp_path / "models--owner--model" / "snapshots" / COMMIT
     shutil.copytree(folder, snapshot)
     (tmp_path / "models--owner--model" / "refs").mkdir()
-    (tmp_path / "models--owner--model" / "refs" / "main").write_text(SHA, "utf-8")
+    (tmp_path / "models--owner--model" / "refs" / "main").write_text(COMMIT, "utf-8")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert find_checkpoint("owner/model") == Checkpoint("owner/model", snapshot, SHA)
-    assert find_checkpoint("owner/model", revision=SHA).folder == snapshot
+    assert find_checkpoint("owner/model") == Checkpoint("owner/model", snapshot, COMMIT)
+    assert find_checkpoint("owner/model", revision=COMMIT).folder == snapshot
     assert XCLIPModel.from_pretrained("owner/model").config.projection_dim == 32
     assert XCLIPProcessor.from_pretrained("owner/model", revision="main").image_processor.crop_size == 32
     with pytest.raises(ModelError, match="owner/model is not, or not wholly, in the cache"):

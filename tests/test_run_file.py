@@ -113,7 +113,8 @@ def test_a_file_that_was_made_in_another_way_is_refused_by_name(tmp_path: Path, 
     write(path, [ok("a")])
     before = path.read_bytes()
     other = dataclasses.replace(HEADER, **{change: "something else"})
-    expected = f"cannot resume .*a.jsonl: it was made in another way: {change} was .*, is 'something else'$"
+    was = f"{change} was .*, is 'something else'"
+    expected = f"cannot resume .*a.jsonl: it was made in another way: {was}; run as it was made, or give another file$"
     with pytest.raises(ResultsError, match=expected), RunFile(path, resume=True) as run_file:
         run_file.begin(other)
     assert path.read_bytes() == before

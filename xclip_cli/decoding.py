@@ -348,7 +348,7 @@ def usable_cores() -> int:
 def _anonymous_file() -> int:
     """A file without a name, which no crash can leave behind."""
     if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("xclip-pictures")
+        descriptor = os.memfd_create("xclip")
     else:
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
@@ -366,7 +366,7 @@ def serve(ring_file: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     # Where stderr is closed its number is free, and what is opened first would take it.
     replies = os.fdopen(fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3), "wb")
-    guard = Guard()
+    guard = Guard(_anonymous_file())
     os.dup2(2, 1)  # nothing that a library prints may look like a reply
     server = _Server(mmap.mmap(ring_file, 0), sys.stdin.buffer, replies, guard)
     gc.freeze()  # what is there to stay need not be looked through each time

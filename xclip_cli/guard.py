@@ -10,7 +10,6 @@ import os
 import re
 import resource
 import sys
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,12 +30,9 @@ _STATUS = Path("/proc/self/status")
 class Guard:
     """Of a whole process, which must be the decoder's own: its address space is limited, and its stderr is taken."""
 
-    def __init__(self) -> None:
-        if hasattr(os, "memfd_create"):
-            self._messages = os.memfd_create("xclip-messages")
-        else:
-            self._messages, name = tempfile.mkstemp()
-            os.unlink(name)  # noqa: PTH108 - a file without a name
+    def __init__(self, messages: int) -> None:
+        """``messages``: an open file that takes what FFmpeg says."""
+        self._messages = messages
         # Python's own words still go where they went; FFmpeg's, and those of a crash, do not.
         with suppress(OSError):  # stderr may be closed
             sys.stderr = os.fdopen(os.dup(2), "w", errors="backslashreplace", buffering=1)

@@ -82,7 +82,10 @@ class RunFile:
         # A field that an earlier version did not write is None there.
         if differing := [key for key in {**self._header, **ours} if self._header.get(key) != ours.get(key)]:
             shown = ", ".join(f"{key} was {self._header.get(key)!r}, is {ours.get(key)!r}" for key in differing)
-            raise ResultsError(f"cannot resume {self.path}: it was made in another way: {shown}")
+            raise ResultsError(
+                f"cannot resume {self.path}: it was made in another way: {shown}; "
+                "run as it was made, or give another file"
+            )
         if again := set(retried) & {line.video for line in self._recorded} | self.unfinished:
             self._take_out(again)
         else:

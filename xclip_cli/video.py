@@ -289,7 +289,8 @@ class _Frames:
     ) -> None:
         self._container = container
         self._stream = stream
-        self._keyframes = keyframes
+        self._keyframes = keyframes or ()
+        self._seeks = keyframes is not None
         self._decoding = _Decoding(container, stream, sink, limits, most_skipped)
         self._frames: Iterator[tuple[int, VideoFrame]] = iter(())
         self._shown: tuple[int, VideoFrame] | None = None
@@ -305,11 +306,11 @@ class _Frames:
 
     def shown_at(self, time: Fraction) -> tuple[int, VideoFrame]:
         """The last frame that begins at or before ``time``, and when it begins; the first frame, if none does."""
-        if self._keyframes is not None and (self._shown is None or self._saves_decoding(time)):
+        if self._seeks and (self._shown is None or self._saves_decoding(time)):
             self._seek(math.floor(time))
         while self._following is not None and self._following[0] <= time:
             self._shown, self._following = self._following, next(self._frames, None)
-        if self._shown is None or (self._keyframes is not None and self.errors):
+        if self._shown is None or (self._seeks and self.errors):
             raise _SeekingFailedError
         return self._shown
 
@@ -327,15 +328,14 @@ class _Frames:
         """Whether there is a keyframe between where decoding is and ``time``, far enough ahead."""
         if self._following is None:
             return False
-        before = bisect_right(self._keyframes or (), time) - 1
-        return before >= 0 and (self._keyframes or ())[before] > self._following[0] + self._seek_cost
+        before = bisect_right(self._keyframes, time) - 1
+        return before >= 0 and self._keyframes[before] > self._following[0] + self._seek_cost
 
     def _seek(self, time: int) -> None:
         """Begin again at the keyframe before ``time``."""
-        keyframes = self._keyframes or ()
-        before = bisect_right(keyframes, time) - 1
+        before = bisect_right(self._keyframes, time) - 1
         # The index of an MP4 says when keyframes are decoded: that of an open group may be shown after ``time``.
-        for target in (time, keyframes[before - 1]) if before > 0 else (time,):
+        for target in (time, self._keyframes[before - 1]) if before > 0 else (time,):
             frame = self._land(target)
             if frame[0] <= time:
                 self._shown, self._following = frame, next(self._frames, None)
