@@ -1,16 +1,20 @@
-"""The README's picture of a timeline: what the program draws, as SVG. Run by `make screenshots`."""
+"""The README's pictures: what the program draws, as SVG. Run by `make screenshots`."""
 
 from __future__ import annotations
 
 import io
 import tempfile
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 from rich.console import Console
 
 from xclip_cli import Classifier, load_labels
+from xclip_cli.batch import Run
 from xclip_cli.bundled.synthetic import write_samples
+from xclip_cli.output import format_record
+from xclip_cli.results import Prediction
 from xclip_cli.timeline import Drawing, Rules, VideoTimeline, assemble
 
 FOLDER = Path(__file__).parent
@@ -23,6 +27,17 @@ def main() -> None:
     clips = {path.name: path for path, _ in write_samples(folder)}
     labels = load_labels(["picture-state"])
     with Classifier("bundled", labels=labels, dtype="float32", device="cpu") as classifier:
+        names = ("blurry.mov", "flashing-lights.mp4")
+        shown = " ".join(f"clips/{name}" for name in names)
+        console = screen(f"xclip classify {shown} -l picture-state -k 3")
+        classifier.classify(clips[names[0]])  # so that the time is that of a long run
+        run = Run()
+        for record in run.counted(classifier.classify_all([str(clips[name]) for name in names], top_k=3)):
+            assert isinstance(record, Prediction)
+            console.print(format_record(replace(record, video=f"clips/{Path(record.video).name}")))
+            console.print()
+        console.print(f"{classifier.description()}: {run.summary()}")
+        save(console, "classify")
         rules = Rules(Fraction(1, 2), Fraction(1, 8))
         requests = [classifier.request(clips["fade-in.mp4"], length=rules.window, stride=rules.stride)]
         answers = ((a.record, a.following) for a in classifier.classify_windows(requests) if a.record is not None)

@@ -37,6 +37,7 @@ def test_one_video(xclip: Run, checkpoint: Path, clip: Path) -> None:
     (record,) = records(done.stdout)
     assert (record["video"], record["status"], record["model"]) == (str(clip), "ok", str(checkpoint))
     assert len(record["predictions"]) == 5
+    assert all(record["seconds"][part] > 0 for part in ("decode", "model"))
     assert sum(p["score"] for p in record["predictions"]) < 1
 
 

@@ -68,6 +68,18 @@ def test_a_timeline_replaces_a_failure_and_the_other_way_round(tmp_path: Path) -
     assert video.error is not None
 
 
+def test_what_a_timeline_that_failed_left_is_read(tmp_path: Path) -> None:
+    lost = {**BAD, "kind": "window", "video": "c.mp4", "start_seconds": 10.0, "end_seconds": 20.0}
+    (video,) = read_results(write(tmp_path / "r.jsonl", WINDOW, lost, SEGMENTS)).videos
+    assert (video.error, len(video.windows), video.looked_at) == (None, 2, True)
+    broken_off = {**SEGMENTS, **BAD, "video": "c.mp4"}
+    (video,) = read_results(write(tmp_path / "r.jsonl", WINDOW, lost, broken_off)).videos
+    assert (video.error, len(video.windows), video.looked_at) == (BAD["error"], 2, True)
+    assert video.segments is not None
+    (video,) = read_results(write(tmp_path / "r.jsonl", BAD)).videos
+    assert not video.looked_at
+
+
 def test_windows_are_exact() -> None:
     record = {"start_seconds": 1 / 3, "end_seconds": 1001 / 30000 * 299}
     assert Results().window(record) == (Fraction(1, 3), Fraction(1001 * 299, 30000))
@@ -122,6 +134,8 @@ def changed(record: dict[str, Any], **fields: Any) -> str:
         (changed(BAD, error="no"), "error is no object"),
         (changed(WINDOW, frames=None), "frames is no object"),
         (changed(SEGMENTS, warnings=1), "warnings is no list"),
+        (changed(BAD, kind="window"), "the record has no start_seconds"),
+        (changed(BAD, kind="segments"), "the record has no num_windows"),
         (changed(HEADER, views=[]), "views is no text"),
         (changed(HEADER, start="1/0"), "start or end is no time"),
         (changed(HEADER, end=[]), "start or end is no time"),

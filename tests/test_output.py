@@ -4,8 +4,12 @@ import csv
 import io
 import json
 import os
+import re
 import stat
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -13,6 +17,8 @@ from rich.console import Console
 from xclip_cli.errors import ResultsError, VideoError
 from xclip_cli.output import (
     FORMATS,
+    Notes,
+    Step,
     bar,
     check_output,
     csv_text,
@@ -176,6 +182,33 @@ def test_the_table_shows_ranks_bars_and_warnings() -> None:
     assert "b\\udce9.mp4" in shown(BAD)
 
 
+def progress(records: list[Any], width: int = 80, quiet: bool = False, terminal: bool = True, **how: Any) -> str:
+    notes, out = Notes(quiet), io.StringIO()
+    notes._console = Console(file=out, force_terminal=terminal, width=width, color_system=None)
+    assert list(notes.progress(iter(records), how.pop("total", 1), **how)) == records
+    return out.getvalue()
+
+
+def test_progress_within_a_long_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter(range(1000))
+    monkeypatch.setattr(time, "monotonic", lambda: next(seconds))
+    steps = [Step(0.25, 2700.0), Step(0.5, 5400.0)]
+    text = progress(steps, step=lambda step: step)
+    assert re.search(r"classifying ━+╸ +0/1 at 1:30:00 \d\.\d windows/s \d:\d\d:\d\d", text)
+    assert progress(steps, step=lambda step: step, terminal=False) == ""
+    assert progress(steps, step=lambda step: step, quiet=True) == ""
+    assert "3/9" in progress([GOOD] * 3, total=9)
+    assert "videos/s" in progress([GOOD] * 3, total=9)
+    assert progress([GOOD]) == ""
+
+
+def test_the_progress_of_a_narrow_terminal_keeps_within_it() -> None:
+    for width in (40, 80):
+        text = progress([Step(0.5, 5400.0)] * 3, width, total=10_000, step=lambda step: step)
+        lines = re.split(r"[\r\n]", re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", text))
+        assert max(map(len, lines)) <= width
+
+
 def test_hostile_text_stays_text() -> None:
     label = "\x1b[31mred\x1b]0;title\x07 [bold]x[/bold] \u202egnp"
     hostile = Prediction("\x1b[2J.mp4", "m", None, 0, 1, FRAMES, (RankedLabel(label, 1.0, 1.0),))
@@ -269,8 +302,16 @@ def test_a_long_name_is_no_problem(tmp_path: Path) -> None:
 
 def test_narrow_tables_keep_their_labels() -> None:
     console = Console(file=io.StringIO(), width=40)
-    console.print(format_record(GOOD, bar_width=13))
+    console.print(format_record(GOOD, width=40))
     assert "a cat" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert max(map(len, console.file.getvalue().splitlines())) <= 40  # type: ignore[attr-defined]
+
+
+def test_the_bars_of_videos_align() -> None:
+    out = io.StringIO()
+    short = replace(GOOD, predictions=(RankedLabel("x", 0.9, 20.0),))
+    write_table([GOOD, short], out, None)
+    assert len({line.index("#") for line in out.getvalue().splitlines() if "#" in line}) == 1
 
 
 @pytest.mark.parametrize("name", ["out.json", "out.csv", "out.txt"])

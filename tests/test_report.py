@@ -148,6 +148,37 @@ def test_timelines_that_are_not_whole_say_so() -> None:
     assert "its windows make no timeline" in page(*twice)
 
 
+def test_timelines_show_what_is_lost_and_where_they_broke_off() -> None:
+    *windows, _ = timeline("a.mp4")
+    error = failure("a.mp4", "damaged", "too damaged")
+    windows[3] = {**error, "kind": "window", "start_seconds": 3.0, "end_seconds": 4.0}
+    whole = segments_record("a.mp4", [], 10)
+    text = " | ".join(Reader(page(*windows, whole)).texts)
+    assert "videos | 1 | classified | 1" in text
+    assert "lost to an error (damaged) (in 1 of 10 windows)" in text
+    assert "not complete" not in text
+    broken = {**whole, **failure("a.mp4", "crashed", "the decoder crashed"), "num_windows": 10}
+    html = page(*windows, broken)
+    text = " | ".join(Reader(html).texts)
+    assert "videos | 1 | classified | 0 | failed | 1" in text
+    assert "Failed: 1 crashed" in text
+    assert "failed: the decoder crashed | lost to an error" in text
+    assert html.count('class="heat"') == 1
+    assert "not complete" not in text
+
+
+def test_what_a_timeline_took_is_what_its_windows_took() -> None:
+    *windows, whole = timeline("a.mp4")
+    windows = [{**window, "seconds": {"decode": 0.25, "model": 0.5}} for window in windows]
+    assert "took 7.50 s" in page(*windows, whole)
+
+
+def test_the_page_says_what_its_scores_are() -> None:
+    one = record("a.mp4", ["x"], [1.0])
+    assert "A score says which of the given labels fits best" in page(HEADER, one)
+    assert "A score says how a label does against neutral texts" in page({**HEADER, "multi_label": True}, one)
+
+
 def test_a_row_of_shades_is_a_png() -> None:
     image = Image.open(io.BytesIO(shades([0.0, 0.5, 1.0])))
     assert (image.size, image.mode) == ((3, 1), "RGBA")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import csv
 import io
+import json
 from fractions import Fraction
 from itertools import pairwise
 
@@ -12,12 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from xclip_cli.errors import ResultsError
+from xclip_cli.results import Failure, Frames, Prediction, RankedLabel
 from xclip_cli.sampling import Windows
 from xclip_cli.timeline import (
     Drawing,
+    Remarks,
+    Rules,
     Segment,
     Timeline,
+    TimelineRecord,
     Window,
+    WindowRecord,
+    assemble,
     combine,
     csv_rows,
     format_srt,
@@ -27,10 +36,10 @@ from xclip_cli.timeline import (
     resample,
     segments_of,
     segments_record,
-    video_object,
     window_record,
     windows_of,
 )
+from xclip_cli.timeline_output import FORMATS
 
 
 def test_scores_of_overlapping_windows_are_means() -> None:
@@ -199,10 +208,122 @@ def test_records() -> None:
         "window_seconds": 2.0,
         "min_score": 0.1,
         "segments": [{"start_seconds": 0.0, "end_seconds": 2.0, "label": "a", "score": 0.5}],
+        "warnings": [],
     }
-    whole = video_object([window], completing)
-    assert "kind" not in whole
-    assert (whole["windows"], whole["segments"]) == ([record], completing["segments"])
+
+
+def test_lost_windows_have_no_weight() -> None:
+    good, bad = {"a": 1.0}, {"b": 1.0}
+    around = [Window(0, 2, good), Window(1, 3, None), Window(2, 4, bad), Window(4, 6, None), Window(6, 8, bad)]
+    timeline = combine(around)
+    assert timeline.scores.tolist() == [[1, 0], [0.5, 0.5], [0, 1], [0, 0], [0, 1]]
+    assert [(s.start_seconds, s.end_seconds, s.label) for s in segments_of(timeline)] == [
+        (0, 2.5, "a"),
+        (2.5, 4, "b"),
+        (6, 8, "b"),
+    ]
+    with pytest.raises(ValueError, match="no windows"):
+        combine([Window(0, 2, None)])
+
+
+RULES = Rules(Fraction(1), Fraction(1))
+
+
+def answer(second: int, label: str | None, *warnings: str) -> Prediction | Failure:
+    """Of a window of one second: a label, or a failure."""
+    if label is None:
+        return Failure("a.mp4", "damaged", "too damaged", start_seconds=float(second), end_seconds=second + 1.0)
+    ranked = (RankedLabel(label, 0.75, 20.0),)
+    frames = Frames(1, 1, 0, 0, (second + 0.5,))
+    return Prediction("a.mp4", "m", None, float(second), second + 1.0, frames, ranked, warnings)
+
+
+def made(*answers: Prediction | Failure, following: int = 0) -> list[TimelineRecord]:
+    """The records of one video; its last window has so many behind it."""
+    count = len(answers) + following
+    return list(assemble(((a, count - i) for i, a in enumerate(answers, start=1)), ("a", "b"), RULES))
+
+
+def test_a_lost_window_is_a_record_and_ends_nothing() -> None:
+    *windows, whole = [record.to_json() for record in made(answer(0, "a", "dark"), answer(1, None), answer(2, "a"))]
+    assert [(w["kind"], w["status"], w["start_seconds"], w["end_seconds"]) for w in windows] == [
+        ("window", "ok", 0, 1),
+        ("window", "error", 1, 2),
+        ("window", "ok", 2, 3),
+    ]
+    assert windows[1]["error"]["code"] == "damaged"
+    assert (whole["status"], whole["num_windows"]) == ("ok", 3)
+    assert whole["warnings"] == ["dark (in 1 of 3 windows)", "lost to an error (damaged) (in 1 of 3 windows)"]
+    assert [(s["start_seconds"], s["end_seconds"]) for s in whole["segments"]] == [(0, 1), (2, 3)]
+
+
+def test_a_video_of_which_all_windows_are_lost_failed() -> None:
+    *_, whole = made(answer(0, None), answer(1, None))
+    assert isinstance(whole, Failure)
+    assert whole.to_json()["error"]["message"] == "all 2 windows are lost, the first: too damaged"
+    assert "start_seconds" not in whole.to_json()
+
+
+def test_a_video_that_fails_on_the_way_keeps_what_was_made() -> None:
+    crashed = Failure("a.mp4", "crashed", "the decoder crashed")
+    answers = [(answer(0, "a", "dark"), 9), (answer(1, "b", "dark"), 8), (crashed, 0), (answer(0, "a"), 0)]
+    *windows, broken, _, whole = assemble(answers, ("a", "b"), RULES)
+    assert isinstance(broken, Failure)
+    values = broken.to_json()
+    assert (values["kind"], values["status"], values["num_windows"]) == ("segments", "error", 2)
+    assert values["error"]["message"] == "the decoder crashed; its timeline ends at 0:02.0, behind 2 windows"
+    assert [s["label"] for s in values["segments"]] == ["a", "b"]
+    assert values["warnings"] == ["dark"]
+    assert len(windows) == 2
+    assert whole.to_json()["num_windows"] == 1  # the next video's
+    assert list(assemble([(crashed, 0)], ("a",), RULES)) == [crashed]
+
+
+def test_many_different_warnings_of_windows_are_counted() -> None:
+    remarks = Remarks()
+    for i in range(100):
+        remarks.add(["always", f"{i} packets"])
+    texts = remarks.texts()
+    assert texts[0] == "always"
+    assert "0 packets (in 1 of 100 windows)" in texts
+    assert texts[-1] == "and 91 other warnings of windows"
+    assert len(texts) == 11
+
+
+def written(form: str, records: list[TimelineRecord]) -> str:
+    out = io.StringIO()
+    FORMATS[form](iter(records), out, None)
+    return out.getvalue()
+
+
+def test_every_format_has_what_a_video_that_fails_on_the_way_left() -> None:
+    crashed = Failure("a.mp4", "crashed", "the decoder crashed")
+    records = list(assemble([(answer(0, "a", "dark"), 9), (answer(1, None), 8), (crashed, 0)], ("a", "b"), RULES))
+    (video,) = json.loads(written("json", records))
+    assert [window["status"] for window in video["windows"]] == ["ok", "error"]
+    assert (video["status"], video["error"]["code"], len(video["segments"])) == ("error", "crashed", 1)
+    assert "kind" not in video
+    assert "kind" not in video["windows"][0]
+    rows = list(csv.DictReader(io.StringIO(written("csv", records))))
+    assert [(row["status"], row["label"]) for row in rows] == [("ok", "a"), ("error", "")]
+    table = written("table", records)
+    assert "failed: the decoder crashed; its timeline ends at 0:02.0" in " ".join(table.split())
+    assert "warning: dark (in 1 of 2 windows)" in table
+    assert "a (0.75)" in written("srt", records)
+    with pytest.raises(ResultsError, match="no subtitles for a.mp4: the decoder crashed"):
+        written("srt", [crashed])
+
+
+def test_json_is_whole_however_a_run_ends() -> None:
+    whole = made(answer(0, "a"), answer(1, "b"))
+    failure = Failure("b.mp4", "missing", "no such file")
+    for records in ([], [failure], whole, [failure, *whole, failure], [*whole, *whole], whole[:1], [*whole, whole[0]]):
+        videos = json.loads(written("json", list(records)))
+        assert all(("windows" in video) == (video["video"] == "a.mp4") for video in videos)
+        last = records[-1] if records else None
+        assert [video for video in videos if video.get("error", {}).get("code") == "interrupted"] == (
+            [videos[-1]] if isinstance(last, WindowRecord) else []
+        )
 
 
 def test_csv_rows() -> None:

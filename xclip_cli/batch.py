@@ -24,7 +24,7 @@ from .model.loading import load_config
 from .model.public import public_checkpoints
 from .results import Failure, Record
 from .sampling import VIDEO_SUFFIXES, Views
-from .timeline import Rules, TimelineRecord, WindowPrediction, assemble
+from .timeline import Rules, TimelineRecord, WindowRecord, assemble
 
 FAILURES_LISTED = 20  # at the end of a run
 MAX_LIST = 1 << 28  # bytes of a list of paths
@@ -178,7 +178,7 @@ def _in_order(items: Iterable[str | Failure], records: Iterator[R]) -> Iterator[
     """Failures known beforehand between the ``records`` of all other items, which may end early."""
     for item in items:
         record = item if isinstance(item, Failure) else next(records, None)
-        while isinstance(record, WindowPrediction):
+        while isinstance(record, WindowRecord):
             yield record
             record = next(records, None)
         if record is None:
@@ -260,7 +260,7 @@ class Run:
                 if isinstance(record, Failure):
                     self.failed += 1
                     self._failures += [record] if self.failed <= FAILURES_LISTED else []
-                elif not isinstance(record, WindowPrediction):
+                elif not isinstance(record, WindowRecord):
                     self.succeeded += 1
                 yield record
                 if self.fail_fast and self.failed:

@@ -12,6 +12,7 @@ import inspect
 import json
 import math
 import os
+import time
 import weakref
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -35,7 +36,7 @@ from .model.config import PREPROCESSINGS
 from .model.loading import load_config, load_image_processor, load_model, load_tokenizer
 from .model.tokenizer import CLIPTokenizer
 from .pipeline import Answer, Decoded, Pipeline
-from .results import Failure, Frames, Prediction, RankedLabel, Record, RunHeader
+from .results import Failure, Frames, Prediction, RankedLabel, Record, RunHeader, Seconds
 from .sampling import (
     DECODE_TIMEOUT,
     DEFAULT_LIMITS,
@@ -173,8 +174,9 @@ class Classifier:
     def classify_windows(self, requests: Iterable[ClipRequest], top_k: int = 0) -> Iterator[Answer]:
         """One answer a window of each video, in order, which says how many of the same video follow.
 
-        A Failure is the last answer of a video that cannot be read, or not to its end. Each video is decoded once,
-        whatever its windows share, and no more of it is held than the windows that are being looked at.
+        A Failure with a start and an end is of that window alone; without, it is the last answer of a video that
+        cannot be read, or not to its end. Each video is decoded once, whatever its windows share, and no more of it is
+        held than the windows that are being looked at.
         """
         return self._begin(iter(requests), top_k, windows=True)
 
@@ -443,15 +445,18 @@ class Classifier:
         """Rank the labels for videos; all their views are computed in as few steps as fit."""
         import torch
 
+        began = time.monotonic()
         with torch.inference_mode():
             clips = torch.cat([self._views_of(decoded) for decoded in batch])
             logits = torch.cat([self.logits(part) for part in torch.split(clips, self._clips_at_once)])
             logits = logits.view(len(batch), self.views.count, -1).cpu()  # [videos, views, labels]
             logits, scores = self._scored(logits)
             scores, logits = scores.mean(dim=1), logits.mean(dim=1)
+        seconds = (time.monotonic() - began) / len(batch)
         for decoded in batch if self._frame_folder else ():
             self._save_frames(decoded)
-        return [self._record(*values, top_k) for values in zip(batch, scores.numpy(), logits.numpy(), strict=True)]
+        results = zip(batch, scores.numpy(), logits.numpy(), strict=True)
+        return [self._record(*values, top_k, seconds) for values in results]
 
     def _save_frames(self, decoded: Decoded[_Received]) -> None:
         assert self._frame_folder is not None
@@ -499,11 +504,18 @@ class Classifier:
         scores: npt.NDArray[np.float32],
         logits: npt.NDArray[np.float32],
         top_k: int,
+        seconds: float,
     ) -> Record:
         info = decoded.info
         if not np.isfinite(logits).all():
-            error = VideoError(f"the model gives no finite score in {self.dtype}: try --dtype float32", "not_finite")
-            return Failure.of(decoded.video, error)
+            message = f"the model gives no finite score in {self.dtype}: try --dtype float32"
+            return Failure(
+                decoded.video,
+                "not_finite",
+                message,
+                start_seconds=info.start_seconds,
+                end_seconds=info.end_seconds,
+            )
         ranked = np.argsort(-scores if self.views.count > 1 else -logits, kind="stable").tolist()
         shown = [i for i in ranked if scores[i] >= self.threshold and logits[i] >= self._floors[i]]
         return Prediction(
@@ -524,6 +536,7 @@ class Classifier:
             ),
             warnings=(*self.warnings, *info.warnings, *self._misfits(info, min(side for _, side in decoded.pictures))),
             withheld=len(ranked) - len(shown) if self.threshold or self.labels.min_logits else None,
+            seconds=Seconds(round(info.seconds, 3), round(seconds, 3)),
         )
 
     @cached_property

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .classifier import Classifier
     from .labels import Labels
     from .model.checkpoints import Checkpoint
-    from .output import Format, Notes
+    from .output import Format, Notes, Step
     from .results import Jsonable, Record, RunHeader
     from .run_file import RunFile
     from .timeline import TimelineRecord
@@ -100,7 +100,8 @@ Find out when in videos which label fits best.
 
 The model looks at one window of a video after another. A moment's score for a label is the mean over the windows around
 it, weighted by how long they overlap; neighbouring moments with the same best label are a segment, and a border between
-two segments lies midway between the centres of the windows that differ.
+two segments lies midway between the centres of the windows that differ. A window that is too damaged is a record with
+an error, and the others go on.
 
 Examples:
 
@@ -528,7 +529,7 @@ def timeline(
     from . import output as formats
     from .batch import timelines
     from .sampling import check_windows
-    from .timeline import Rules, WindowPrediction
+    from .timeline import Rules, WindowRecord
     from .timeline_output import FORMATS, ONE_VIDEO
 
     notes = formats.Notes(quiet)
@@ -570,11 +571,13 @@ def timeline(
         records = timelines(classifier, inputs, rules, start, end, top_k, run.stop)
         return records, rules.header(classifier.run_header(start, end, top_k))
 
-    def share(record: TimelineRecord) -> float:
-        """How much of a video is done; just less than all of it with its last window: its segments come yet."""
-        return min(record.share, 0.999) if isinstance(record, WindowPrediction) else 1
+    def step(record: TimelineRecord) -> formats.Step:
+        """How far a video is; just less than done with its last window: its segments come yet."""
+        if isinstance(record, WindowRecord):
+            return formats.Step(min(record.share, 0.999), record.record.end_seconds)
+        return formats.Step(1)
 
-    job.run(inputs, model, wanted, settings, begin, FORMATS, fail_fast, verbose, share)
+    job.run(inputs, model, wanted, settings, begin, FORMATS, fail_fast, verbose, step)
 
 
 class _Job:
@@ -632,12 +635,13 @@ class _Job:
         formats: Mapping[str, Format[R]],
         fail_fast: bool,
         verbose: bool,
-        share: Callable[[R], float] = lambda record: 1,
+        step: Callable[[R], Step] | None = None,
     ) -> None:
-        """Write the records that ``begin`` gives; raises typer.Exit with the run's exit code."""
+        """Write the records that ``begin`` gives; raises typer.Exit with the run's exit code. ``step``: where records
+        are parts of videos, how far one is."""
         from .batch import Run
         from .classifier import Classifier
-        from .output import is_special, is_terminal, write
+        from .output import WITH_PARTS, is_special, is_terminal, write
         from .run_file import RunFile
 
         output, notes = self.output, self.notes
@@ -654,8 +658,10 @@ class _Job:
                 records = run.counted(begun, notes.say)
                 for warning in classifier.warnings:
                     notes.say(f"warning: {warning}")
-                if not is_terminal(output):  # where results scroll by, they are the progress
-                    records = notes.progress(records, len(inputs.items), share)
+                # Where results scroll by, they are the progress; but those of a video may take long.
+                scrolls = is_terminal(output)
+                if not scrolls or (step is not None and self.form not in WITH_PARTS):
+                    records = notes.progress(records, len(inputs.items), step, pause=scrolls)
                 if verbose:
                     notes.say(classifier.description())
                 if run_file is not None:

@@ -386,8 +386,11 @@ def serve(ring_file: int) -> None:
         request, threads, limits = asked
         guard.begin(limits)
         try:
+            began = server.worked()
             for clip in read_clips(request, server, threads, limits):
-                server.reply({"clip": asdict(clip)})
+                worked = server.worked()
+                server.reply({"clip": asdict(replace(clip, seconds=worked - began))})
+                began = worked
         except Exception as error:  # a bug, or a library's surprise, too: it costs this video only
             if not isinstance(found := guard.cause(error) or error, VideoError):
                 found = VideoError(f"the decoder failed on this file: {error!r}", "crashed")
@@ -414,6 +417,7 @@ class _Server:
         self._requests: deque[tuple[ClipRequest, int, Limits]] = deque()  # with threads
         self._said_alive = 0.0
         self._noted = 0.0
+        self._waited = 0.0  # seconds, for room
         self._held: deque[tuple[int, int]] = deque()  # start and end of each picture not yet freed, oldest first
 
     def next_request(self) -> tuple[ClipRequest, int, Limits] | None:
@@ -425,13 +429,19 @@ class _Server:
 
     def put(self, picture: Picture) -> None:
         """Copy a picture in, waiting for room, and tell the parent."""
+        began = time.monotonic()
         while (offset := self._room(picture.nbytes)) is None:
             if not self._listen():
                 raise SystemExit  # the parent is gone
+        self._waited += time.monotonic() - began
         end = offset + picture.nbytes
         self._ring[offset:end].reshape(picture.shape)[:] = picture
         self._held.append((offset, end))
         self.reply({"picture": [offset, *picture.shape[:2]]})
+
+    def worked(self) -> float:
+        """Seconds on a clock that stands still while there is no room for a picture."""
+        return time.monotonic() - self._waited
 
     def restart(self) -> None:
         """Have the parent forget the pictures of this request."""

@@ -18,7 +18,8 @@ class VideoError(XClipError):
     """A video cannot be classified.
 
     ``code`` is stable and goes into the failure record: missing, not_a_file, url, permission, empty_folder,
-    empty, unsupported, no_video, no_frames, encrypted, damaged, limit, window, not_finite, timeout, crashed.
+    empty, unsupported, no_video, no_frames, encrypted, damaged, limit, window, not_finite, timeout, crashed,
+    interrupted.
     """
 
     def __init__(self, message: str, code: str) -> None:

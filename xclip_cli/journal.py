@@ -17,6 +17,7 @@ Json = dict[str, Any]
 # What must be in a record: a type, a list of one shape, or keys with shapes; a key with ? may be missing or null. float
 # stands for any number. More fields than these may always be there.
 _FAILED = {"status": "error", "error": {"code": str, "message": str}, "warnings": [str]}
+_LOST = {**_FAILED, "start_seconds": float, "end_seconds": float}  # a window
 _CLASSIFIED = {
     "status": "ok",
     "model": str,
@@ -33,6 +34,7 @@ _SEGMENTS = {
     "segments": [{"start_seconds": float, "end_seconds": float, "label": str, "score": float}],
     "warnings?": [str],
 }
+_BROKEN_OFF = {**_SEGMENTS, **_FAILED}  # a timeline that ends in an error
 _HEADER = {"labels?": int, "num_frames?": int, "views?": str, "preprocess?": str, "dtype?": str, "xclip?": str}
 _LARGEST = 1e12  # of any number in a record
 
@@ -44,7 +46,12 @@ class VideoResult:
     video: str
     record: Json | None = None  # classify's, or a failure
     windows: list[Json] = field(default_factory=list)
-    segments: Json | None = None  # the record that completes a timeline
+    segments: Json | None = None  # the record that completes a timeline, or ends it in an error
+
+    @property
+    def looked_at(self) -> bool:
+        """Whether there is more to show of it than an error."""
+        return not self.error or bool(self.windows)
 
     @property
     def error(self) -> Json | None:
@@ -81,13 +88,13 @@ class Results:
                 unknown += 1
                 continue
             video = videos.setdefault(record["video"], VideoResult(record["video"]))
-            timed = kind in ("window", "segments") and record["status"] == "ok"
+            timed = kind == "window" or (kind == "segments" and record["status"] == "ok")
             if video.error or not timed:
                 replaced += video.record is not None
                 video.record = None if timed else record
-            if timed and kind == "segments":
+            if kind == "segments":
                 video.segments = record
-            elif timed:
+            elif kind == "window":
                 video.windows.append(record)
         results.videos = list(videos.values())
         if replaced:
@@ -146,9 +153,10 @@ def _fault(record: Any) -> str | None:
         return None
     if fault := _misfit(record, {"video": str}, "the record"):
         return fault
-    if record.get("status") == "error":
-        return _misfit(record, _FAILED, "the record")
-    return _misfit(record, _CLASSIFIED if kind != "segments" else _SEGMENTS, "the record")
+    good, bad = {"window": (_CLASSIFIED, _LOST), "segments": (_SEGMENTS, _BROKEN_OFF), None: (_CLASSIFIED, _FAILED)}[
+        kind
+    ]
+    return _misfit(record, bad if record.get("status") == "error" else good, "the record")
 
 
 def _window_misfit(header: Json) -> str | None:

@@ -7,9 +7,11 @@ import json
 import logging
 import os
 import sys
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -20,8 +22,6 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
-    ProgressColumn,
-    Task,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -32,6 +32,7 @@ from rich.text import Text
 from .errors import ResultsError
 from .results import Failure, Jsonable, Record, RunHeader
 from .run_file import open_locked
+from .text import clock
 from .text import printable as printable
 
 # A spreadsheet computes cells that begin with these; an apostrophe before them makes it show the text.
@@ -39,6 +40,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n")
 
 CSV_FIELDS = ("video", "status", "start_seconds", "end_seconds", "rank", "label", "score", "logit", "error")
 BAR_WIDTH = 24
+LABEL_WIDTH = 28  # at least, where there is room
 
 T = TypeVar("T")
 
@@ -112,7 +114,7 @@ def write_table(records: Iterable[Record], out: TextIO, header: RunHeader | None
     for number, record in enumerate(records):
         if number:
             console.print()
-        console.print(format_record(record, blocks, min(BAR_WIDTH, console.width // 3)))
+        console.print(format_record(record, blocks, console.width))
 
 
 def has_blocks(out: TextIO) -> bool:
@@ -120,22 +122,33 @@ def has_blocks(out: TextIO) -> bool:
     return (out.encoding or "").lower().replace("-", "").startswith("utf")
 
 
-def format_record(record: Record, blocks: bool = True, bar_width: int = BAR_WIDTH) -> Group:
-    """One record for people: the video, then rank, label, bar and score; ``blocks`` False draws in ASCII."""
+def format_record(record: Record, blocks: bool = True, width: int = 80) -> Group:
+    """One record for people, ``width`` characters wide at most: the video, then rank, label, bar and score. ``blocks``
+    False draws in ASCII."""
     heading = Text(printable(record.video), style="bold", overflow="fold")
     if isinstance(record, Failure):
-        return Group(heading, Text(f"failed: {printable(record.message)}", style="red"))
+        return Group(heading, format_failure(record))
     table = Table(box=None, padding=(0, 1), show_header=False)
     table.add_column(justify="right", style="dim")
-    table.add_column(overflow="fold")
+    table.add_column(overflow="fold", min_width=min(LABEL_WIDTH, width // 3))  # so that bars of most videos align
+    bar_width = min(BAR_WIDTH, width // 3)
     table.add_column(width=bar_width, no_wrap=True, style="green")
     table.add_column(justify="right", no_wrap=True)
     for rank, ranked in enumerate(record.predictions, start=1):
         label = Text(printable(ranked.label), style="bold" if rank == 1 else "")
         table.add_row(str(rank), label, bar(ranked.score, bar_width, blocks), f"{ranked.score:.3f}")
     notes = [] if record.predictions else [Text("no label is sure enough", style="yellow")]
-    notes += [Text(f"warning: {printable(warning)}", style="yellow") for warning in record.warnings]
-    return Group(heading, table, *notes)
+    return Group(heading, table, *notes, *format_warnings(record.warnings))
+
+
+def format_failure(failure: Failure) -> Text:
+    """Why a video failed."""
+    return Text(f"failed: {printable(failure.message)}", style="red")
+
+
+def format_warnings(warnings: Iterable[str]) -> list[Text]:
+    """A line each."""
+    return [Text(f"warning: {printable(warning)}", style="yellow") for warning in warnings]
 
 
 def print_models(rows: list[dict[str, Any]]) -> None:
@@ -184,6 +197,8 @@ def bar(share: float, width: int, blocks: bool = True) -> str:
     eighths = round(share * width * 8)
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
 
+
+WITH_PARTS = ("json", "jsonl")  # formats that show each part of a video, such as a window, as it comes
 
 FORMATS: dict[str, Format[Record]] = {"table": write_table, "json": write_json, "jsonl": write_jsonl, "csv": write_csv}
 
@@ -290,6 +305,14 @@ def _write_stdout(form: Format[R], records: Iterable[R], header: RunHeader | Non
         raise ResultsError(f"cannot write to stdout: {error.strerror or error}") from error
 
 
+@dataclass(frozen=True)
+class Step:
+    """How far a record brings its video."""
+
+    share: float  # of the video that is done; 1 is all of it
+    seconds: float | None = None  # where in the video that is
+
+
 class Notes:
     """What a run says on stderr, and its progress there."""
 
@@ -308,22 +331,37 @@ class Notes:
             self._console.print(printable(text), markup=False, soft_wrap=True)
 
     def progress(
-        self, records: Iterator[R], total: int, share: Callable[[R], float] = lambda record: 1.0
+        self, records: Iterator[R], total: int, step: Callable[[R], Step] | None = None, pause: bool = False
     ) -> Iterator[R]:
         """The records, with a progress bar where stderr is a terminal, and each failure said as it comes.
 
-        ``share``: how much of its video is done with a record; 1 is all of it.
+        ``step``: where records are parts of videos, how far one is. ``pause``: the bar goes for as long as the last
+        record of a video is looked at, which may be shown on the same terminal.
         """
-        columns = (TextColumn("classifying"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
-        hidden = total < 2 or self._quiet or not self._console.is_terminal
-        with Progress(*columns, console=self._console, transient=True, disable=hidden) as progress:
-            task, videos = progress.add_task("", total=total), 0
+        texts = (TextColumn("{task.fields[at]}"), TextColumn("{task.fields[rate]}", style="dim"))
+        columns = (TextColumn("classifying"), BarColumn(None), MofNCompleteColumn(), *texts, TimeRemainingColumn())
+        hidden = (total < 2 and step is None) or self._quiet or not self._console.is_terminal
+        with Progress(*columns, console=self._console, transient=True, expand=True, disable=hidden) as progress:
+            task = progress.add_task("", total=total, at="", rate="")
+            videos, parts, began = 0, 0, None
             for record in records:
+                if pause:
+                    progress.start()
                 if isinstance(record, Failure):
                     self.say(f"failed: {record.video}: {record.message}")
-                done = share(record)
-                videos += done == 1
-                progress.update(task, completed=videos + (0 if done == 1 else done))
+                reached = Step(1) if step is None else step(record)
+                videos += reached.share == 1
+                parts += step is None or reached.share < 1
+                began = began or time.monotonic()  # start-up is no part of the rate, nor is what came first
+                rate = (parts - 1) / (time.monotonic() - began)
+                progress.update(
+                    task,
+                    completed=videos + reached.share % 1,
+                    at="" if reached.seconds is None else f"at {clock(reached.seconds)}",
+                    rate=f"{rate:.1f} {'videos' if step is None else 'windows'}/s" if rate > 0 else "",
+                )
+                if pause and reached.share == 1:
+                    progress.stop()
                 yield record
 
     def steps(self, items: Iterable[T], total: int, doing: str) -> Iterator[T]:
@@ -365,14 +403,6 @@ def rich_bar(console: Console, hidden: bool) -> type:
                     progress.stop()
 
     return RichBar
-
-
-class RateColumn(ProgressColumn):
-    """Videos a second."""
-
-    def render(self, task: Task) -> Text:
-        """The rate so far."""
-        return Text(f"{task.speed:.1f}/s" if task.speed else "", style="dim")
 
 
 class _Handler(logging.Handler):

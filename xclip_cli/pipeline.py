@@ -132,7 +132,18 @@ class Pipeline(Generic[T]):
             self._decoding.popleft()
         answer = Answer(video, following)
         self._answers.append(answer)
-        self._batch.append((answer, Decoded(video, *decoded)))
+        info, _ = decoded
+        if info.lost is None:
+            self._batch.append((answer, Decoded(video, *decoded)))
+        else:
+            answer.record = Failure(
+                video,
+                "damaged",
+                info.lost,
+                warnings=info.warnings,
+                start_seconds=info.start_seconds,
+                end_seconds=info.end_seconds,
+            )
 
     def _start_batch(self, executor: ThreadPoolExecutor, wake: int) -> None:
         future = executor.submit(self._compute, [decoded for _, decoded in self._batch])

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .journal import Json, Results, VideoResult
 from .text import clock, printable
-from .timeline import Segment, Timeline, combine, leading, resample, windows_of
+from .timeline import Remarks, Segment, Timeline, combine, leading, lost, resample, windows_of
 
 PAGE_BYTES = 24_000_000  # what comes after is counted, and not listed
 TEXT_LENGTH = 400  # characters shown of a text
@@ -47,15 +47,15 @@ class Thumbnails:
 def render(results: Results, thumbnails: Thumbnails, title: str) -> str:
     """The page; ``title`` is the name of what is reported. It stays under 25 MB."""
     failures = [video for video in results.videos if video.error]
-    classified = [_Entry(video) for video in results.videos if not video.error]
+    entries = [_Entry(video) for video in results.videos if video.looked_at]
     style, script = _asset("css"), _asset("js")
     policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
     budget = _Budget(PAGE_BYTES - sum(map(len, (style, script))))
     sections = [
-        _heading(results, classified, failures, title),
+        _heading(results, entries, failures, title),
         _failures(failures, budget),
-        _overview(classified),
-        _cards(classified, thumbnails, budget),
+        _overview(entries),
+        _cards(entries, thumbnails, budget),
     ]
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -71,7 +71,7 @@ def render(results: Results, thumbnails: Thumbnails, title: str) -> str:
 <body>
 <div class="page">
 {"".join(sections)}
-{_footer(thumbnails, budget)}
+{_footer(results, thumbnails, budget)}
 </div>
 <script>{script}</script>
 </body>
@@ -145,22 +145,27 @@ class _Entry:
 
     def __init__(self, result: VideoResult) -> None:
         self.video = result.video
-        self.record = result.record
+        self.error = result.error
+        self.record = None if result.error else result.record
         self.windows = result.windows
         self.num_windows = result.segments["num_windows"] if result.segments else None
         rows = result.segments["segments"] if result.segments else []
         self.segments = [Segment(**{key: row[key] for key in Segment.__dataclass_fields__}) for row in rows]
         self.timeline = self._timeline()
         self.best = self._best()
-        self.warnings = self._warnings(
-            [record for record in (result.record, *result.windows, result.segments) if record]
-        )
-        self.spent: dict[str, float] | None = (result.record or {}).get("seconds")
+        self.warnings = self._warnings()
+        self.spent = self._spent()
 
     @property
     def seconds(self) -> float | None:
         """What the video took in all."""
         return None if self.spent is None else self.spent["decode"] + self.spent["model"]
+
+    def _spent(self) -> dict[str, float] | None:
+        """What the video took, in seconds, if that is known."""
+        parts = [record for record in (self.record, *self.windows) if record]
+        known = [part["seconds"] for part in parts if part.get("seconds")]
+        return {key: sum(seconds[key] for seconds in known) for key in ("decode", "model")} if known else None
 
     def _timeline(self) -> Timeline | None:
         try:
@@ -183,9 +188,14 @@ class _Entry:
         label = max(seconds, key=lambda label: seconds[label])
         return _Best(label, weighted[label] / seconds[label])
 
-    def _warnings(self, records: Sequence[Json]) -> list[str]:
+    def _warnings(self) -> list[str]:
         """All warnings, each once."""
-        warnings = [str(warning) for record in records for warning in record.get("warnings") or []]
+        warnings = [f"failed: {self.error['message']}"] if self.error else []
+        warnings += self.record["warnings"] if self.record else []
+        remarks = Remarks()
+        for window in self.windows:
+            remarks.add([*window["warnings"], *([lost(window["error"]["code"])] if "error" in window else [])])
+        warnings += remarks.texts()
         there = len(self.windows)
         if there and self.num_windows is None:
             warnings.append(f"the timeline is not complete: the run ended after {there:,} of its windows")
@@ -196,10 +206,10 @@ class _Entry:
         return list(dict.fromkeys(warnings))
 
 
-def _heading(results: Results, classified: Sequence[_Entry], failures: Sequence[VideoResult], title: str) -> str:
-    labels = {entry.best.label for entry in classified if entry.best}
-    warned = sum(bool(entry.warnings) for entry in classified)
-    tiles = [("", len(results.videos), "videos"), ("", len(classified), "classified")]
+def _heading(results: Results, entries: Sequence[_Entry], failures: Sequence[VideoResult], title: str) -> str:
+    labels = {entry.best.label for entry in entries if entry.best}
+    warned = sum(bool(entry.warnings) for entry in entries if not entry.error)
+    tiles = [("", len(results.videos), "videos"), ("", len(results.videos) - len(failures), "classified")]
     tiles += [("bad", len(failures), "failed")] if failures else []
     tiles += [("", len(labels), "best label" if len(labels) == 1 else "different best labels")]
     tiles += [("", warned, "with warnings")] if warned else []
@@ -256,12 +266,10 @@ def _failures(failures: Sequence[VideoResult], budget: _Budget) -> str:
 """
 
 
-def _overview(classified: Sequence[_Entry]) -> str:
-    counts = Counter(entry.best.label for entry in classified if entry.best)
-    timed = sorted(
-        (entry for entry in classified if entry.seconds is not None), key=lambda entry: -(entry.seconds or 0)
-    )
-    if len(classified) < OVERVIEW_FROM:
+def _overview(entries: Sequence[_Entry]) -> str:
+    counts = Counter(entry.best.label for entry in entries if entry.best)
+    timed = sorted((entry for entry in entries if entry.seconds is not None), key=lambda entry: -(entry.seconds or 0))
+    if len(entries) < OVERVIEW_FROM:
         return ""
     panels = []
     if counts:
@@ -308,11 +316,11 @@ TOOLS = """<div class="tools" hidden>
 """
 
 
-def _cards(classified: Sequence[_Entry], thumbnails: Thumbnails, budget: _Budget) -> str:
-    if not classified:
+def _cards(entries: Sequence[_Entry], thumbnails: Thumbnails, budget: _Budget) -> str:
+    if not entries:
         return ""
-    unfolded = len(classified) <= OPEN_CARDS
-    cards = "".join(budget.fitting(_card(entry, thumbnails, unfolded) for entry in classified))
+    unfolded = len(entries) <= OPEN_CARDS
+    cards = "".join(budget.fitting(_card(entry, thumbnails, unfolded) for entry in entries))
     return f'<section id="videos"><h2>Videos</h2>{TOOLS}<div class="cards">{cards}</div></section>\n'
 
 
@@ -364,10 +372,14 @@ def _ranks(predictions: Sequence[Json]) -> str:
         f'<td class="n">{ranked["score"]:.3f}</td><td class="n dim">{ranked["logit"]:.2f}</td></tr>\n'
         for ranked in predictions[:LABELS_SHOWN]
     )
-    hidden = len(predictions) - LABELS_SHOWN
-    more = f'<p class="meta">and {_count(hidden, "label")} with lower scores</p>' if hidden > 0 else ""
+    more = _more(predictions[LABELS_SHOWN:], "label", " with lower scores")
     return f"""<table class="ranks"><thead><tr><th class="name">label</th><th></th><th class="n">score</th>
 <th class="n">logit</th></tr></thead><tbody>{rows}</tbody></table>{more}"""
+
+
+def _more(hidden: Sequence[object], what: str, how: str = "") -> str:
+    """How many there are besides those shown."""
+    return f'<p class="meta">and {_count(len(hidden), what)}{how}</p>' if hidden else ""
 
 
 def _meta(entry: _Entry) -> str:
@@ -384,7 +396,7 @@ def _meta(entry: _Entry) -> str:
         first = min(window["start_seconds"] for window in entry.windows)
         last = max(window["end_seconds"] for window in entry.windows)
         facts += [f"{clock(first, 1)} to {clock(last, 1)}", _count(len(entry.windows), "window")]
-        facts += [entry.windows[0]["model"]]
+        facts += [next(window["model"] for window in entry.windows if "model" in window)] if entry.timeline else []
     facts += [f"took {entry.seconds:.2f} s"] if entry.seconds is not None else []
     return " · ".join(map(_text, facts))
 
@@ -406,8 +418,7 @@ def _heat_map(entry: _Entry, pictures: Mapping[float, bytes]) -> str:
     times = sorted(time for time in pictures if first <= time <= last)
     style = "strip twelve" if len(times) == 12 else "strip"
     strip = "".join(f'<img src="{_data("jpeg", pictures[time])}" alt="frame at {clock(time, 1)}">' for time in times)
-    hidden = len(timeline.labels) - LABELS_SHOWN
-    more = f'<p class="meta">and {_count(hidden, "label")} with lower scores</p>' if hidden > 0 else ""
+    more = _more(timeline.labels[LABELS_SHOWN:], "label", " with lower scores")
     return f"""<div class="heat">{rows}<span class="axis">{"".join(f"<span>{tick}</span>" for tick in ticks)}</span>
 <div class="{style}">{strip}</div></div>{more}"""
 
@@ -426,8 +437,7 @@ def _segment_list(entry: _Entry) -> str:
         f'<td>{_text(segment.label)}</td><td class="n">{segment.score:.3f}</td></tr>\n'
         for segment in segments[:SEGMENTS_SHOWN]
     )
-    hidden = len(segments) - SEGMENTS_SHOWN
-    more = f'<p class="meta">and {_count(hidden, "later segment")}</p>' if hidden > 0 else ""
+    more = _more(segments[SEGMENTS_SHOWN:], "later segment")
     return f"""<div class="scroll"><table class="segments"><thead><tr><th>time</th><th>label</th>
 <th class="n">score</th></tr></thead><tbody>{rows}</tbody></table></div>{more}"""
 
@@ -442,7 +452,12 @@ def shades(shares: Sequence[float]) -> bytes:
     )
 
 
-def _footer(thumbnails: Thumbnails, budget: _Budget) -> str:
+def _footer(results: Results, thumbnails: Thumbnails, budget: _Budget) -> str:
+    meaning = (
+        "how a label does against neutral texts, whatever the other labels do"
+        if (results.header or {}).get("multi_label")
+        else "which of the given labels fits best (softmax over all of them)"
+    )
     omitted = (
         f"<p>{_count(budget.omitted, 'video')} found no room on this page, which stays under 25 MB: they are counted "
         "above, and not listed.</p>"
@@ -450,7 +465,7 @@ def _footer(thumbnails: Thumbnails, budget: _Budget) -> str:
         else ""
     )
     return f"""<footer>{omitted}
-<p>A score says which of the given labels fits best (softmax over all of them); it is no probability that the label is
+<p>A score says {meaning}; it is no probability that the label is
 right, and it is not calibrated. The logit is the similarity behind it.</p>
 <p>{_text(thumbnails.rule)}</p>
 </footer>"""

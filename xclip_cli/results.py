@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from .errors import VideoError
@@ -32,6 +32,14 @@ class Frames:
 
 
 @dataclass(frozen=True)
+class Seconds:
+    """What a video, or window, took; of a batch an even share."""
+
+    decode: float
+    model: float
+
+
+@dataclass(frozen=True)
 class Prediction:
     """One video's ranked labels."""
 
@@ -44,6 +52,7 @@ class Prediction:
     predictions: tuple[RankedLabel, ...]  # best first
     warnings: tuple[str, ...] = ()
     withheld: int | None = None  # labels under the threshold or their lowest logit; None: there are no such limits
+    seconds: Seconds | None = field(default=None, compare=False)
 
     def top(self, count: int) -> Prediction:
         """The ``count`` best labels alone; 0 keeps all."""
@@ -52,8 +61,9 @@ class Prediction:
     def to_json(self) -> dict[str, Any]:
         """The record."""
         values = asdict(self)
-        if self.withheld is None:
-            del values["withheld"]
+        for optional in ("withheld", "seconds"):
+            if values[optional] is None:
+                del values[optional]
         return {"schema": SCHEMA, "video": values.pop("video"), "status": "ok", **values}
 
 
@@ -66,6 +76,8 @@ class Failure:
     message: str
     type: str = VideoError.__name__
     warnings: tuple[str, ...] = ()
+    start_seconds: float | None = None  # of the one window of a timeline that is lost; None: it is the video
+    end_seconds: float | None = None
 
     def top(self, count: int) -> Failure:
         """A failure has no labels to cut."""
@@ -78,12 +90,13 @@ class Failure:
 
     def to_json(self) -> dict[str, Any]:
         """The record."""
-        error = {"type": self.type, "code": self.code, "message": self.message}
+        window = {"start_seconds": self.start_seconds, "end_seconds": self.end_seconds}
         return {
             "schema": SCHEMA,
             "video": self.video,
             "status": "error",
-            "error": error,
+            **({} if self.start_seconds is None else window),
+            "error": {"type": self.type, "code": self.code, "message": self.message},
             "warnings": list(self.warnings),
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any, Self
 
@@ -157,6 +157,8 @@ class ClipInfo:
     errors: int  # packets and frames that were skipped as damaged
     warnings: tuple[str, ...]
     following: int = 0  # clips of the same request that come after this one, one a window
+    lost: str | None = None  # of one window of many: why it cannot be looked at, too damaged as it is
+    seconds: float = field(default=0.0, compare=False)  # that decoding took
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:

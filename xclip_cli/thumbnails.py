@@ -42,7 +42,7 @@ class Gallery:
     where that is given."""
 
     def __init__(self, results: Results, limit: int, root: Path | None = None) -> None:
-        videos = [video for video in results.videos if not video.error]
+        videos = [video for video in results.videos if video.looked_at]
         share = max(limit // len(videos), 1) if videos else 0
         self.wanted = [wish(results, video, share, root) for video in videos[:limit]]
         self._pictures: dict[str, dict[float, bytes]] = {}
@@ -84,7 +84,7 @@ def rule(wanted: Sequence[Wanted], videos: int, limit: int, share: int) -> str:
 def wish(results: Results, video: VideoResult, share: int, root: Path | None) -> Wanted:
     """What to decode of a video for ``share`` pictures."""
     path = located(video.video, root)
-    if video.record is None:
+    if video.record is None or video.error:
         count = min(share, TIMELINE_FRAMES)
         start = min((exactly(window["start_seconds"]) for window in video.windows), default=None)
         end = max((exactly(window["end_seconds"]) for window in video.windows), default=None)

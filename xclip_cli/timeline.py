@@ -5,7 +5,8 @@
 2. Each window speaks for a *cell*: the time that is nearer to its centre than to any other window's. So cells never
    overlap, and a boundary lies midway between the centres of two windows. A cell's score for a label is the mean over
    all windows that overlap its own, weighted by how long they do (``combine``): windows that do not overlap keep their
-   scores, and a stride of half a window weighs a window and its two neighbours 1/2, 1/4 and 1/4.
+   scores, and a stride of half a window weighs a window and its two neighbours 1/2, 1/4 and 1/4. A window that is lost
+   (its stretch of the video is damaged) has no weight; a cell that only lost windows overlap has no label.
 3. Neighbouring cells with the same best label become a *segment* (``segments_of``). Cells whose best score is under
    ``min_score`` have no label. Then, as long as the shortest segment is shorter than ``min_duration``, it goes: where
    both its neighbours touch it and have the same label they become one over its time, else that time has no label.
@@ -14,6 +15,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 SHADES, ASCII_SHADES = " ░▒▓█", " .:*#"
 ROWS = 12  # labels that a drawing shows
+WARNINGS_LISTED = 10  # of the different ones that a video's windows have
 
 VTT_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}  # in this order
 # SubRip has no escapes. Players take <…> and {…} for markup, and may look for an arrow: an invisible word joiner keeps
@@ -52,7 +55,7 @@ class Window:
 
     start_seconds: float
     end_seconds: float  # half-open
-    scores: Mapping[str, float]  # of all labels; one that is missing counts as 0
+    scores: Mapping[str, float] | None  # of all labels; one that is missing counts as 0. None: the window is lost
 
     @property
     def centre(self) -> float:
@@ -114,15 +117,15 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class WindowPrediction:
-    """One window's ranked labels."""
+class WindowRecord:
+    """One window's ranked labels, or why it is lost."""
 
-    prediction: Prediction
+    record: Prediction | Failure
     share: float  # of the video's windows, those up to this one
 
     def to_json(self) -> dict[str, Any]:
         """The record."""
-        return window_record(self.prediction.to_json())
+        return window_record(self.record.to_json())
 
 
 @dataclass(frozen=True)
@@ -134,13 +137,47 @@ class VideoTimeline:
     segments: Sequence[Segment]
     num_windows: int
     rules: Rules
+    warnings: Sequence[str] = ()  # of its windows
 
     def to_json(self) -> dict[str, Any]:
         """The record."""
-        return segments_record(self.video, self.segments, self.num_windows, **self.rules.to_json())
+        return segments_record(self.video, self.segments, self.num_windows, self.warnings, **self.rules.to_json())
 
 
-TimelineRecord = WindowPrediction | VideoTimeline | Failure
+@dataclass(frozen=True, kw_only=True)
+class BrokenOff(Failure):
+    """A video's error behind some of its windows."""
+
+    timeline: VideoTimeline  # up to there
+
+    def to_json(self) -> dict[str, Any]:
+        """The record: what was made, and the error."""
+        return {**self.timeline.to_json(), **super().to_json()}
+
+
+TimelineRecord = WindowRecord | VideoTimeline | Failure
+
+
+class Remarks:
+    """What the windows of a video warn of: each text once, with how many of them it is said of."""
+
+    def __init__(self) -> None:
+        self._counts = Counter[str]()
+        self._windows = 0
+
+    def add(self, warnings: Iterable[str]) -> None:
+        """The next window's."""
+        self._windows += 1
+        self._counts.update(dict.fromkeys(warnings, 1))
+
+    def texts(self) -> list[str]:
+        """The most frequent ones, and how many there are besides."""
+        texts = [
+            text if count == self._windows else f"{text} (in {count:,} of {self._windows:,} windows)"
+            for text, count in self._counts.most_common(WARNINGS_LISTED)
+        ]
+        hidden = len(self._counts) - len(texts)
+        return texts + ([f"and {hidden:,} other warnings of windows"] if hidden else [])
 
 
 class Assembly:
@@ -152,22 +189,54 @@ class Assembly:
         self._starts: list[float] = []
         self._ends: list[float] = []
         self._scores: list[npt.NDArray[np.float32]] = []
+        self._remarks = Remarks()
+        self._first_lost: Failure | None = None
+        self._usable = False  # whether a window is not lost
 
-    def add(self, prediction: Prediction) -> None:
-        """The next window, with the scores of all labels."""
-        by_label = {ranked.label: ranked.score for ranked in prediction.predictions}
-        self._starts.append(prediction.start_seconds)
-        self._ends.append(prediction.end_seconds)
-        self._scores.append(np.array([by_label.get(label, 0.0) for label in self._labels], np.float32))
+    def add(self, record: Prediction | Failure) -> None:
+        """The next window, with the scores of all labels, or lost."""
+        assert record.start_seconds is not None
+        assert record.end_seconds is not None
+        self._starts.append(record.start_seconds)
+        self._ends.append(record.end_seconds)
+        if isinstance(record, Failure):
+            self._first_lost = self._first_lost or record
+            self._scores.append(np.full(len(self._labels), np.nan, np.float32))
+            self._remarks.add([*record.warnings, lost(record.code)])
+        else:
+            by_label = {ranked.label: ranked.score for ranked in record.predictions}
+            self._scores.append(np.array([by_label.get(label, 0.0) for label in self._labels], np.float32))
+            self._remarks.add(record.warnings)
+            self._usable = True
 
-    def timeline(self, video: str) -> VideoTimeline:
-        """What all windows make."""
+    def finished(self, video: str) -> VideoTimeline | Failure:
+        """What all windows make; a Failure where all are lost."""
+        if self._usable or self._first_lost is None:
+            return self._timeline(video)
+        message = f"all {len(self._scores):,} windows are lost, the first: {self._first_lost.message}"
+        return replace(self._first_lost, message=message, start_seconds=None, end_seconds=None)
+
+    def broken_off(self, failure: Failure) -> Failure:
+        """What the windows before a video's error make."""
+        if not self._usable:
+            return failure
+        timeline = self._timeline(failure.video)
+        where = f"its timeline ends at {clock(self._ends[-1], 1)}, behind {timeline.num_windows:,} windows"
+        return BrokenOff(
+            failure.video,
+            failure.code,
+            f"{failure.message}; {where}",
+            warnings=(*failure.warnings, *timeline.warnings),
+            timeline=timeline,
+        )
+
+    def _timeline(self, video: str) -> VideoTimeline:
         timeline, segments = None, list[Segment]()
         if self._ends[-1] > self._starts[0]:
-            scores = np.array(self._scores, np.float64)
-            timeline = combined(self._labels, np.array(self._starts), np.array(self._ends), scores)
+            starts, ends = np.array(self._starts), np.array(self._ends)
+            timeline = combined(self._labels, starts, ends, np.array(self._scores))
             segments = segments_of(timeline, self._rules.min_score, self._rules.min_duration)
-        return VideoTimeline(video, timeline, segments, len(self._scores), self._rules)
+        return VideoTimeline(video, timeline, segments, len(self._scores), self._rules, self._remarks.texts())
 
 
 def assemble(
@@ -175,22 +244,26 @@ def assemble(
 ) -> Iterator[TimelineRecord]:
     """Windows, each with how many of the same video follow → their records, and behind each video's its segments.
 
-    A failure ends its video. ``top_k`` labels of each window are passed on; 0 for all.
+    A failure with a start is of that window, any other ends its video. ``top_k`` labels of each window are passed on; 0
+    for all.
     """
-    assembly, seen, failed = Assembly(labels, rules), 0, False
+    assembly, seen = Assembly(labels, rules), 0
     for record, following in answers:
-        seen += 1
-        if isinstance(record, Failure):
-            if not failed:
-                yield record
-            failed = True
-        elif not failed:
+        if isinstance(record, Failure) and record.start_seconds is None:
+            yield assembly.broken_off(record)
+        else:
+            seen += 1
             assembly.add(record)
-            yield WindowPrediction(record.top(top_k), seen / (seen + following))
+            yield WindowRecord(record.top(top_k), seen / (seen + following))
             if not following:
-                yield assembly.timeline(record.video)
+                yield assembly.finished(record.video)
         if not following:
-            assembly, seen, failed = Assembly(labels, rules), 0, False
+            assembly, seen = Assembly(labels, rules), 0
+
+
+def lost(code: str) -> str:
+    """What is said of a window that is lost."""
+    return f"lost to an error ({code})"
 
 
 def window_record(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,7 +271,9 @@ def window_record(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**record, "kind": "window"}
 
 
-def segments_record(video: str, segments: Iterable[Segment], num_windows: int, **settings: float) -> dict[str, Any]:
+def segments_record(
+    video: str, segments: Iterable[Segment], num_windows: int, warnings: Sequence[str] = (), **settings: float
+) -> dict[str, Any]:
     """The record behind a video's window records: its segments, and the mark that all its windows are there.
 
     ``settings`` are what the segments were made with.
@@ -211,13 +286,8 @@ def segments_record(video: str, segments: Iterable[Segment], num_windows: int, *
         "num_windows": num_windows,
         **settings,
         "segments": [asdict(segment) for segment in segments],
+        "warnings": list(warnings),
     }
-
-
-def video_object(windows: Iterable[Mapping[str, Any]], segments: Mapping[str, Any]) -> dict[str, Any]:
-    """A video's window records and its segments record as one object."""
-    parts = [{key: value for key, value in record.items() if key != "kind"} for record in (segments, *windows)]
-    return {**parts[0], "windows": parts[1:]}
 
 
 def windows_of(records: Iterable[Mapping[str, Any]]) -> list[Window]:
@@ -226,7 +296,9 @@ def windows_of(records: Iterable[Mapping[str, Any]]) -> list[Window]:
         Window(
             record["start_seconds"],
             record["end_seconds"],
-            {ranked["label"]: ranked["score"] for ranked in record["predictions"]},
+            {ranked["label"]: ranked["score"] for ranked in record["predictions"]}
+            if record["status"] == "ok"
+            else None,
         )
         for record in records
     ]
@@ -235,32 +307,38 @@ def windows_of(records: Iterable[Mapping[str, Any]]) -> list[Window]:
 
 def combine(windows: Sequence[Window]) -> Timeline:
     """Windows as cells with scores. The windows begin and end in order of time. Raises ValueError."""
-    if not windows:
+    if all(window.scores is None for window in windows):
         raise ValueError("there are no windows")
-    labels = tuple(dict.fromkeys(label for window in windows for label in window.scores))
+    labels = tuple(dict.fromkeys(label for window in windows for label in window.scores or ()))
     return combined(
         labels,
         np.array([window.start_seconds for window in windows]),
         np.array([window.end_seconds for window in windows]),
-        np.array([[window.scores.get(label, 0.0) for label in labels] for window in windows]),
+        np.array([_row(window.scores, labels) for window in windows], np.float64),
     )
 
 
+def _row(scores: Mapping[str, float] | None, labels: tuple[str, ...]) -> list[float]:
+    return [np.nan if scores is None else scores.get(label, 0.0) for label in labels]
+
+
 def combined(labels: tuple[str, ...], starts: Floats, ends: Floats, scores: Floats) -> Timeline:
-    """Windows [windows], of scores [windows, labels], as cells with scores. Raises ValueError."""
+    """Windows [windows], of scores [windows, labels], as cells with scores. Those of lost windows are NaN, and are set
+    to 0. Raises ValueError."""
     centres = (starts + ends) / 2
     if not ((starts < ends).all() and (np.diff(starts) > 0).all() and (np.diff(ends) > 0).all()):
         raise ValueError("windows must not be empty, and must begin and end in order of time")
     edges = np.concatenate([starts[:1], (centres[:-1] + centres[1:]) / 2, ends[-1:]])
-    return Timeline(labels, edges, np.array([_mean(i, starts, ends, scores) for i in range(len(starts))]))
-
-
-def _mean(i: int, starts: Floats, ends: Floats, scores: Floats) -> Floats:
-    """The mean score over the windows that overlap window ``i``, weighted by how long they do."""
-    first, last = np.searchsorted(ends, starts[i], "right"), np.searchsorted(starts, ends[i], "left")
-    overlap = np.minimum(ends[first:last], ends[i]) - np.maximum(starts[first:last], starts[i])
-    mean: Floats = overlap @ scores[first:last] / overlap.sum()
-    return mean
+    there = np.isfinite(scores.sum(axis=1))
+    scores[~there] = 0
+    means = np.zeros_like(scores)
+    for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        # the windows that overlap this one, weighted by how long they do
+        near = slice(np.searchsorted(ends, start, "right"), np.searchsorted(starts, end, "left"))
+        weights = (np.minimum(ends[near], end) - np.maximum(starts[near], start)) * there[near]
+        if weights.any():
+            means[i] = weights @ scores[near] / weights.sum()
+    return Timeline(labels, edges, means)
 
 
 def segments_of(timeline: Timeline, min_score: float = 0.0, min_duration: float = 0.0) -> list[Segment]:

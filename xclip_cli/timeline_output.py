@@ -3,44 +3,62 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 
 from .errors import ResultsError
-from .output import Format, csv_rows, format_record, has_blocks, write_jsonl, write_rows
+from .output import (
+    Format,
+    csv_rows,
+    format_failure,
+    format_record,
+    format_warnings,
+    has_blocks,
+    write_jsonl,
+    write_rows,
+)
 from .results import Failure, RunHeader
 from .timeline import (
+    BrokenOff,
     Drawing,
     Segment,
     TimelineRecord,
     VideoTimeline,
-    WindowPrediction,
+    WindowRecord,
     format_srt,
     format_vtt,
-    video_object,
 )
 from .timeline import csv_rows as segment_rows
 
 
 def write_json(records: Iterable[TimelineRecord], out: TextIO, header: RunHeader | None) -> None:
-    """One array with an object a video, which holds its windows and segments; a failure is its record."""
-    separator = "[\n"
-    for video in _objects(records):
-        out.write(separator + json.dumps(video, indent=2))
+    """One array with an object a video: its windows, written as they come, and its segments, or its error."""
+    separator, unfinished = "[\n", None
+    for record in records:
+        if not isinstance(record, WindowRecord):
+            out.write(_rest(record) if unfinished else separator + _object(record))
+            separator, unfinished = ",\n", None
+        elif unfinished:
+            out.write(",\n " + _object(record))
+        else:
+            out.write(separator + '{"windows": [\n ' + _object(record))
+            unfinished = record.record.video
+        out.flush()
+    if unfinished:
+        out.write(_rest(Failure(unfinished, "interrupted", "the run ended before the video did")))
         separator = ",\n"
     out.write("\n]\n" if separator != "[\n" else "[]\n")
 
 
-def _objects(records: Iterable[TimelineRecord]) -> Iterator[dict[str, object]]:
-    windows: list[dict[str, object]] = []
-    for record in records:
-        if isinstance(record, WindowPrediction):
-            windows.append(record.to_json())
-            continue
-        yield record.to_json() if isinstance(record, Failure) else video_object(windows, record.to_json())
-        windows = []
+def _object(record: TimelineRecord) -> str:
+    return json.dumps({key: value for key, value in record.to_json().items() if key != "kind"})
+
+
+def _rest(record: VideoTimeline | Failure) -> str:
+    """An object's rest behind its windows."""
+    return "\n], " + _object(record).removeprefix("{")
 
 
 def write_csv(records: Iterable[TimelineRecord], out: TextIO, header: RunHeader | None) -> None:
@@ -49,12 +67,18 @@ def write_csv(records: Iterable[TimelineRecord], out: TextIO, header: RunHeader 
 
 
 def _rows(record: VideoTimeline | Failure) -> Iterator[dict[str, object]]:
+    if segments := _segments(record):
+        yield from segment_rows(record.video, segments)
     if isinstance(record, Failure):
         yield from csv_rows(record)
-    elif record.segments:
-        yield from segment_rows(record.video, record.segments)
-    else:
+    elif not segments:
         yield {"video": record.video, "status": "ok"}
+
+
+def _segments(record: VideoTimeline | Failure) -> Sequence[Segment]:
+    if isinstance(record, BrokenOff):
+        return record.timeline.segments
+    return () if isinstance(record, Failure) else record.segments
 
 
 def write_table(records: Iterable[TimelineRecord], out: TextIO, header: RunHeader | None) -> None:
@@ -63,32 +87,35 @@ def write_table(records: Iterable[TimelineRecord], out: TextIO, header: RunHeade
     for number, record in enumerate(_videos(records)):
         if number:
             console.print()
-        if isinstance(record, Failure) or record.timeline is None:
-            console.print(format_record(_without_length(record)))
-        else:
-            console.print(Drawing(record.video, record.timeline, record.segments, blocks))
+        console.print(_shown(record, blocks))
 
 
-def _without_length(record: VideoTimeline | Failure) -> Failure:
+def _shown(record: VideoTimeline | Failure, blocks: bool) -> RenderableType:
+    if isinstance(record, BrokenOff):
+        return Group(_shown(record.timeline, blocks), format_failure(record))
     if isinstance(record, Failure):
-        return record
-    return Failure(record.video, "no_frames", "it has no length, so there is no timeline")
+        return format_record(record)
+    if record.timeline is None:
+        return format_record(Failure(record.video, "no_frames", "it has no length, so there is no timeline"))
+    drawing = Drawing(record.video, record.timeline, record.segments, blocks)
+    return Group(drawing, *format_warnings(record.warnings))
 
 
 def _subtitles(form: Callable[[Iterable[Segment]], str]) -> Format[TimelineRecord]:
-    """The segments of one video as subtitles. Raises ResultsError where it failed: then there is nothing to write."""
+    """The segments of one video as subtitles, up to where it fails. Raises ResultsError where that is its start: then
+    there is nothing to write."""
 
     def write(records: Iterable[TimelineRecord], out: TextIO, header: RunHeader | None) -> None:
         for record in _videos(records):
-            if isinstance(record, Failure):
+            if isinstance(record, Failure) and not isinstance(record, BrokenOff):
                 raise ResultsError(f"there are no subtitles for {record.video}: {record.message}")
-            out.write(form(record.segments))
+            out.write(form(_segments(record)))
 
     return write
 
 
 def _videos(records: Iterable[TimelineRecord]) -> Iterator[VideoTimeline | Failure]:
-    return (record for record in records if not isinstance(record, WindowPrediction))
+    return (record for record in records if not isinstance(record, WindowRecord))
 
 
 FORMATS: dict[str, Format[TimelineRecord]] = {

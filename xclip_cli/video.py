@@ -8,10 +8,13 @@ What is damaged: packets that cannot be decoded are skipped and counted, and the
 Decoding ends after MOST_SKIPPED of them in a row. A clip is refused as damaged where frames stand in at more than half
 of its times, or where more than half of the video is lost before its first frame; what is lost is judged by the
 timestamps of the packets that are there, never by the header. Of any other damage a warning says how much it is.
+Of several windows each is judged, and counts its damage, on its own; one that is refused ends none of the others, and
+neither does any number of packets.
 """
 
 from __future__ import annotations
 
+import gc
 import heapq
 import math
 import os
@@ -27,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from .errors import VideoError
 from .sampling import DEFAULT_LIMITS, ClipInfo, ClipRequest, Limits, Windows, frame_times
@@ -47,6 +51,7 @@ MOST_PADDING = 64 * 65536  # pixels by which FFmpeg may overrate a frame: it cou
 SEEK_COST = 8  # frames: what a seek costs, in decoding
 MADE_UP = Fraction(1, 1000)  # seconds: no frame is shown so briefly, but FFmpeg may say so of one without a duration
 LATEST = 1 << 60  # later than every frame
+MOST_GARBAGE = 1 << 26  # bytes of pictures after which frames are freed
 
 _PICTURES = re.compile(rb"hdlr.{8}vide", re.DOTALL)  # in an MP4: that a track is of pictures
 
@@ -89,8 +94,8 @@ def read_clips(
     request: ClipRequest, sink: Sink, threads: int = 0, limits: Limits = DEFAULT_LIMITS
 ) -> Iterator[ClipInfo]:
     """The clips of all windows of a request, each as soon as its frames are decoded; all in one pass where there are
-    several. ``places`` count the different pictures that ``sink`` was given for the request. Raises VideoError, too
-    where one of the windows is too damaged."""
+    several. ``places`` count the different pictures that ``sink`` was given for the request. Of several windows, one
+    that is too damaged is ``lost``. Raises VideoError."""
     if request.length is None:
         yield read_clip(request, sink, threads, limits)
     else:  # a scan of all packets comes first: the damage of each window is judged by them
@@ -125,7 +130,8 @@ def _read_through(
         with _open(request.path, threads, limits) as (container, stream):
             extent = _scan(container, stream, sink)
     with _open(request.path, threads, limits) as (container, stream):
-        frames = _Frames(container, stream, sink, limits)
+        most_skipped = MOST_SKIPPED if request.length is None else math.inf
+        frames = _Frames(container, stream, sink, limits, most_skipped)
         first = frames.start()
         if first is None:
             raise _no_frames(stream, extent, frames.errors)
@@ -135,14 +141,14 @@ def _read_through(
 def _read_by_seeking(
     request: ClipRequest, container: InputContainer, stream: VideoStream, sink: Sink, limits: Limits
 ) -> ClipInfo:
-    decoding = _Decoding(container, stream, sink, limits)
+    decoding = _Decoding(container, stream, sink, limits, MOST_SKIPPED)
     first = next(decoding.frames(), None)
     if first is None or decoding.errors:
         raise _SeekingFailedError
     # A fragmented MP4 (no frames in its header) is indexed as it is read: then read it all.
     fragmented = "mp4" in container.format.name and not stream.frames
     extent = _scan(container, stream, sink) if fragmented else _extent_at_end(container, stream, sink)
-    frames = _Frames(container, stream, sink, limits, _keyframes(stream))
+    frames = _Frames(container, stream, sink, limits, MOST_SKIPPED, _keyframes(stream))
     (clip,) = _read(request, stream, extent, first[0], frames, sink)
     return clip
 
@@ -158,6 +164,7 @@ class _Open:
     times: dict[int, int] = field(default_factory=dict)  # of each of ``wanted``, when the frame shown there begins
     places: dict[int, int] = field(default_factory=dict)  # and which picture it is
     warnings: list[str] = field(default_factory=list)
+    skipped_before: int = 0  # packets and frames that were skipped before it
 
 
 def _read(
@@ -173,25 +180,41 @@ def _read(
             f"{float(windows.end - windows.start):g} s: look less often (--stride), or at a stretch (--start, --end)",
             "limit",
         )
+    reformatter, garbage = VideoReformatter(), 0
     for window, i in _in_order_of_time(windows, request, first, unit):
+        if pictures and not window.places:
+            window.skipped_before = frames.errors
         time, frame = frames.shown_at(window.wanted[i])
         if time != shown:
             pictures, shown, warnings = pictures + 1, time, []
-            sink.put(_picture(frame, warnings))
+            picture = _picture(frame, reformatter, warnings)
+            sink.put(picture)
+            # PyAV's frames refer to themselves once their side data was looked at: Python would leave hundreds of them.
+            garbage += picture.nbytes
+            if garbage > MOST_GARBAGE:
+                gc.collect()
+                garbage = 0
         window.times[i], window.places[i] = time, pictures - 1
         window.warnings += warnings
         if len(window.places) < len(window.wanted):
             continue
         times = [window.times[i] for i in range(len(window.wanted))]
-        window.warnings += _damage(extent, first, window.wanted, times, frames, unit)
+        errors, lost = frames.errors - window.skipped_before, None
+        try:
+            window.warnings += _damage(extent, first, window.wanted, times, errors, frames.at_end, unit)
+        except VideoError as error:
+            if request.length is None:
+                raise
+            lost = str(error)
         yield ClipInfo(
             start_seconds=float(window.start),
             end_seconds=float(window.end),
             times_seconds=tuple(float((time - first) * unit) for time in times),
             places=tuple(window.places[i] for i in range(len(window.wanted))),
-            errors=frames.errors,
+            errors=errors,
             warnings=tuple(dict.fromkeys(window.warnings)),
             following=window.following,
+            lost=lost,
         )
 
 
@@ -217,17 +240,23 @@ def _in_order_of_time(
 
 
 def _damage(
-    extent: Extent, first: int, wanted: Sequence[Fraction], shown: Sequence[int], frames: _Frames, unit: Fraction
+    extent: Extent,
+    first: int,
+    wanted: Sequence[Fraction],
+    shown: Sequence[int],
+    errors: int,
+    at_end: bool,
+    unit: Fraction,
 ) -> Iterator[str]:
     """What is to be said of a clip's damage. Raises VideoError where too much of the clip is lost.
 
-    ``shown`` are the times of the frames that were taken for those ``wanted``.
+    ``shown`` are the times of the frames that were taken for those ``wanted``; ``at_end``: no more can be decoded.
     """
-    if not frames.errors and not (frames.at_end and _behind(extent.times, max(shown)) > 1):
+    if not errors and not (at_end and _behind(extent.times, max(shown)) > 1):
         return  # a last packet without a picture, as GIFs may have, is no damage
-    if frames.errors:
-        yield f"the video is damaged: {frames.errors} packets or frames were skipped"
-    start = extent.times[0] if extent.times and frames.errors else first
+    if errors:
+        yield f"the video is damaged: {errors} packets or frames were skipped"
+    start = extent.times[0] if extent.times and errors else first
     if first > start:
         yield f"the first {float((first - start) * unit):.3f} s could not be decoded: time 0 is the frame after them"
     lost = sum(
@@ -238,7 +267,7 @@ def _damage(
         yield f"{lost} of {len(wanted)} frames could not be decoded: those before them stand for them"
     if lost * 2 > len(wanted) or (first - start) * 2 > extent.end - start:
         raise VideoError(
-            f"too damaged: {frames.errors} packets or frames were skipped, {lost} of the {len(wanted)} frames wanted "
+            f"too damaged: {errors} packets or frames were skipped, {lost} of the {len(wanted)} frames wanted "
             f"and the first {float((first - start) * unit):.3f} s are lost",
             "damaged",
         )
@@ -266,13 +295,14 @@ class _Frames:
         stream: VideoStream,
         sink: Sink,
         limits: Limits,
+        most_skipped: float,
         keyframes: Sequence[int] | None = None,
     ) -> None:
         self._container = container
         self._stream = stream
         self._keyframes = keyframes or ()
         self._seeks = keyframes is not None
-        self._decoding = _Decoding(container, stream, sink, limits)
+        self._decoding = _Decoding(container, stream, sink, limits, most_skipped)
         self._frames: Iterator[tuple[int, VideoFrame]] = iter(())
         self._shown: tuple[int, VideoFrame] | None = None
         self._following: tuple[int, VideoFrame] | None = None
@@ -341,13 +371,16 @@ class _Frames:
 
 
 class _Decoding:
-    """Passes through a stream's frames; counts what they have to skip."""
+    """Passes through a stream's frames; counts what they have to skip, and ends at ``most_skipped`` in a row."""
 
-    def __init__(self, container: InputContainer, stream: VideoStream, sink: Sink, limits: Limits) -> None:
+    def __init__(
+        self, container: InputContainer, stream: VideoStream, sink: Sink, limits: Limits, most_skipped: float
+    ) -> None:
         self._container = container
         self._stream = stream
         self._sink = sink
         self._limits = limits
+        self._most_skipped = most_skipped
         self._counted = _is_counted(container)
         self._decoded_frames = 0
         self.errors = 0
@@ -378,7 +411,7 @@ class _Decoding:
                 self._sink.skipped(error)
                 self.errors += 1
                 in_a_row += 1
-                if in_a_row == MOST_SKIPPED:
+                if in_a_row == self._most_skipped:
                     return
                 continue
             if frames:
@@ -602,10 +635,10 @@ def _is_counted(container: Any) -> bool:
     return bool(set(COUNTED_DEMUXERS.split(",")) & set(container.format.name.split(",")))
 
 
-def _picture(frame: VideoFrame, warnings: list[str]) -> Picture:
+def _picture(frame: VideoFrame, reformatter: VideoReformatter, warnings: list[str]) -> Picture:
     """A frame as RGB, upright. FFmpeg's default conversion honours the colour tags; untagged is BT.601."""
     try:
-        picture = cast("Picture", frame.to_ndarray(format="rgb24"))
+        picture = cast("Picture", reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray())
     except (av.error.FFmpegError, ValueError) as error:
         raise VideoError(f"cannot convert {frame.format.name} frames to RGB: {error}", "unsupported") from error
     turn = TURNS.get(_orientation(frame))
