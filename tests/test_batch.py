@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -149,4 +150,4 @@ def test_an_interrupt_ends_the_records() -> None:
     run = Run()
     assert list(run.counted(records())) == [GOOD]
     assert run.interrupted
-    assert run.summary().startswith("1 of 1 videos classified in ")
+    assert re.fullmatch(r"1 of 1 videos classified in \d+\.\d s \(\d+\.\d videos/s\)", run.summary())

@@ -230,6 +230,9 @@ def test_words_the_model_never_saw_are_said(checkpoint: Path, clip: Path, tmp_pa
     assert warning.endswith("can only guess: it was not trained on white")
     with make(folder, ["a black screen", "black"]) as classifier:
         assert classifier.warnings == ()
+    with make(folder, ["a black screen", "black"], multi_label=True) as classifier:
+        (warning,) = classifier.warnings
+    assert warning.endswith("it was not trained on the neutral texts that labels are compared with")
 
 
 def test_the_identity_tells_checkpoints_apart_and_copies_not(checkpoint: Path, tmp_path: Path) -> None:

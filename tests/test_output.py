@@ -198,7 +198,7 @@ def test_progress_within_a_long_video(monkeypatch: pytest.MonkeyPatch) -> None:
     assert progress(steps, step=lambda step: step, terminal=False) == ""
     assert progress(steps, step=lambda step: step, quiet=True) == ""
     assert "3/9" in progress([GOOD] * 3, total=9)
-    assert "videos/s" in progress([GOOD] * 3, total=9)
+    assert re.search(r"\d\.\d s/video", progress([GOOD] * 3, total=9))  # this clock goes fast
     assert progress([GOOD]) == ""
 
 

@@ -24,6 +24,7 @@ from .model.loading import load_config
 from .model.public import public_checkpoints
 from .results import Failure, Record
 from .sampling import VIDEO_SUFFIXES, Views
+from .text import pace
 from .timeline import Rules, TimelineRecord, WindowRecord, assemble
 
 FAILURES_LISTED = 20  # at the end of a run
@@ -289,6 +290,5 @@ class Run:
         seconds = time.monotonic() - self._began
         total = self.succeeded + self.failed
         failed = f", {self.failed} failed" if self.failed else ""
-        return (
-            f"{self.succeeded} of {total} videos classified{failed} in {seconds:.1f} s ({total / seconds:.1f} a second)"
-        )
+        speed = pace(total, seconds, "video")
+        return f"{self.succeeded} of {total} videos classified{failed} in {seconds:.1f} s ({speed})"

@@ -282,10 +282,13 @@ class Classifier:
         return find_checkpoint(choose_model(self.labels.all_texts)[0] if name == AUTO else name)
 
     def _warnings(self) -> tuple[str, ...]:
-        unknown = self.checkpoint.unknown_words(self.labels.all_texts)
-        if not unknown:
+        if unknown := self.checkpoint.unknown_words(text for texts in self.labels.texts for text in texts):
+            strange = shortened(unknown)
+        elif self.checkpoint.unknown_words(self.labels.background):
+            strange = "the neutral texts that labels are compared with"
+        else:
             return self.labels.warnings
-        warning = f"the model {self.checkpoint.name} can only guess: it was not trained on {shortened(unknown)}"
+        warning = f"the model {self.checkpoint.name} can only guess: it was not trained on {strange}"
         return (*self.labels.warnings, warning)
 
     def _tokenize(self, tokenizer: CLIPTokenizer) -> list[list[int]]:

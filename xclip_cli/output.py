@@ -32,7 +32,7 @@ from rich.text import Text
 from .errors import ResultsError
 from .results import Failure, Jsonable, Record, RunHeader
 from .run_file import open_locked
-from .text import clock
+from .text import clock, pace
 from .text import printable as printable
 
 # A spreadsheet computes cells that begin with these; an apostrophe before them makes it show the text.
@@ -353,12 +353,12 @@ class Notes:
                 videos += reached.share == 1
                 parts += step is None or reached.share < 1
                 began = began or time.monotonic()  # start-up is no part of the rate, nor is what came first
-                rate = (parts - 1) / (time.monotonic() - began)
+                rate = pace(parts - 1, time.monotonic() - began, "video" if step is None else "window")
                 progress.update(
                     task,
                     completed=videos + reached.share % 1,
                     at="" if reached.seconds is None else f"at {clock(reached.seconds)}",
-                    rate=f"{rate:.1f} {'videos' if step is None else 'windows'}/s" if rate > 0 else "",
+                    rate=rate if parts > 1 else "",
                 )
                 if pause and reached.share == 1:
                     progress.stop()
