@@ -36,16 +36,28 @@ from . import phrasings, synthetic
 
 CHECKPOINT = Path(__file__).with_name("checkpoint")
 WIDTH = 128
+HARD_STATES = (
+    "a cut to another scene",
+    "a black-and-white picture",
+    "blocky compression damage",
+    "a normal picture",
+)
 TEXT_LENGTH = 24  # tokens
 IMAGE_SIZE, PATCH_SIZE = 40, 8
 TRAINED_LENGTH = 16  # tokens of the longest text in training: what comes after a text's end is never looked at
 # Shares of moving shapes and of picture states in a batch; the rest is camera moves. Shapes are learned first.
-SHARES, LATER_SHARES = (0.32, 0.42), (0.2, 0.45)
-LATER = 1500  # the first step of LATER_SHARES
-# States without footage are learned within minutes: they are drawn half as often as the others.
-STATES_DRAWN = tuple(s for s in synthetic.PICTURE_STATES for _ in range(1 if s in synthetic.WITHOUT_FOOTAGE else 2))
+SHARES, LATER_SHARES = (0.32, 0.42), (0.17, 0.46)
+LATER = 1500  # the first step of LATER_SHARES, and of states and camera moves drawn larger and shrunk as files are
+# How often a state is drawn: those without footage are learned within minutes, some are easily taken for each other.
+STATES_DRAWN = tuple(
+    state
+    for state in synthetic.PICTURE_STATES
+    for _ in range(1 if state in synthetic.WITHOUT_FOOTAGE else 3 if state in HARD_STATES else 2)
+)
 TRAINED_SHAPES = [label for label in synthetic.MOVING_SHAPES if label not in synthetic.HELD_OUT_SHAPES]
 SHAPES_A_STEP = 40  # among how many of TRAINED_SHAPES a step's clips are told apart
+DRAWN_SIZES = 56, 96  # short sides of clips drawn larger, in pixels
+ASPECTS = (1, 1, 11 / 9, 4 / 3, 16 / 9)
 PICTURES = 400  # drawn once for this many steps and shared by their clips
 STEPS_A_SET_OF_PICTURES = 500
 
@@ -176,23 +188,32 @@ class Batches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         rng = np.random.default_rng([self.seed, 2, step])
+        to_input = make_image_processor()
         pictures = pictures_of(self.seed, step // STEPS_A_SET_OF_PICTURES)
         shares = SHARES if step < LATER else LATER_SHARES
         shapes, states = (round(share * self.batch_size) for share in shares)
         families: list[Sequence[str]] = [TRAINED_SHAPES] * shapes + [STATES_DRAWN] * states
         families += [synthetic.CAMERA] * (self.batch_size - len(families))
-        clips = [
-            synthetic.make_clip(
-                rng, synthetic.pick(rng, family), pictures, height=IMAGE_SIZE, width=IMAGE_SIZE, supersample=2
-            )
-            for family in families
-        ]
+        clips = [self.draw(rng, step, synthetic.pick(rng, family), pictures) for family in families]
         return Batch(
-            torch.from_numpy(np.stack([clip.frames for clip in clips])).permute(0, 1, 4, 2, 3),
+            torch.stack([torch.stack([to_input.resize_and_crop(frame) for frame in clip.frames]) for clip in clips]),
             [clip.labels for clip in clips],
             torch.from_numpy(np.stack([clip.distances for clip in clips])),
             torch.from_numpy(np.stack([clip.track for clip in clips])),
         )
+
+    def draw(
+        self, rng: np.random.Generator, step: int, label: str, pictures: list[synthetic.Picture]
+    ) -> synthetic.Clip:
+        """A clip of `label` at the model's size, or in any size and shape: edges then fall between the pixels."""
+        height = width = IMAGE_SIZE
+        if step < LATER or label in synthetic.MOVING_SHAPES:
+            return synthetic.make_clip(rng, label, pictures, height=height, width=width, supersample=2)
+        short = rng.integers(*DRAWN_SIZES)
+        height = width = int(short)
+        long = int(short * rng.choice(ASPECTS))
+        height, width = (long, height) if rng.random() < 0.2 else (height, long)
+        return synthetic.make_clip(rng, label, pictures, height=height, width=width)
 
 
 # ---- the loss --------------------------------------------------------------------------------------------------------
