@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from xclip_cli.bundled import synthetic, train
+from xclip_cli.bundled import phrasings, synthetic, train
 from xclip_cli.classifier import Classifier
 from xclip_cli.labels import read_labels
 
@@ -101,12 +102,42 @@ def test_a_steps_clips_depend_on_the_step_alone(step: int, monkeypatch: pytest.M
     assert not synthetic.HELD_OUT_SHAPES & {label for own in one.labels for label in own}
 
 
-def test_training_writes_a_checkpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+TRAINING = ("--steps", "3", "--batch-size", "10", "--workers", "0", "--device", "cpu", "--clips", "0")
+
+
+def test_a_stopped_run_goes_on_as_if_nothing_had_happened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(train, "PICTURES", 3)
+    monkeypatch.setattr(train, "STEPS_A_SAVE", 1)
     train.pictures_of.cache_clear()
-    arguments = ["--steps", "2", "--batch-size", "10", "--workers", "0", "--device", "cpu", "--work", str(tmp_path)]
-    train.main([*arguments, "--output", str(tmp_path / "checkpoint")])
-    with Classifier(str(tmp_path / "checkpoint"), labels=synthetic.CAMERA) as classifier:
+    train.main([*TRAINING, "--work", str(tmp_path), "--output", str(tmp_path / "straight")])
+    (tmp_path / "state.pt").unlink()
+
+    def stop_before_the_third(batches: train.Batches, step: int) -> train.Batch:
+        if step == 2:
+            raise KeyboardInterrupt
+        return draw(batches, step)
+
+    draw = train.Batches.__getitem__
+    resumed_run = [*TRAINING, "--work", str(tmp_path), "--output", str(tmp_path / "resumed")]
+    with monkeypatch.context() as stopping:
+        stopping.setattr(train.Batches, "__getitem__", stop_before_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            train.main(resumed_run)
+    train.main(resumed_run)
+
+    straight, resumed = (load_file(tmp_path / run / "model.safetensors") for run in ("straight", "resumed"))
+    assert straight.keys() == resumed.keys()
+    for name, weight in straight.items():
+        assert torch.equal(weight, resumed[name]), name
+    with Classifier(str(tmp_path / "resumed"), labels=synthetic.CAMERA) as classifier:  # an ordinary checkpoint
         side = train.IMAGE_SIZE
         record = classifier.classify(np.zeros((synthetic.NUM_FRAMES, side, side, 3), np.uint8))
     assert {ranked.label for ranked in record.predictions} == set(synthetic.CAMERA)
+
+
+def test_the_checkpoint_knows_the_end_token_and_its_words() -> None:
+    vocabulary = json.loads((train.CHECKPOINT / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    assert max(vocabulary, key=vocabulary.__getitem__) == "<|endoftext|>"
+    words = (train.CHECKPOINT / "words.txt").read_text(encoding="utf-8").split()
+    assert words == phrasings.words(phrasings.training_texts())
+    assert {"footage", "recording"} <= set(words)  # words of templates count too

@@ -366,7 +366,7 @@ def passers_by(rng: Rng, pictures: Sequence[Picture], times: Floats) -> list[Spr
     return sprites
 
 
-LEAST_COLOR = 10  # grey levels from a pixel's largest to its smallest channel, on average; less could pass for none
+LEAST_COLOR = 14  # grey levels from a pixel's largest to its smallest channel, on average; less could pass for none
 
 
 def film(rng: Rng, frames: Frames, noise: float | None = None) -> Frames:

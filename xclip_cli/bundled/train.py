@@ -2,7 +2,7 @@
 
 Step i's batch depends only on the seed and i, so a run that was stopped goes on as if nothing had happened: give it the
 same `--work` folder. The learning rate warms up, stays, and falls to nothing over the last third; what is saved is the
-running mean of the weights.
+running mean of the weights. At the end a table of accuracies by family is printed (see `evaluate`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ..model.modeling import XCLIPModel
 from ..model.outputs import VideoEncoding
 from ..model.processor import XCLIPImageProcessor, XCLIPProcessor
 from ..model.tokenizer import END, END_OF_WORD, START, CLIPTokenizer
-from . import phrasings, synthetic
+from . import evaluate, phrasings, synthetic
 
 CHECKPOINT = Path(__file__).with_name("checkpoint")
 WIDTH = 128
@@ -60,6 +60,7 @@ DRAWN_SIZES = 56, 96  # short sides of clips drawn larger, in pixels
 ASPECTS = (1, 1, 11 / 9, 4 / 3, 16 / 9)
 PICTURES = 400  # drawn once for this many steps and shared by their clips
 STEPS_A_SET_OF_PICTURES = 500
+STEPS_A_SAVE = 100  # after so many steps the state of the run is written down
 
 
 # ---- the model -------------------------------------------------------------------------------------------------------
@@ -106,13 +107,16 @@ def make_tokenizer(texts: Sequence[str]) -> CLIPTokenizer:
     pieces = CLIPTokenizer.from_vocabulary({START: 0, END: 1}, []).backend
     trained = Tokenizer(models.BPE(end_of_word_suffix=END_OF_WORD))
     trained.normalizer, trained.pre_tokenizer = pieces.normalizer, pieces.pre_tokenizer
-    trained.train_from_iterator(
-        texts, trainers.BpeTrainer(vocab_size=4096, end_of_word_suffix=END_OF_WORD, show_progress=False)
-    )
-    merges = [tuple(pair) for pair in json.loads(trained.to_str())["model"]["merges"]]
     alphabet = sorted(ByteLevel.alphabet())  # the 256 characters that stand for bytes
+    letters = [*alphabet, *(letter + END_OF_WORD for letter in alphabet)]
+    # Letters get fixed ids first: the trainer breaks ties by id, and would number them differently in each process.
+    trainer = trainers.BpeTrainer(
+        vocab_size=4096, end_of_word_suffix=END_OF_WORD, special_tokens=letters, show_progress=False
+    )
+    trained.train_from_iterator(texts, trainer)
+    merges = [tuple(pair) for pair in json.loads(trained.to_str())["model"]["merges"]]
     # CLIP's order: letters, letters that end a word, merges, and the end token last, where X-CLIP looks for it
-    tokens = [*alphabet, *(letter + END_OF_WORD for letter in alphabet), *(a + b for a, b in merges), START, END]
+    tokens = [*letters, *(a + b for a, b in merges), START, END]
     return CLIPTokenizer.from_vocabulary(
         {token: i for i, token in enumerate(tokens)}, merges, model_max_length=TEXT_LENGTH
     )
@@ -205,14 +209,12 @@ class Batches(Dataset[Batch]):
     def draw(
         self, rng: np.random.Generator, step: int, label: str, pictures: list[synthetic.Picture]
     ) -> synthetic.Clip:
-        """A clip of `label` at the model's size, or in any size and shape: edges then fall between the pixels."""
-        height = width = IMAGE_SIZE
+        """A clip of `label` at the model's size, or at any size: edges then fall between the model's pixels."""
         if step < LATER or label in synthetic.MOVING_SHAPES:
-            return synthetic.make_clip(rng, label, pictures, height=height, width=width, supersample=2)
-        short = rng.integers(*DRAWN_SIZES)
-        height = width = int(short)
+            return synthetic.make_clip(rng, label, pictures, height=IMAGE_SIZE, width=IMAGE_SIZE, supersample=2)
+        short = int(rng.integers(*DRAWN_SIZES))
         long = int(short * rng.choice(ASPECTS))
-        height, width = (long, height) if rng.random() < 0.2 else (height, long)
+        height, width = (long, short) if rng.random() < 0.2 else (short, long)
         return synthetic.make_clip(rng, label, pictures, height=height, width=width)
 
 
@@ -396,7 +398,7 @@ def train(arguments: argparse.Namespace) -> None:
             table = "  ".join(f"{name} {np.mean(values):.3f}" for name, values in seen.items())
             print(f"step {step + 1}  {table}  {(time.monotonic() - start) / 50:.2f} s/step", flush=True)
             seen, start = {}, time.monotonic()
-        if (step + 1) % 100 == 0 or step + 1 == arguments.steps:
+        if (step + 1) % STEPS_A_SAVE == 0 or step + 1 == arguments.steps:
             state = {
                 "step": step + 1,
                 "model": model.state_dict(),
@@ -426,7 +428,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--work", type=Path, default=Path("build/bundled-model"), help="where a stopped run is kept")
     parser.add_argument("--output", type=Path, default=CHECKPOINT)
-    train(parser.parse_args(argv))
+    parser.add_argument("--clips", type=int, default=10, help="a label, to measure the result on; 0 for no measuring")
+    arguments = parser.parse_args(argv)
+    train(arguments)
+    if arguments.clips:
+        evaluate.main(["--model", str(arguments.output), "--clips", str(arguments.clips)])
 
 
 if __name__ == "__main__":
