@@ -36,24 +36,22 @@ from . import evaluate, phrasings, synthetic
 
 CHECKPOINT = Path(__file__).with_name("checkpoint")
 WIDTH = 128
-HARD_STATES = (
-    "a cut to another scene",
-    "a black-and-white picture",
-    "blocky compression damage",
-    "a normal picture",
-)
 TEXT_LENGTH = 24  # tokens
 IMAGE_SIZE, PATCH_SIZE = 40, 8
 TRAINED_LENGTH = 16  # tokens of the longest text in training: what comes after a text's end is never looked at
 # Shares of moving shapes and of picture states in a batch; the rest is camera moves. Shapes are learned first.
 SHARES, LATER_SHARES = (0.32, 0.42), (0.17, 0.46)
 LATER = 1500  # the first step of LATER_SHARES, and of states and camera moves drawn larger and shrunk as files are
-# How often a state is drawn: those without footage are learned within minutes, some are easily taken for each other.
-STATES_DRAWN = tuple(
-    state
-    for state in synthetic.PICTURE_STATES
-    for _ in range(1 if state in synthetic.WITHOUT_FOOTAGE else 3 if state in HARD_STATES else 2)
-)
+# How often a state is drawn, where it is not twice: those without footage are learned within minutes, some others are
+# easily taken for each other, and what is normal has to be told from everything else.
+OFTEN = {
+    **dict.fromkeys(synthetic.WITHOUT_FOOTAGE, 1),
+    "a cut to another scene": 3,
+    "a black-and-white picture": 3,
+    "blocky compression damage": 3,
+    "a normal picture": 5,
+}
+STATES_DRAWN = tuple(state for state in synthetic.PICTURE_STATES for _ in range(OFTEN.get(state, 2)))
 TRAINED_SHAPES = [label for label in synthetic.MOVING_SHAPES if label not in synthetic.HELD_OUT_SHAPES]
 SHAPES_A_STEP = 40  # among how many of TRAINED_SHAPES a step's clips are told apart
 DRAWN_SIZES = 56, 96  # short sides of clips drawn larger, in pixels
