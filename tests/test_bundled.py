@@ -100,6 +100,8 @@ TRAINING = ("--steps", "3", "--batch-size", "10", "--workers", "0", "--device", 
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(train, "PICTURES", 3)
     monkeypatch.setattr(train, "STEPS_A_SAVE", 1)
+    monkeypatch.setattr(train, "WIDTH", 16)
+    monkeypatch.setattr(train, "SHAPES_A_STEP", 8)
     train.pictures_of.cache_clear()
     train.main([*TRAINING, "--work", str(tmp_path), "--output", str(tmp_path / "straight")])
     (tmp_path / "state.pt").unlink()
