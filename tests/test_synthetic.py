@@ -89,6 +89,28 @@ def test_a_cut_is_the_largest_change(seed: int, pictures: list[synthetic.Picture
     assert sorted(changes(cut))[-2:] == [0, 140]
 
 
+def test_what_the_sampled_frames_hardly_show_is_in_doubt() -> None:
+    dark, grey = np.full((48, 96, 128, 3), 60, np.uint8), np.full((48, 96, 128, 3), 66, np.uint8)
+    light = np.full_like(dark, 160)
+    one_block = dark.copy()
+    one_block[:, 40:52, 60:72] = 160
+    at_the_side = dark.copy()
+    at_the_side[:, :, :12] = 160  # a small model looks at the middle square only
+    few_frames = dark.copy()
+    few_frames[[0, 47]] = 160  # between the sampled frames
+    cut, blocky, frozen = "a cut to another scene", "blocky compression damage", "a frozen picture"
+    assert synthetic.in_doubt(cut, dark, np.concatenate([dark[:24], grey[24:]]))
+    assert not synthetic.in_doubt(cut, dark, np.concatenate([dark[:24], light[24:]]))
+    assert synthetic.in_doubt(cut, dark, few_frames)
+    flicker = np.where((np.arange(48) // 6 % 2 == 0)[:, None, None, None], dark, light)
+    assert synthetic.in_doubt(cut, dark, flicker)  # no step is larger than the others
+    assert synthetic.in_doubt(blocky, dark, one_block)
+    assert synthetic.in_doubt(blocky, dark, at_the_side)
+    assert not synthetic.in_doubt(blocky, dark, light)
+    assert synthetic.in_doubt(frozen, dark, dark)
+    assert not synthetic.in_doubt(frozen, dark, np.concatenate([flicker[:15], dark[15:]]))
+
+
 @pytest.mark.parametrize("count", [8, 24, 48, 75])
 def test_flashes_are_never_hidden_between_the_sampled_frames(count: int) -> None:
     rng = np.random.default_rng(0)

@@ -7,6 +7,7 @@ the way `xclip classify` does it, so that all that lies between a clip and an an
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 import time
 from collections import Counter
@@ -36,9 +37,19 @@ class Tally:
     asked: int
     mistakes: Counter[tuple[str, str]]  # (shown, answered) → how often
 
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the share of right answers, which takes the clips for independent."""
+        z, share = 1.96, self.right / self.asked
+        middle = share + z**2 / (2 * self.asked)
+        reach = z * math.sqrt(share * (1 - share) / self.asked + z**2 / (4 * self.asked**2))
+        scale = 1 + z**2 / self.asked
+        return (middle - reach) / scale, (middle + reach) / scale
+
     def __str__(self) -> str:
+        low, high = (100 * bound for bound in self.interval())
         worst = "; ".join(f"{shown} → {said} {n}x" for (shown, said), n in self.mistakes.most_common(5))
-        return f"| {self.name} | {100 * self.right / max(1, self.asked):.1f} % | {self.asked} | {worst} |"
+        share = 100 * self.right / self.asked
+        return f"| {self.name} | {share:.1f} % | {low:.0f} to {high:.0f} % | {self.asked} | {worst} |"
 
 
 def tally(name: str, shown: Sequence[str], answered: Sequence[str]) -> Tally:
@@ -246,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--families", nargs="*", default=["states", "camera", "shapes"])
     parser.add_argument("--real", type=Path, help="a folder with the real clips named in this file")
     arguments = parser.parse_args(argv)
-    print("| clips | top-1 | number | most frequent mistakes |\n|---|---|---|---|")
+    print("| clips | top-1 | 95 % interval | number | most frequent mistakes |\n|---|---|---|---|---|")
     families = {
         "states": (synthetic.PICTURE_STATES, arguments.clips),
         "camera": (synthetic.CAMERA, 3 * arguments.clips),

@@ -366,6 +366,9 @@ def passers_by(rng: Rng, pictures: Sequence[Picture], times: Floats) -> list[Spr
     return sprites
 
 
+LEAST_COLOR = 14  # grey levels from a pixel's largest to its smallest channel, on average; less could pass for none
+
+
 def film(rng: Rng, frames: Frames, noise: float | None = None) -> Frames:
     """What a camera does to a picture: exposure, contrast, tint, and sensor noise of `noise` grey levels.
 
@@ -376,10 +379,10 @@ def film(rng: Rng, frames: Frames, noise: float | None = None) -> Frames:
     middle, spread = first.mean(), first.std()
     contrast = min(max(rng.uniform(0.7, 1.2), 28 / (spread + 1)), 4.0)
     brightness = min(max(middle + rng.uniform(-20, 20), 60), 195)
-    tint = 1 + 0.06 * rng.standard_normal(3)
+    tint = 1 + rng.choice([0.03, 0.15]) * rng.standard_normal(3)  # of the light, more than of the things
     table = np.clip(((levels[:, None] - middle) * contrast + brightness) * tint, 0, 255)
     exposed = np.stack([table[:, channel].astype(np.uint8)[frames[..., channel]] for channel in range(3)], -1)
-    exposed = set_colorfulness(exposed, math.exp(rng.uniform(math.log(8), math.log(90))))
+    exposed = set_colorfulness(exposed, math.exp(rng.uniform(math.log(LEAST_COLOR), math.log(90))))
     if rng.random() < 0.3:  # a lens is never perfect
         exposed = blur(exposed, min(exposed.shape[1:3]) * rng.uniform(0.005, 0.012))
     if noise is None:
@@ -391,7 +394,7 @@ def set_colorfulness(frames: Frames, wanted: float) -> Frames:
     """Brings the mean difference between a pixel's largest and smallest channel to about `wanted` grey levels."""
     first = frames[0].astype(np.float32)
     present = float(np.ptp(first, axis=-1).mean())
-    share = min(wanted / max(present, 1.0), 1.0 if present > wanted else 3.0)
+    share = min(wanted / max(present, 1.0), 1.0 if present > wanted else 6.0)
     grey = luma(frames)[..., None]
     return to_bytes(grey + np.float32(share) * (frames - grey))
 
@@ -601,10 +604,44 @@ def apply_state(rng: Rng, state: str, frames: Frames, other: Frames) -> Frames:
     raise ValueError(f"unknown picture state {state!r}; known are {', '.join(PICTURE_STATES)}")
 
 
+# ---- what can be seen ------------------------------------------------------------------------------------------------
+
+SEEN_SIDE = 40  # about as many pixels a side as a small model looks at
+
+
+def as_seen(frames: Frames) -> Floats:
+    """The sampled frames about as a small model sees them: the middle square, shrunk, [8, S, S, 3], S >= SEEN_SIDE."""
+    _, height, width, _ = frames.shape
+    cell = max(1, min(height, width) // SEEN_SIDE)
+    count = min(height, width) // cell
+    top, left = (height - count * cell) // 2, (width - count * cell) // 2
+    middle = frames[sampled_frames(len(frames)), top : top + count * cell, left : left + count * cell]
+    cells = middle.reshape(NUM_FRAMES, count, cell, count, cell, 3)
+    return np.asarray(cells.mean((2, 4), np.float32))
+
+
+def steps_between(seen: Floats) -> Floats:
+    """Mean difference in grey levels from each frame of `as_seen` to the next, [7]."""
+    return np.asarray(np.abs(np.diff(seen, axis=0)).mean((1, 2, 3)))
+
+
+def in_doubt(state: str, footage: Frames, changed: Frames) -> bool:
+    """Whether `changed`, the footage in `state`, could pass for something else: a cut between scenes that look alike,
+    blocks on an even picture, a picture that hardly moved before it froze."""
+    seen = as_seen(changed)
+    if state == "a frozen picture":
+        return bool(steps_between(seen)[:2].min() < 6)
+    if state == "a cut to another scene":
+        *_, second, largest = np.sort(steps_between(seen))
+        return bool(largest < max(25, 1.4 * second))
+    return state == "blocky compression damage" and bool(np.abs(seen - as_seen(footage)).mean() < 8)
+
+
 # ---- clips -----------------------------------------------------------------------------------------------------------
 
 WITHOUT_FOOTAGE = ("a black screen", "a white screen", "color bars", "television static")
 NO_TRACK = np.zeros((NUM_FRAMES, 4), np.float32)
+MOVES = (0.4, 0.3, 0.3)  # how often footage in some state is filmed by each of CAMERA
 CAMERA_SHOWS_IN = ("a normal picture", "a black-and-white picture", "a letterboxed picture")
 
 
@@ -623,18 +660,22 @@ def state_clip(
     rng: Rng, state: str, pictures: Sequence[Picture], count: int, height: int, width: int, supersample: int
 ) -> Clip:
     """A clip of `PICTURE_STATES`; where the camera's move can still be seen, the labels say it too."""
-    move = str(rng.choice(CAMERA)) if state != "a frozen picture" else "a moving camera"
-    if state in WITHOUT_FOOTAGE:
-        frames, distances = np.zeros((count, height, width, 3), np.uint8), np.zeros((NUM_FRAMES,) * 2, np.float32)
-    else:
-        frames, distances = footage(rng, pictures, move, count, height, width, supersample=supersample)
-    other = frames
-    if state == "a cut to another scene":
-        if rng.random() < 0.25:  # the same colors and light in another place
-            other = frames[:, ::-1, ::-1]
+    while True:
+        move = str(rng.choice(CAMERA, p=MOVES)) if state != "a frozen picture" else "a moving camera"
+        if state in WITHOUT_FOOTAGE:
+            frames, distances = np.zeros((count, height, width, 3), np.uint8), np.zeros((NUM_FRAMES,) * 2, np.float32)
         else:
-            other, _ = footage(rng, pictures, str(rng.choice(CAMERA)), count, height, width, supersample=supersample)
-    changed = apply_state(rng, state, frames, other)
+            frames, distances = footage(rng, pictures, move, count, height, width, supersample=supersample)
+        other = frames
+        if state == "a cut to another scene":
+            if rng.random() < 0.25:  # the same colors and light in another place
+                other = frames[:, ::-1, ::-1]
+            else:
+                next_move = str(rng.choice(CAMERA, p=MOVES))
+                other, _ = footage(rng, pictures, next_move, count, height, width, supersample=supersample)
+        changed = apply_state(rng, state, frames, other)
+        if not in_doubt(state, frames, changed):
+            break
     sampled = sampled_frames(count)
     if state == "a frozen picture":
         distances[[[(one == two).all() for two in changed[sampled]] for one in changed[sampled]]] = 0
