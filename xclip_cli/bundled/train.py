@@ -1,8 +1,8 @@
 """Trains the bundled model on clips of `synthetic`, drawn as it goes: `python -m xclip_cli.bundled.train`.
 
 Step i's batch depends only on the seed and i, so a run that was stopped goes on as if nothing had happened: give it the
-same `--work` folder. The learning rate warms up, stays, and falls to nothing over the last third; what is saved is the
-running mean of the weights. At the end a table of accuracies by family is printed (see `evaluate`).
+same `--work` folder. The learning rate warms up, stays, and falls to nothing, twice; what is saved is the running mean
+of the weights. At the end a table of accuracies by family is printed (see `evaluate`).
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ WIDTH = 128
 TEXT_LENGTH = 24  # tokens
 IMAGE_SIZE, PATCH_SIZE = 40, 8
 TRAINED_LENGTH = 16  # tokens of the longest text in training: what comes after a text's end is never looked at
-# Shares of moving shapes and of picture states in a batch; the rest is camera moves. Shapes are learned first.
-SHARES, LATER_SHARES = (0.32, 0.42), (0.17, 0.46)
+# Shares of moving shapes and of picture states in a batch; the rest is camera moves. Shapes come first, cameras last.
+SHARES, LATER_SHARES, LAST_SHARES = (0.32, 0.42), (0.17, 0.46), (0.12, 0.38)
 LATER = 1500  # the first step of LATER_SHARES, and of states and camera moves drawn larger and shrunk as files are
 # How often a state is drawn, where it is not twice: those without footage are learned within minutes, some others are
 # easily taken for each other, and what is normal has to be told from everything else.
@@ -56,6 +56,7 @@ TRAINED_SHAPES = [label for label in synthetic.MOVING_SHAPES if label not in syn
 SHAPES_A_STEP = 40  # among how many of TRAINED_SHAPES a step's clips are told apart
 DRAWN_SIZES = 56, 96  # short sides of clips drawn larger, in pixels
 ASPECTS = (1, 1, 11 / 9, 4 / 3, 16 / 9)
+RESTART, RESTART_PEAK = 6600, 0.3  # the step from which the learning rate falls once more, and from what of its peak
 PICTURES = 400  # drawn once for this many steps and shared by their clips
 STEPS_A_SET_OF_PICTURES = 500
 STEPS_A_SAVE = 100  # after so many steps the state of the run is written down
@@ -192,7 +193,7 @@ class Batches(Dataset[Batch]):
         rng = np.random.default_rng([self.seed, 2, step])
         to_input = make_image_processor()
         pictures = pictures_of(self.seed, step // STEPS_A_SET_OF_PICTURES)
-        shares = SHARES if step < LATER else LATER_SHARES
+        shares = SHARES if step < LATER else LATER_SHARES if step < RESTART else LAST_SHARES
         shapes, states = (round(share * self.batch_size) for share in shares)
         families: list[Sequence[str]] = [TRAINED_SHAPES] * shapes + [STATES_DRAWN] * states
         families += [synthetic.CAMERA] * (self.batch_size - len(families))
@@ -309,8 +310,12 @@ def step_loss(
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Warm-up of 100 steps, constant, then linearly to zero over the last third."""
-    return peak * min(1.0, (step + 1) / 100, 3 * (steps - step) / steps)
+    """Warm-up of 100 steps, constant, linearly to zero over the last third before RESTART; then so once more, from
+    RESTART_PEAK of the peak."""
+    if step < RESTART:
+        steps = min(steps, RESTART)
+        return peak * min(1.0, (step + 1) / 100, 3 * (steps - step) / steps)
+    return peak * RESTART_PEAK * min((step + 1 - RESTART) / 50, (steps - step) / (steps - RESTART))
 
 
 def make_optimizers(model: XCLIPModel, tutor: Tutor) -> list[torch.optim.Optimizer]:
@@ -418,7 +423,7 @@ def make_image_processor() -> XCLIPImageProcessor:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line: `python -m xclip_cli.bundled.train --help`."""
     parser = argparse.ArgumentParser(description="Train the bundled model on synthetic clips.")
-    parser.add_argument("--steps", type=int, default=6600)
+    parser.add_argument("--steps", type=int, default=7800)
     parser.add_argument("--batch-size", type=int, default=48)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
