@@ -74,6 +74,26 @@ def write_clip(
     return path
 
 
+def write_two_streams(path: Path, widths: Sequence[int], default: int) -> Path:
+    """A clip of two videos, of which one is marked as the default; the second one's numbers begin at 100."""
+    with av.open(str(path), "w") as container:
+        streams = []
+        for width in widths:
+            stream = container.add_stream("ffv1", rate=25)
+            stream.width, stream.height, stream.pix_fmt = width, HEIGHT, "yuv420p"
+            streams.append(stream)
+        for place, stream in enumerate(streams):
+            stream.disposition = av.stream.Disposition.default if place == default else av.stream.Disposition(0)
+        for i in range(5):
+            for stream, shift in zip(streams, (0, 100), strict=True):
+                frame = av.VideoFrame.from_ndarray(numbered(i + shift, stream.width), format="rgb24")
+                frame.pts = i
+                container.mux(stream.encode(frame))
+        for stream in streams:
+            container.mux(stream.encode(None))
+    return path
+
+
 class Pictures(list[np.ndarray]):
     """A sink for `read_clip` that keeps what it is given."""
 

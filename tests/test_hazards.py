@@ -21,7 +21,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import number_of, numbered, read_pictures, write_audio, write_clip
+from clips import number_of, numbered, read_pictures, write_audio, write_clip, write_two_streams
 from conftest import Run
 from records import assert_all_same
 
@@ -441,22 +441,7 @@ def test_a_wave_file_is_no_video(tmp_path: Path) -> None:
 
 
 def test_the_default_stream_may_be_the_second(tmp_path: Path) -> None:
-    path = tmp_path / "two.mkv"
-    with av.open(str(path), "w") as container:
-        streams = []
-        for width in (320, 160):
-            stream = container.add_stream("ffv1", rate=25)
-            stream.width, stream.height, stream.pix_fmt = width, 96, "yuv420p"
-            streams.append(stream)
-        streams[0].disposition = av.stream.Disposition(0)
-        streams[1].disposition = av.stream.Disposition.default
-        for i in range(5):
-            for stream, shift in zip(streams, (0, 100), strict=True):
-                frame = av.VideoFrame.from_ndarray(numbered(i + shift, stream.width), format="rgb24")
-                frame.pts = i
-                container.mux(stream.encode(frame))
-        for stream in streams:
-            container.mux(stream.encode(None))
+    path = write_two_streams(tmp_path / "two.mkv", widths=(320, 160), default=1)
     (picture,), _ = read(path, 1)
     assert (number_of(picture), picture.shape[1]) == (102, 160)
 

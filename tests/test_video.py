@@ -11,7 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from clips import Pictures, number_of, numbered, read_pictures, textured, write_audio, write_clip
+from clips import Pictures, number_of, numbered, read_pictures, textured, write_audio, write_clip, write_two_streams
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -195,22 +195,7 @@ def test_a_crooked_display_matrix_is_ignored_and_said(tmp_path: Path) -> None:
 
 
 def test_the_default_stream_is_looked_at(tmp_path: Path) -> None:
-    path = tmp_path / "two.mkv"
-    with av.open(str(path), "w") as container:
-        streams = []
-        for width in (160, 320):
-            stream = container.add_stream("ffv1", rate=25)
-            stream.width, stream.height, stream.pix_fmt = width, 96, "yuv420p"
-            streams.append(stream)
-        streams[0].disposition = av.stream.Disposition.default
-        streams[1].disposition = av.stream.Disposition(0)
-        for i in range(5):
-            for stream, shift in zip(streams, (0, 100), strict=True):
-                frame = av.VideoFrame.from_ndarray(numbered(i + shift, stream.width), format="rgb24")
-                frame.pts = i
-                container.mux(stream.encode(frame))
-        for stream in streams:
-            container.mux(stream.encode(None))
+    path = write_two_streams(tmp_path / "two.mkv", widths=(160, 320), default=0)
     assert numbers(path, 1) == [2]
 
 

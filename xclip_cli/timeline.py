@@ -201,13 +201,13 @@ class Assembly:
         self._ends.append(record.end_seconds)
         if isinstance(record, Failure):
             self._first_lost = self._first_lost or record
-            self._scores.append(np.full(len(self._labels), np.nan, np.float32))
+            scores = None
             self._remarks.add([*record.warnings, lost(record.code)])
         else:
-            by_label = {ranked.label: ranked.score for ranked in record.predictions}
-            self._scores.append(np.array([by_label.get(label, 0.0) for label in self._labels], np.float32))
-            self._remarks.add(record.warnings)
             self._usable = True
+            scores = {ranked.label: ranked.score for ranked in record.predictions}
+            self._remarks.add(record.warnings)
+        self._scores.append(np.array(_row(scores, self._labels), np.float32))
 
     def finished(self, video: str) -> VideoTimeline | Failure:
         """What all windows make; a Failure where all are lost."""
@@ -319,6 +319,7 @@ def combine(windows: Sequence[Window]) -> Timeline:
 
 
 def _row(scores: Mapping[str, float] | None, labels: tuple[str, ...]) -> list[float]:
+    """A window's scores in the order of ``labels``; NaN where it is lost."""
     return [np.nan if scores is None else scores.get(label, 0.0) for label in labels]
 
 
