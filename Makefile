@@ -37,7 +37,7 @@ screenshots: $(VENV)/.develops
 	$(BIN)/python .github/screenshots.py
 
 bundled-model: $(VENV)/.develops
-	$(BIN)/python -m xclip_cli.bundled.train
+	$(BIN)/python -m xclip_cli.bundled.training
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist

@@ -11,10 +11,10 @@ from pathlib import Path
 from rich.console import Console
 
 from xclip_cli import Classifier, load_labels
-from xclip_cli.batch import Run
-from xclip_cli.bundled.synthetic import write_samples
-from xclip_cli.output import format_record
-from xclip_cli.results import Prediction
+from xclip_cli.bundled.generator import write_samples
+from xclip_cli.inputs import Run
+from xclip_cli.output.notes import format_record
+from xclip_cli.results.records import Prediction
 from xclip_cli.timeline import Drawing, Rules, VideoTimeline, assemble
 
 FOLDER = Path(__file__).parent

@@ -9,8 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from xclip_cli.sampling import ClipInfo, ClipRequest
-from xclip_cli.video import read_clip
+from xclip_cli.video.clips import read_clip
+from xclip_cli.video.sampling import ClipInfo, ClipRequest
 
 BITS = 10
 SIDE = 16  # pixels of one bit

@@ -30,9 +30,9 @@ from typing import Any
 import av
 import numpy as np
 
-from xclip_cli.decoding import Decoders
 from xclip_cli.errors import VideoError
-from xclip_cli.sampling import ClipRequest
+from xclip_cli.video.pool import Decoders
+from xclip_cli.video.sampling import ClipRequest
 
 from .clips import numbered, write_clip
 

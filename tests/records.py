@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from xclip_cli.results import Record
+from xclip_cli.results.records import Record
 
 
 def assert_same(ours: Record | dict[str, Any], theirs: Record | dict[str, Any]) -> None:

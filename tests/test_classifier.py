@@ -22,15 +22,15 @@ from records import assert_all_same, assert_same
 from transformers import XCLIPModel
 
 from xclip_cli import Classifier, Failure, Labels, LabelsError, ModelError, Prediction, VideoError, XClipError
-from xclip_cli.cache import FeatureCache
+from xclip_cli.engine.cache import FeatureCache
 from xclip_cli.labels import BACKGROUND, make_labels
-from xclip_cli.model.checkpoints import Checkpoint
-from xclip_cli.model.files import header_length, read_header
+from xclip_cli.model.checkpoint.files import header_length, read_header
+from xclip_cli.model.checkpoint.find import Checkpoint
 from xclip_cli.model.modeling import XCLIPModel as OurModel
 from xclip_cli.model.modeling import is_text_parameter
 from xclip_cli.model.packing import PackedLinear, can_pack
-from xclip_cli.results import Record
-from xclip_cli.sampling import Views
+from xclip_cli.results.records import Record
+from xclip_cli.video.sampling import Views
 
 LABELS = ["abseiling", "air drumming", "answering questions", "a cat"]
 

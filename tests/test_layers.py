@@ -1,4 +1,4 @@
-"""Imports point one way: cli -> output, batch -> classifier -> decoding -> video; model knows none of them."""
+"""Imports point one way: cli -> output, report, doctor, tasks -> engine, results, labels -> video, model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import ast
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,84 +15,103 @@ import pytest
 import xclip_cli
 
 PACKAGE = Path(xclip_cli.__file__).parent
-VOCABULARY = {"errors", "results", "sampling", "text", "__version__"}  # plain data, importable from anywhere
-MAY_IMPORT: dict[str, set[str]] = {
-    "errors": set(),
-    "results": set(),
-    "sampling": set(),
-    "text": set(),
-    "labels": set(),
-    "video": set(),
-    "model": set(),
-    "guard": {"video"},
-    "decoding": {"guard", "video"},
-    "cache": set(),
-    "devices": set(),
-    "frames": set(),
-    "pipeline": {"decoding"},
-    "run_file": set(),
-    "classifier": {
-        "cache",
-        "decoding",
-        "devices",
-        "frames",
-        "labels",
-        "model",
-        "pipeline",
-        "video",
-    },  # video for its types alone
-    "batch": {"classifier", "devices", "labels", "model", "timeline"},
-    "verification": {"model"},
-    "output": {"run_file"},
-    "timeline": set(),
-    "timeline_output": {"output", "timeline"},
-    "journal": set(),
-    "report": {"journal", "timeline"},
-    "thumbnails": {"decoding", "journal", "report", "video"},  # video for its types alone
-    "bundled": {"model", "classifier"},
-    "doctor": {"bundled", "cache", "classifier", "devices", "labels", "model", "verification"},
-    "cli": {
-        *("output", "batch", "cache", "classifier", "doctor", "labels", "model", "bundled", "run_file"),
-        *("journal", "report", "thumbnails", "timeline", "timeline_output", "verification"),
-    },
-    "__main__": {"cli"},
-    "__init__": {"classifier", "labels", "model"},
+# Plain data that crosses borders: importable from anywhere. It imports nothing above it.
+VOCABULARY = ["__version__", "errors", "text", "segments", "results.records", "video.sampling", "video.limits"]
+TASK = ["engine", "results", "labels", "model.checkpoint", "output.images"]
+MAY_IMPORT: dict[str, list[str]] = {  # a room, and what it may import besides itself and the vocabulary
+    "errors": [],
+    "text": [],
+    "segments": [],
+    "labels": [],
+    "inputs": [],
+    "video": [],
+    "model": [],
+    "engine": ["video", "model"],
+    "results": [],
+    "output": ["results"],
+    "report": ["results", "video.pool", "output.images"],
+    "classifier": TASK,
+    "timeline": [*TASK, "classifier"],
+    "doctor": ["classifier", "engine", "labels", "model", "bundled"],
+    "bundled": ["classifier", "model"],
+    "cli": [
+        *("labels", "inputs", "engine", "model", "results", "output", "report"),
+        *("classifier", "timeline", "doctor", "bundled"),
+    ],
+    "__init__": ["classifier", "labels", "model"],
+    "__main__": ["cli"],
 }
 
 
-def imports(path: Path) -> set[str]:
-    """The package's own modules that a file imports, anywhere in it."""
-    package, found = ("xclip_cli", *path.relative_to(PACKAGE).parent.parts), set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+def modules() -> dict[str, Path]:
+    """Every module by its name below the package, and its file."""
+    paths = {path: path.relative_to(PACKAGE).with_suffix("").parts for path in sorted(PACKAGE.rglob("*.py"))}
+    return {
+        ".".join(parts if len(parts) == 1 else [p for p in parts if p != "__init__"]): p for p, parts in paths.items()
+    }
+
+
+def imports(path: Path, *, types: bool = True) -> Iterator[str]:
+    """The package's own modules that a file imports, anywhere in it; without ``types`` less those for types alone."""
+    package = ("xclip_cli", *path.relative_to(PACKAGE).parent.parts)
+    tree = ast.parse(path.read_text("utf-8"))
+    for_types = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if node in for_types and not types:
+            continue
         if isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
-            names = [[*base, *(node.module or "").split("."), alias.name] for alias in node.names]
+            names = [".".join([*base, *([node.module] if node.module else []), alias.name]) for alias in node.names]
         elif isinstance(node, ast.Import):
-            names = [alias.name.split(".") for alias in node.names]
+            names = [alias.name for alias in node.names]
         else:
             continue
-        names = [[part for part in name if part] for name in names]
-        found |= {name[1] for name in names if name[0] == "xclip_cli" and len(name) > 1}
-    return found
+        yield from (name.removeprefix("xclip_cli.") for name in names if name.startswith("xclip_cli."))
 
 
-def test_every_module_has_its_place() -> None:
-    modules = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
-    assert modules == MAY_IMPORT.keys()
+def below(name: str, rooms: list[str]) -> bool:
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
 
 
-@pytest.mark.parametrize("layer", MAY_IMPORT)
-def test_imports_point_one_way(layer: str) -> None:
-    target = PACKAGE / layer
-    for path in target.rglob("*.py") if target.is_dir() else [target.with_suffix(".py")]:
-        assert imports(path) <= MAY_IMPORT[layer] | VOCABULARY | {layer}, path
+def test_every_module_has_its_room() -> None:
+    assert {name for name in modules() if not below(name, list(MAY_IMPORT))} == set()
+    assert [room for room in MAY_IMPORT if not any(below(name, [room]) for name in modules())] == []
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_imports_point_one_way(room: str) -> None:
+    for name, path in modules().items():
+        if below(name, [room]):
+            assert [i for i in imports(path) if not below(i, [*MAY_IMPORT[room], *VOCABULARY, room])] == [], name
+
+
+@pytest.mark.parametrize("name", [name for name in VOCABULARY if name != "__version__"])
+def test_the_vocabulary_imports_nothing_above_it(name: str) -> None:
+    path = modules()[name]
+    assert [i for i in imports(path) if not below(i, VOCABULARY)] == []
+
+
+def test_there_is_no_circle() -> None:
+    known = modules()
+    graph = {name: set(imports(path, types=False)) for name, path in known.items()}
+    # ``from .room import name`` may name a module or what is in one
+    owners = {
+        name: {next((j for j in (i, i.rpartition(".")[0]) if j in known), "") for i in found} - {"", name}
+        for name, found in graph.items()
+    }
+    TopologicalSorter(owners).prepare()
 
 
 def run(*arguments: str) -> set[str]:
     """The modules that a command of xclip has imported in the end."""
     code = (
         "import sys, atexit; atexit.register(lambda: print(*sys.modules, file=sys.stderr));"
-        "from xclip_cli.cli import main; sys.argv = ['xclip', *sys.argv[1:]]; main()"
+        "from xclip_cli.cli.app import main; sys.argv = ['xclip', *sys.argv[1:]]; main()"
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -110,7 +131,9 @@ def test_reports_without_pictures_import_neither_torch_nor_av(tmp_path: Path) ->
     assert not run("report", str(tmp_path / "r.jsonl"), "-o", str(tmp_path / "r.html")) & {"torch", "av"}
 
 
-@pytest.mark.parametrize("module", ["model.config", "model.checkpoints", "model.tokenizer", "classifier", "batch"])
+@pytest.mark.parametrize(
+    "module", ["model.config", "model.checkpoint.find", "model.tokenizer", "classifier", "timeline", "inputs"]
+)
 def test_what_is_needed_before_the_weights_does_without_torch(module: str) -> None:
     code = f"import sys, xclip_cli.{module}; sys.exit(bool({{'torch', 'av'}} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -39,11 +39,11 @@ def built(checkout: Path) -> Path:
 def runs(folder: Path, package: Path, prompts: Path) -> None:
     """The package at ``package`` is the one that is run from ``folder``, with its own prompts and bundled model."""
     code = (
-        "import sys, xclip_cli.labels as l; from xclip_cli.model.checkpoints import find_checkpoint;"
+        "import sys, xclip_cli.labels as l; from xclip_cli.model.checkpoint.find import find_checkpoint;"
         f"assert l.__file__.startswith({str(package)!r}), l.__file__;"
         f"assert str(l.shipped('labels')['ucf-101']).startswith({str(prompts)!r});"
         f"assert str(find_checkpoint('bundled').folder).startswith({str(package)!r});"
-        "sys.argv = ['xclip', 'demo', 'clips']; from xclip_cli.cli import main; main()"
+        "sys.argv = ['xclip', 'demo', 'clips']; from xclip_cli.cli.app import main; main()"
     )
     env = {**os.environ, "PYTHONPATH": str(package)}
     done = subprocess.run(

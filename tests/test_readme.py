@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from xclip_cli.cli import app
-from xclip_cli.model.checkpoints import BUNDLED_FOLDER
-from xclip_cli.model.public import full_name, public_checkpoints
+from xclip_cli.cli.app import app
+from xclip_cli.model.checkpoint.find import BUNDLED_FOLDER
+from xclip_cli.model.checkpoint.public import full_name, public_checkpoints
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)

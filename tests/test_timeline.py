@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from xclip_cli.errors import ResultsError
-from xclip_cli.results import Failure, Frames, Prediction, RankedLabel
-from xclip_cli.sampling import Windows
+from xclip_cli.output.timelines import FORMATS
+from xclip_cli.results.records import Failure, Frames, Prediction, RankedLabel
 from xclip_cli.timeline import (
     Drawing,
     Remarks,
@@ -39,7 +39,7 @@ from xclip_cli.timeline import (
     window_record,
     windows_of,
 )
-from xclip_cli.timeline_output import FORMATS
+from xclip_cli.video.sampling import Windows
 
 
 def test_scores_of_overlapping_windows_are_means() -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         XCLIPVisionConfig,
         XCLIPVisionModel,
     )
-    from .results import Failure, Prediction, RankedLabel
+    from .results.records import Failure, Prediction, RankedLabel
 
 __version__ = "0.1.0"
 
@@ -52,7 +52,7 @@ _HOMES = {
     "classifier": ("Classifier",),
     "errors": ("LabelsError", "ModelError", "ResultsError", "VideoError", "XClipError"),
     "labels": ("Labels", "load_labels"),
-    "results": ("Failure", "Prediction", "RankedLabel"),
+    "results.records": ("Failure", "Prediction", "RankedLabel"),
 }
 
 

@@ -1,5 +1,5 @@
 """``python -m xclip_cli``."""
 
-from .cli import main
+from .cli.app import main
 
 main()

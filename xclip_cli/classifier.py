@@ -25,19 +25,19 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from . import __version__
-from .cache import FeatureCache
-from .decoding import AHEAD, Decoders, usable_cores
-from .devices import AUTO, DTYPES, choose_device, choose_dtype, dtype_misfits
+from .engine.cache import FeatureCache
+from .engine.devices import AUTO, DTYPES, choose_device, choose_dtype, dtype_misfits
+from .engine.pipeline import Answer, Decoded, Pipeline
 from .errors import LabelsError, ModelError, VideoError
-from .frames import FrameFolder
 from .labels import BARE_LABEL, NONE_OF_THESE, Labels
-from .model.checkpoints import BUNDLED, Checkpoint, choose_model, find_checkpoint, shortened
+from .model.checkpoint.find import BUNDLED, Checkpoint, choose_model, find_checkpoint, shortened
 from .model.config import PREPROCESSINGS
 from .model.loading import load_config, load_image_processor, load_model, load_tokenizer
 from .model.tokenizer import CLIPTokenizer
-from .pipeline import Answer, Decoded, Pipeline
-from .results import Failure, Frames, Prediction, RankedLabel, Record, RunHeader, Seconds
-from .sampling import (
+from .output.images import FrameFolder
+from .results.records import Failure, Frames, Prediction, RankedLabel, Record, RunHeader, Seconds
+from .video.pool import AHEAD, Decoders, usable_cores
+from .video.sampling import (
     DECODE_TIMEOUT,
     DEFAULT_LIMITS,
     ONE_VIEW,
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
     from .model.modeling import XCLIPModel
     from .model.processor import XCLIPImageProcessor
-    from .video import Picture
+    from .video.clips import Picture
 
     _Received = tuple[Tensor, int]  # crops [crops, 3, H, W] of a picture, and its short side in pixels
 

@@ -14,15 +14,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import __version__
-from .cache import FeatureCache
 from .classifier import Classifier
-from .devices import AUTO, choose_dtype
+from .engine.cache import FeatureCache
+from .engine.devices import AUTO, choose_dtype
 from .errors import VideoError
 from .labels import load_labels
-from .model.checkpoints import BUNDLED, find_cached
-from .model.files import one_line
-from .model.public import public_checkpoints
-from .verification import Check
+from .model.checkpoint.files import one_line
+from .model.checkpoint.find import BUNDLED, find_cached
+from .model.checkpoint.public import public_checkpoints
+from .model.verify import Check
 
 PACKAGES = ("av", "torch", "numpy", "tokenizers", "safetensors", "huggingface_hub", "rich", "typer")
 CLIP_LABEL = "color bars"
@@ -251,7 +251,7 @@ def _proofs(devices: list[str]) -> Iterator[Check]:
 def _write_clip(path: Path) -> str:
     import numpy as np
 
-    from .bundled.synthetic import make_clip, write_video
+    from .bundled.generator import make_clip, write_video
 
     frames = make_clip(np.random.default_rng(0), CLIP_LABEL, [], count=24, height=240, width=320).frames
     write_video(path, frames)

@@ -26,7 +26,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from .results import SCHEMA, Failure, Prediction, RunHeader
+from .results.records import SCHEMA, Failure, Prediction, RunHeader
 from .text import clock, printable
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 from xclip_cli import Classifier
-from xclip_cli.bundled import synthetic
-from xclip_cli.sampling import ClipRequest
+from xclip_cli.bundled import generator
+from xclip_cli.video.sampling import ClipRequest
 
 from .inputs import LONG_MINUTES, RATE, Inputs, default_folder
 
@@ -226,12 +226,12 @@ class Bench:
         """The bundled model in bfloat16 and float32 on clips it was not trained on."""
         clips = 300 if self.full else 60
         rng = np.random.default_rng(20_000)
-        pictures = [synthetic.make_picture(rng) for _ in range(40)]
+        pictures = [generator.make_picture(rng) for _ in range(40)]
         same = total = 0
-        for family in (synthetic.PICTURE_STATES, synthetic.CAMERA):
+        for family in (generator.PICTURE_STATES, generator.CAMERA):
             made = [Classifier("bundled", labels=family, dtype=dtype) for dtype in ("float32", "bfloat16")]
             for i in range(clips):
-                clip = synthetic.make_clip(rng, family[i % len(family)], pictures, height=96, width=128)
+                clip = generator.make_clip(rng, family[i % len(family)], pictures, height=96, width=128)
                 exact, rough = (classifier.classify(list(clip.frames)).predictions[0].label for classifier in made)
                 same += exact == rough
                 total += 1
@@ -242,7 +242,7 @@ class Bench:
         if not self.full:
             return
         sizes = []
-        with Classifier("bundled", labels=list(synthetic.PICTURE_STATES)) as classifier:
+        with Classifier("bundled", labels=list(generator.PICTURE_STATES)) as classifier:
             paths = [path for _ in range(10) for path in self.inputs.short_clips]
             for number, _ in enumerate(classifier.classify_all(paths), start=1):
                 if number % 100 == 0:

@@ -57,7 +57,7 @@ def decode(checkpoint: str, labels: list[str]) -> Callable[[Paths], float]:
     import torch
 
     from xclip_cli import Classifier
-    from xclip_cli.video import read_clip
+    from xclip_cli.video.clips import read_clip
 
     torch.set_num_threads(1)
     classifier = Classifier(checkpoint, labels=labels)

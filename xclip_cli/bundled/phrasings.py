@@ -1,4 +1,4 @@
-"""How the labels of `synthetic` are put into words: phrasings to train on, others kept for testing.
+"""How the labels of `generator` are put into words: phrasings to train on, others kept for testing.
 
 The kept phrasings use words of the trained ones in new orders: words never seen cannot be known.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from .synthetic import COLORS, HELD_OUT_SHAPES, MOTIONS, MOVING_SHAPES, SHAPES
+from .generator import COLORS, HELD_OUT_SHAPES, MOTIONS, MOVING_SHAPES, SHAPES
 
 TEMPLATES = ("{}", "a video of {}", "footage of {}", "this is {}", "a clip that shows {}", "a recording with {}")
 

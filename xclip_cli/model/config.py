@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from ..errors import ModelError
-from .files import one_line, read_json
+from .checkpoint.files import one_line, read_json
 
 _Tower = TypeVar("_Tower", bound="PretrainedConfig")
 
@@ -63,7 +63,7 @@ class PretrainedConfig:
     @classmethod
     def from_pretrained(cls, name: str | Path, revision: str | None = None) -> Self:
         """Read the config of a checkpoint: a folder, a hub id or ``bundled``. Raises ModelError."""
-        from .checkpoints import find_folder
+        from .checkpoint.find import find_folder
 
         return cls.from_folder(find_folder(str(name), revision))
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from . import hub
-from .checkpoints import BUNDLED, Checkpoint, find_cached, hub_name
+from .checkpoint import hub
+from .checkpoint.files import read_header
+from .checkpoint.find import BUNDLED, Checkpoint, find_cached, hub_name
+from .checkpoint.public import PublicCheckpoint, public_checkpoints
 from .config import XCLIPConfig
-from .files import read_header
 from .loading import load_config
-from .public import PublicCheckpoint, public_checkpoints
 
 HUB_HEADS = 8  # of MIT and prompt generator in every conversion on the hub, the large models' included
 SHORT_TEXT = 8  # tokens of a usual label, start and end included
@@ -93,7 +93,7 @@ def _training(checkpoint: Checkpoint | None) -> dict[str, Any] | None:
     """What an authors' file records of its training."""
     if checkpoint is None or not checkpoint.is_original:
         return None
-    from .original import training_config
+    from .checkpoint.original import training_config
 
     return training_config(checkpoint.folder)
 

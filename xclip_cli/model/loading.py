@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError
-from . import hub
-from .checkpoints import Checkpoint, find_local, hub_name
+from .checkpoint import hub
+from .checkpoint.find import Checkpoint, find_local, hub_name
 from .config import XCLIPConfig
 from .tokenizer import CLIPTokenizer
 
@@ -27,7 +27,7 @@ ORIGINAL_TOKENIZER = "microsoft/xclip-base-patch32"  # CLIP's vocabulary: the sa
 def load_config(checkpoint: Checkpoint, heads: int | None = None) -> XCLIPConfig:
     """The config; ``heads`` sets the attention heads of MIT and prompt generator. Raises ModelError."""
     if checkpoint.is_original:
-        from .original import read_original
+        from .checkpoint.original import read_original
 
         return read_original(checkpoint.folder, heads)[0]
     config = XCLIPConfig.from_folder(checkpoint.folder)
@@ -73,7 +73,7 @@ def _find_tokenizer(checkpoint: Checkpoint, name: str | None) -> CLIPTokenizer:
 def load_image_processor(checkpoint: Checkpoint, config: XCLIPConfig) -> XCLIPImageProcessor:
     """The image processor; an authors' file has that of the released checkpoints. Raises ModelError."""
     if checkpoint.is_original:
-        from .original import original_image_processor
+        from .checkpoint.original import original_image_processor
 
         return original_image_processor(config)
     from .processor import XCLIPImageProcessor
@@ -115,9 +115,9 @@ def load_original(
     """The model of an authors' file, in eval mode; ``config`` None is that of the file. Raises ModelError."""
     import torch
 
+    from .checkpoint.original import read_original
+    from .checkpoint.weights import check_values
     from .modeling import XCLIPModel
-    from .original import read_original
-    from .weights import check_values
 
     own_config, stored = read_original(path)
     with torch.device("meta"):

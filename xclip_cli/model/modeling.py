@@ -21,16 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import ModelError
+from .checkpoint.weights import StoredWeights, save_weights
 from .config import PretrainedConfig, XCLIPConfig, XCLIPTextConfig, XCLIPVisionConfig
-from .outputs import (
-    BaseModelOutput,
-    BaseModelOutputWithPooling,
-    Similarity,
-    TextEncoding,
-    VideoEncoding,
-    XCLIPOutput,
-)
-from .weights import StoredWeights, save_weights
+from .outputs import BaseModelOutput, BaseModelOutputWithPooling, Similarity, TextEncoding, VideoEncoding, XCLIPOutput
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -475,7 +468,7 @@ class PretrainedModel(nn.Module):
         Weights are memory-mapped, converted to ``dtype`` where they differ, and nothing is initialised first. Raises
         ModelError where the checkpoint is not found or does not fit.
         """
-        from .checkpoints import find_checkpoint
+        from .checkpoint.find import find_checkpoint
 
         checkpoint = find_checkpoint(str(name), revision=revision)
         if checkpoint.is_original:

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import ModelError
+from .checkpoint.files import one_line, read_json
 from .config import CONFIG_NAME, MAX_SIDE, PREPROCESSINGS, XCLIPConfig
-from .files import one_line, read_json
 from .tokenizer import CLIPTokenizer
 
 PREPROCESSOR_NAME = "preprocessor_config.json"
@@ -209,7 +209,7 @@ class XCLIPProcessor:
     @classmethod
     def from_pretrained(cls, name: str | Path, revision: str | None = None) -> Self:
         """Read the processor of a checkpoint: a folder, a hub id or ``bundled``. Raises ModelError."""
-        from .checkpoints import find_folder
+        from .checkpoint.find import find_folder
 
         return cls.from_folder(find_folder(str(name), revision))
 

@@ -16,7 +16,7 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, 
 from tokenizers.models import BPE
 
 from ..errors import ModelError
-from .files import one_line, read_json, read_text
+from .checkpoint.files import one_line, read_json, read_text
 
 START = "<|startoftext|>"
 END = "<|endoftext|>"  # also the padding and the unknown token
@@ -128,7 +128,7 @@ class CLIPTokenizer:
     @classmethod
     def from_pretrained(cls, name: str | Path, revision: str | None = None) -> Self:
         """Read the tokenizer of a checkpoint: a folder, a hub id or ``bundled``. Raises ModelError."""
-        from .checkpoints import find_folder
+        from .checkpoint.find import find_folder
 
         return cls.from_folder(find_folder(str(name), revision))
 

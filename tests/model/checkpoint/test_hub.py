@@ -1,0 +1,253 @@
+"""From a name to a working model, through a real HTTP server that speaks the hub's protocol."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import reference
+from conftest import Run
+from hub import COMMIT, OLDER_COMMIT, Hub, serving
+from huggingface_hub import constants
+
+LABELS = ["--label", "a cat", "--label", "a dog"]
+REPO = "microsoft/xclip-base-patch32"
+Program = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def hub(checkpoint: Path, tmp_path: Path) -> Iterator[Hub]:
+    """A hub with one model: the checkpoint, under the name of a public one, beside files nobody needs."""
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "files"))
+    shutil.copy(folder / "model.safetensors", folder / "pytorch_model.bin")
+    (folder / "README.md").write_text("# a model")
+    made = Hub()
+    made.repositories[REPO] = folder
+    with serving(made) as served:
+        yield served
+
+
+@pytest.fixture
+def online(hub: Hub, xclip: Run, tmp_path: Path) -> Program:
+    """The program with this hub and a cache of its own."""
+
+    def run(*arguments: str | Path, **settings: str) -> subprocess.CompletedProcess[str]:
+        env = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0", "NO_PROXY": "*"}
+        return xclip(*arguments, env=env | settings)
+
+    return run
+
+
+def test_pull_downloads_what_is_needed_and_says_so(hub: Hub, online: Program) -> None:
+    done = online("models", "pull", "base-patch32")
+    assert done.returncode == 0, done.stderr
+    folder = Path(done.stdout.strip())
+    assert folder.name == COMMIT
+    assert {path.name for path in folder.iterdir()} == {
+        *("config.json", "model.safetensors", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
+    }
+    (announced,) = [line for line in done.stderr.splitlines() if line.startswith("downloading")]
+    assert announced.startswith(f"downloading {REPO} (")
+    before = len(hub.asked)
+    again = online("models", "pull", REPO)
+    assert (again.stdout, len(hub.asked)) == (done.stdout, before)
+
+
+def test_the_commit_is_in_every_record_and_header(online: Program, clip: Path, tmp_path: Path) -> None:
+    for name, commit in (("base-patch32", COMMIT), ("base-patch32@v1", OLDER_COMMIT)):
+        done = online("classify", clip, *LABELS, "--model", name, "-o", "out.jsonl", "--force")
+        assert done.returncode == 0, done.stderr
+        header, record = map(json.loads, (tmp_path / "cwd" / "out.jsonl").read_text().splitlines())
+        assert (header["model"], header["revision"]) == (record["model"], record["revision"]) == (REPO, commit)
+    done = online("models", "path", f"base-patch32@{OLDER_COMMIT}")
+    assert Path(done.stdout.strip()).name == OLDER_COMMIT
+    assert online("models", "pull", "base-patch32@v9").stderr.endswith("has no revision 'v9' on the hub\n")
+
+
+@pytest.mark.parametrize("offline", [["--offline"], []])
+def test_a_cached_model_opens_no_socket(
+    online: Program, hub: Hub, clip: Path, tmp_path: Path, offline: list[str]
+) -> None:
+    assert online("models", "pull", REPO).returncode == 0
+    before = len(hub.asked)
+    code = (
+        "import socket, sys\n"
+        "def refuse(*_, **__): raise AssertionError('a socket was opened')\n"
+        "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
+        "from xclip_cli.cli.app import main\nmain()"
+    )
+    environment = {**os.environ, "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
+    command = [sys.executable, "-c", code, "classify", clip, *LABELS, "--model", REPO, *offline]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["revision"] == COMMIT
+    assert len(hub.asked) == before
+
+
+def test_what_is_not_cached_is_said_offline(online: Program, hub: Hub) -> None:
+    for arguments in (["models", "path", REPO], ["models", "verify", REPO, "--offline"]):
+        done = online(*arguments)
+        assert done.returncode == 4
+        assert "is not, or not wholly, in the cache" in done.stderr
+    assert not hub.asked
+
+
+def test_a_connection_that_breaks_is_taken_up_again(online: Program, hub: Hub, tmp_path: Path) -> None:
+    chunk = constants.DOWNLOAD_CHUNK_SIZE  # the hub's library keeps what came in whole chunks
+    config = reference.config(text={"vocab_size": 49408, "hidden_size": 240})
+    hub.repositories[REPO] = reference.checkpoint(tmp_path / "large", config)
+    size = (hub.repositories[REPO] / "model.safetensors").stat().st_size
+    assert size > 4 * chunk
+    hub.cut_at["model.safetensors"] = size // 2
+    done = online("models", "pull", REPO)
+    assert done.returncode == 0, done.stderr
+    assert not hub.cut_at
+    assert size <= hub.bytes_sent < size + chunk
+    assert online("models", "verify", REPO).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("statuses", "message"),
+    [
+        ([401], "or it is private: check the name, or log in with `hf auth login`"),
+        ([403], "is gated: accept its terms on its page at the hub, then log in with `hf auth login`"),
+        ([404], "cannot download microsoft/xclip-base-patch32 from the hub"),
+        ([500], "cannot download microsoft/xclip-base-patch32 from the hub"),
+        ([503], "cannot download microsoft/xclip-base-patch32 from the hub"),
+        ([429], "the hub asks to slow down (429)"),
+    ],
+)
+def test_refusals_say_what_to_do(online: Program, hub: Hub, statuses: list[int], message: str) -> None:
+    hub.refuse[REPO] = statuses
+    done = online("models", "pull", REPO)
+    assert done.returncode == 4
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_a_hub_that_is_busy_once_is_asked_again(online: Program, hub: Hub) -> None:
+    hub.refuse[REPO] = [200, 200, 429, 200]
+    assert online("models", "pull", REPO).returncode == 0
+
+
+def test_damaged_bytes_are_found_and_removed(online: Program, hub: Hub) -> None:
+    hub.corrupt.add("model.safetensors")
+    done = online("models", "pull", REPO)
+    assert done.returncode == 4
+    assert "model.safetensors of microsoft/xclip-base-patch32 is damaged and was removed" in done.stderr
+    hub.corrupt.clear()
+    assert online("models", "pull", REPO).returncode == 0
+
+
+def test_no_network_is_said(xclip: Run, tmp_path: Path) -> None:
+    env = {
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_OFFLINE": "0",
+        "NO_PROXY": "*",
+    }
+    done = xclip("models", "pull", REPO, env=env)
+    assert done.returncode == 4
+    assert "check the network and try again, or use the 'bundled' model" in done.stderr
+
+
+def test_a_full_disk_is_said(online: Program, hub: Hub, tmp_path: Path) -> None:
+    code = (
+        "import errno, huggingface_hub\n"
+        "def full(*_, **__): raise OSError(errno.ENOSPC, 'No space left on device')\n"
+        "huggingface_hub.snapshot_download = full\n"
+        "from xclip_cli.cli.app import main\nmain()"
+    )
+    environment = {**os.environ, "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
+    command = [sys.executable, "-c", code, "models", "pull", REPO]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert "the disk is full" in done.stderr
+
+
+def test_verify_finds_a_changed_file(online: Program) -> None:
+    folder = Path(online("models", "pull", REPO).stdout.strip())
+    done = online("models", "verify", REPO)
+    assert done.returncode == 0, done.stdout
+    assert all(line.startswith("ok") for line in done.stdout.splitlines())
+    assert "at the hub" in done.stdout
+    path = (folder / "config.json").resolve()
+    path.write_text(path.read_text() + "\n")
+    done = online("models", "verify", REPO, "--offline")
+    assert done.returncode == 1
+    assert "FAIL  config.json: at the download" in done.stdout
+
+
+def test_published_figures_are_compared(online: Program, hub: Hub, tmp_path: Path) -> None:
+    """Random weights cannot give them: both sides are printed, and the exit code says so."""
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    frames = np.random.default_rng(0).integers(0, 255, (8, 48, 64, 3), dtype=np.uint8)
+    np.save(folder / "eating_spaghetti_8_frames.npy", frames)
+    hub.repositories["datasets/hf-internal-testing/spaghetti-video"] = folder
+    done = online("models", "verify", REPO, "--published")
+    assert done.returncode == 1
+    failed = [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
+    assert [line.split(":")[0] for line in failed] == ["FAIL  published probabilities", "FAIL  published logits"]
+    assert "(published 0.9951)" in failed[0]
+    assert "(published 20.2771)" in failed[1]
+
+
+def test_info_fetches_no_weights(online: Program, hub: Hub) -> None:
+    done = online("models", "info", "base-patch32", "--json")
+    assert done.returncode == 0, done.stderr
+    values = json.loads(done.stdout)
+    assert (values["name"], values["revision"], values["cached"]) == (REPO, COMMIT, False)
+    assert (values["num_frames"], values["image_size"]) == (8, 32)
+    assert values["weights"]["tensors_by_dtype"]["F32"] > 50
+    size = (hub.repositories[REPO] / "model.safetensors").stat().st_size
+    assert hub.bytes_sent < size
+    online("models", "pull", REPO)
+    cached = json.loads(online("models", "info", "base-patch32", "--json").stdout)
+    assert cached["cached"] is True
+    assert cached["weights"] == values["weights"]
+    assert cached["parameters"] == values["parameters"]
+
+
+def test_a_mistyped_name_suggests_the_nearest(online: Program, hub: Hub) -> None:
+    for name in ("base-patch33", "microsoft/xclip-base-patch33"):
+        done = online("models", "pull", name)
+        assert done.returncode == 4
+        assert f"did you mean {REPO if '/' in name else 'base-patch32'} or" in done.stderr
+
+
+def test_the_list_says_what_is_cached(online: Program) -> None:
+    rows = {row["name"]: row for row in json.loads(online("models", "list", "--json").stdout)}
+    assert len(rows) == 19
+    assert rows["bundled"]["cached"]
+    assert not rows[REPO]["cached"]
+    online("models", "pull", REPO)
+    rows = {row["name"]: row for row in json.loads(online("models", "list", "--json").stdout)}
+    assert rows[REPO]["cached"]
+    assert "base-patch16-zero-shot" in online("models", "list").stdout
+
+
+def test_auto_is_explained(online: Program, hub: Hub, clip: Path) -> None:
+    hub.repositories["microsoft/xclip-base-patch16-zero-shot"] = hub.repositories[REPO]
+    done = online("classify", clip, *LABELS)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["model"] == "microsoft/xclip-base-patch16-zero-shot"
+    assert "model microsoft/xclip-base-patch16-zero-shot: the bundled model was not trained on cat" in done.stderr
+    done = online("classify", clip, "--label", "a black screen", "--label", "a white screen")
+    assert json.loads(done.stdout)["model"] == "bundled"
+    assert "model bundled: it was trained on every word of the labels" in done.stderr
+
+
+def test_a_dry_run_does_nothing(online: Program, hub: Hub, clip: Path) -> None:
+    done = online("classify", clip, "missing.mp4", *LABELS, "--model", "base-patch32", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "model: microsoft/xclip-base-patch32, not cached: it would be downloaded, about 786 MB" in done.stdout
+    assert "missing.mp4: no such file" in done.stdout
+    assert not hub.asked

@@ -1,0 +1,341 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import PROGRAM, Browser
+from PIL import Image
+
+from xclip_cli.report.page import Thumbnails, render, shades
+from xclip_cli.report.thumbnails import jpeg
+from xclip_cli.results.reading import Results
+from xclip_cli.timeline import Window, combine, segments_of, segments_record, window_record
+from xclip_cli.video.sampling import Windows
+
+HEADER = {"schema": 1, "kind": "run", "xclip": "1.2.3", "model": "the-model", "labels": 7, "dtype": "float32"}
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&\u202e\x1b[2J\udce9</style></title>--><b>"
+SHOWN = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&\\u202e\\x1b[2J\\udce9</style></title>--><b>"
+
+
+def record(video: str, labels: list[str], scores: list[float], **fields: Any) -> dict[str, Any]:
+    ranked = [{"label": label, "score": score, "logit": 20.0} for label, score in zip(labels, scores, strict=True)]
+    times = [0.5, 1.5, 2.5, 3.5]
+    frames = {"requested": 4, "decoded": 4, "repeated": 0, "errors": 0, "times_seconds": times}
+    base = {"schema": 1, "video": video, "status": "ok", "model": "the-model", "start_seconds": 0.0, "end_seconds": 4.0}
+    return {**base, "frames": frames, "predictions": ranked, "warnings": [], **fields}
+
+
+def failure(video: str, code: str = "missing", message: str = "no such file") -> dict[str, Any]:
+    error = {"type": "VideoError", "code": code, "message": message}
+    return {"schema": 1, "video": video, "status": "error", "error": error, "warnings": []}
+
+
+def timeline(video: str, labels: tuple[str, str] = ("a cat", "a dog"), complete: bool = True) -> list[dict[str, Any]]:
+    """Ten windows: the first label, then the second."""
+    windows = [
+        Window(float(a), float(b), dict(zip(labels, (a < 5, a >= 5), strict=True))) for a, b in Windows(0, 10, 1, 1)
+    ]
+    records = [
+        window_record(
+            record(video, [*labels], [*w.scores.values()], start_seconds=w.start_seconds, end_seconds=w.end_seconds)
+        )
+        for w in windows
+    ]
+    return records + ([segments_record(video, segments_of(combine(windows)), 10)] if complete else [])
+
+
+def picture(colour: tuple[int, int, int] = (200, 30, 30)) -> bytes:
+    return jpeg(np.full((90, 160, 3), colour, np.uint8), 192)
+
+
+def page(*records: dict[str, Any], thumbnails: Thumbnails | None = None, title: str = "results.jsonl") -> str:
+    return render(Results.of(records), thumbnails or Thumbnails(), title)
+
+
+class Reader(HTMLParser):
+    """Texts and attributes of a page, and whether its tags fit each other."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "img", "input", "wbr"):
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag, tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] not in ("style", "script") and data.strip():
+            self.texts.append(data.strip())
+
+
+def test_a_page_says_what_there_is() -> None:
+    texts = Reader(
+        page(
+            HEADER,
+            record("clips/a.mp4", ["a cat", "a dog"], [0.9, 0.1], warnings=["only 3 different frames"]),
+            record("b.mp4", ["a dog", "a cat"], [0.75, 0.25]),
+            record("c.mp4", ["a dog", "a cat"], [0.5, 0.5], seconds={"decode": 1.25, "model": 3.5}),
+            failure("d.mp4", "damaged", "none of 12 packets"),
+        )
+    ).texts
+    text = " | ".join(texts)
+    assert "the-model · 7 labels · float32 · xclip 1.2.3" in text
+    assert "videos | 4 | classified | 3 | failed | 1 | different best labels | 2 | with warnings | 1" in text
+    assert "Failed: 1 damaged | d.mp4 | damaged | none of 12 packets" in text
+    assert "a dog | 2 | a cat | 1" in text
+    assert "c.mp4 | 1.25 | 3.50" in text
+    assert "a.mp4 | clips/ | a cat | 0.900" in text
+    assert "a dog | 0.750 | 20.00 | a cat | 0.250 | 20.00" in text
+    assert "only 3 different frames" in texts
+    assert "0:00.0 to 0:04.0 · 4 frames · the-model · took 4.75 s" in texts
+    assert texts.index("d.mp4") < texts.index("a.mp4")
+
+
+def test_pictures_stand_with_their_times_and_reasons_where_there_are_none() -> None:
+    red = picture()
+    thumbnails = Thumbnails({"a.mp4": {0.5: red, 2.5: picture((0, 0, 255))}}, {"b.mp4": "no such file"}, "The rule.")
+    html = page(record("a.mp4", ["x"], [1.0]), record("b.mp4", ["x"], [1.0]), thumbnails=thumbnails)
+    reader = Reader(html)
+    sources = [attributes for tag, attributes in reader.tags if tag == "img"]
+    assert [image["alt"] for image in sources] == ["frame at 0:00.5", "frame at 0:02.5"]
+    assert base64.b64decode(str(sources[0]["src"]).partition("base64,")[2]) == red
+    assert "No pictures: no such file" in reader.texts
+    assert "The rule." in reader.texts
+
+
+def test_a_timeline_is_a_heat_map_with_segments() -> None:
+    reader = Reader(page(*timeline("a.mp4"), thumbnails=Thumbnails({"a.mp4": {2.0: picture()}})))
+    rows = [attributes for tag, attributes in reader.tags if attributes.get("class") == "row"]
+    heat = [np.asarray(Image.open(io.BytesIO(base64.b64decode(str(row["src"]).partition(",")[2])))) for row in rows]
+    assert [row["alt"] for row in rows] == ["highest at 0:00.0, 1.00", "highest at 0:05.0, 1.00"]
+    assert heat[0].shape == (1, 40, 4)
+    assert heat[0][0, :, 3].tolist() == [255] * 20 + [0] * 20
+    assert heat[1][0, :, 3].tolist() == [0] * 20 + [255] * 20
+    text = " | ".join(reader.texts)
+    assert "a cat | a dog | 0:00.0 | 0:02.5 | 0:05.0 | 0:07.5 | 0:10.0" in text
+    assert "0:00.0 to 0:05.0 | a cat | 1.000 | 0:05.0 to 0:10.0 | a dog | 1.000" in text
+    assert "0:00.0 to 0:10.0 · 10 windows · the-model" in text
+    assert [attributes["alt"] for _, attributes in reader.tags if "jpeg" in str(attributes.get("src"))] == [
+        "frame at 0:02.0",
+        "frame at 0:02.0",
+    ]  # when folded, and under the heat map
+
+
+def test_timelines_that_are_not_whole_say_so() -> None:
+    assert "the timeline is not complete: the run ended after 10 of its windows" in page(
+        *timeline("a.mp4", complete=False)
+    )
+    assert "the timeline is not complete: 9 of 10 windows" in page(*timeline("a.mp4")[1:])
+    assert "not complete" not in page(*timeline("a.mp4"))
+    twice = [*timeline("a.mp4"), {**timeline("a.mp4")[0], "end_seconds": 9.5}]
+    assert "its windows make no timeline" in page(*twice)
+
+
+def test_timelines_show_what_is_lost_and_where_they_broke_off() -> None:
+    *windows, _ = timeline("a.mp4")
+    error = failure("a.mp4", "damaged", "too damaged")
+    windows[3] = {**error, "kind": "window", "start_seconds": 3.0, "end_seconds": 4.0}
+    whole = segments_record("a.mp4", [], 10)
+    text = " | ".join(Reader(page(*windows, whole)).texts)
+    assert "videos | 1 | classified | 1" in text
+    assert "lost to an error (damaged) (in 1 of 10 windows)" in text
+    assert "not complete" not in text
+    broken = {**whole, **failure("a.mp4", "crashed", "the decoder crashed"), "num_windows": 10}
+    html = page(*windows, broken)
+    text = " | ".join(Reader(html).texts)
+    assert "videos | 1 | classified | 0 | failed | 1" in text
+    assert "Failed: 1 crashed" in text
+    assert "failed: the decoder crashed | lost to an error" in text
+    assert html.count('class="heat"') == 1
+    assert "not complete" not in text
+
+
+def test_what_a_timeline_took_is_what_its_windows_took() -> None:
+    *windows, whole = timeline("a.mp4")
+    windows = [{**window, "seconds": {"decode": 0.25, "model": 0.5}} for window in windows]
+    assert "took 7.50 s" in page(*windows, whole)
+
+
+def test_the_page_says_what_its_scores_are() -> None:
+    one = record("a.mp4", ["x"], [1.0])
+    assert "A score says which of the given labels fits best" in page(HEADER, one)
+    assert "A score says how a label does against neutral texts" in page({**HEADER, "multi_label": True}, one)
+
+
+def test_a_row_of_shades_is_a_png() -> None:
+    image = Image.open(io.BytesIO(shades([0.0, 0.5, 1.0])))
+    assert (image.size, image.mode) == ((3, 1), "RGBA")
+    assert [pixel[3] for pixel in np.asarray(image)[0].tolist()] == [0, 128, 255]
+
+
+def hostile_page() -> str:
+    return page(
+        {**HEADER, "model": HOSTILE, "xclip": HOSTILE},
+        record(f"{HOSTILE}/{HOSTILE}.mp4", [HOSTILE, "x"], [0.9, 0.1], warnings=[HOSTILE], model=HOSTILE),
+        record("b.mp4", [HOSTILE, "x"], [0.9, 0.1]),
+        record("c.mp4", ["x", HOSTILE], [0.9, 0.1], seconds={"decode": 1, "model": 1}),
+        failure(HOSTILE, HOSTILE, HOSTILE),
+        *timeline(f"t{HOSTILE}", (HOSTILE, "x")),
+        thumbnails=Thumbnails({"b.mp4": {0.5: picture()}}, {"c.mp4": HOSTILE}, HOSTILE),
+        title=HOSTILE,
+    )
+
+
+def test_hostile_text_stays_text() -> None:
+    html = hostile_page()
+    html.encode("utf-8")
+    reader = Reader(html)
+    known = {"class", "name", "content", "charset", "http-equiv", "lang", "rel", "href", "id", "open", "hidden", "type"}
+    known |= {"src", "alt", "title", "value", "aria-label", "placeholder", "data-label", "data-score", "data-seconds"}
+    assert {name for _, attributes in reader.tags for name in attributes} <= known
+    assert [tag for tag, _ in reader.tags].count("script") == 1
+    assert {tag for tag, _ in reader.tags if tag in ("b", "iframe", "object", "svg")} == set()
+    assert all(str(a["src"]).startswith("data:image/") for tag, a in reader.tags if tag == "img")
+    assert SHOWN in reader.texts
+
+
+def test_the_policy_allows_the_pages_own_style_and_script_alone() -> None:
+    html = page(record("a.mp4", ["x"], [1.0]))
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', html)
+    for kind in ("style", "script"):
+        (text,) = re.findall(f"<{kind}>(.*?)</{kind}>", html, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert "unsafe" not in policy
+    assert not re.findall(r'https?://|\ssrc="(?!data:)|url\(|@import|\son\w+=|\sstyle="', html)
+
+
+def test_long_texts_are_cut() -> None:
+    html = page(record("a.mp4", ["long " * 100_000], [1.0]), failure("b" * 100_000, "c" * 100_000, "d" * 100_000))
+    assert len(html) < 40_000
+    assert "…" in html
+
+
+def test_few_videos_are_unfolded_and_many_folded() -> None:
+    few = [record(f"{i}.mp4", ["x"], [1.0]) for i in range(2)]
+    many = [record(f"{i}.mp4", ["x"], [1.0]) for i in range(100)]
+    assert page(*few).count('" open>') == 2
+    assert page(*many).count('" open>') == 0
+
+
+def thousands(count: int, jpeg_bytes: int = 5000) -> tuple[list[dict[str, Any]], Thumbnails]:
+    """Records as a real run has them, some failed, and pictures for as many as fit."""
+    labels = [f"a label of usual length, number {i}" for i in range(50)]
+    records = [
+        failure(f"a/folder/{i:05}.mp4")
+        if i % 50 == 0
+        else record(f"a/folder/{i:05}.mp4", [labels[(i + k) % 50] for k in range(5)], [0.5, 0.2, 0.1, 0.1, 0.1])
+        for i in range(count)
+    ]
+    noise = picture() + bytes(jpeg_bytes - len(picture()))
+    videos = [each["video"] for each in records if each["status"] == "ok"][:2000]
+    return records, Thumbnails({video: {1.5: noise} for video in videos})
+
+
+def test_five_thousand_videos_fit() -> None:
+    records, thumbnails = thousands(5000)
+    html = page(*records, thumbnails=thumbnails)
+    assert len(html.encode()) < 25_000_000
+    assert html.count('<details class="card"') == 4900
+    assert "found no room" not in html
+
+
+def test_a_page_never_grows_over_its_limit() -> None:
+    records, thumbnails = thousands(6000, 12_000)
+    html = page(*records, thumbnails=thumbnails)
+    assert 20_000_000 < len(html.encode()) < 25_000_000
+    shown = html.count('<details class="card"')
+    assert f"{5880 - shown:,} videos found no room on this page" in html
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["script", "no script"])
+def browser(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if PROGRAM is None:
+        pytest.skip("there is no chromium here")
+    with Browser(tmp_path_factory.mktemp("profile"), script=request.param) as found:
+        yield found
+
+
+def opened(browser: Browser, html: str, folder: Path) -> Browser:
+    """A page in the browser, which has said nothing and asked for nothing else."""
+    path = folder / "report.html"
+    path.write_text(html, "utf-8")
+    browser.said.clear()
+    browser.requested.clear()
+    browser.open(path)
+    browser.evaluate("new Promise(done => setTimeout(done, 200))" if browser.script else "0")
+    assert browser.said == []
+    assert browser.requested == [path.as_uri()]
+    return browser
+
+
+@pytest.mark.slow
+def test_a_browser_shows_hostile_text_as_text(browser: Browser, tmp_path: Path) -> None:
+    browser.view(1280)
+    opened(browser, hostile_page(), tmp_path)
+    assert browser.evaluate("document.title").startswith("<script>")
+    names = browser.evaluate("[...document.querySelectorAll('.card .best')].map(each => each.textContent)")
+    assert names[0] == SHOWN
+    assert browser.evaluate("document.querySelectorAll('b, img:not([src^=\"data:\"])').length") == 0
+    assert browser.evaluate("document.querySelectorAll('script').length") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_sticks_out(browser: Browser, tmp_path: Path, width: int, dark: bool) -> None:
+    browser.view(width, dark=dark)
+    opened(browser, hostile_page(), tmp_path)
+    assert browser.evaluate("document.documentElement.scrollWidth") == width
+    red, green, blue = map(int, re.findall(r"\d+", browser.evaluate("getComputedStyle(document.body).backgroundColor")))
+    assert (red + green + blue < 3 * 60) == dark
+    broken = "[...document.images].filter(each => each.complete && !each.naturalWidth).length"
+    assert browser.evaluate(broken) == 0
+
+
+@pytest.mark.slow
+def test_the_list_filters_and_sorts_where_scripts_run(browser: Browser, tmp_path: Path) -> None:
+    records = [record(f"{'ab'[i % 2]}{i:02}.mp4", [f"label {i % 3}"], [i / 40]) for i in range(30)]
+    opened(browser, page(*records), tmp_path)
+    shown = "[...document.querySelectorAll('.card:not([hidden]) .path')].map(each => each.textContent)"
+    assert len(browser.evaluate(shown)) == 30
+    assert browser.evaluate("document.querySelector('.tools').hidden") is not browser.script
+    if not browser.script:
+        return
+    search = "const s = document.querySelector('[name=search]'); s.value = {!r}; s.dispatchEvent(new Event('input'))"
+    choose = "const o = document.querySelector('[name={}]'); o.value = {!r}; o.dispatchEvent(new Event('change'))"
+    browser.evaluate("{" + choose.format("order", "surest") + "}")
+    assert browser.evaluate(shown)[:2] == ["b29.mp4", "a28.mp4"]
+    browser.evaluate("{" + choose.format("label", "label 1") + "}")
+    browser.evaluate("{" + search.format("A0") + "}")
+    assert browser.evaluate(shown) == ["a04.mp4"]
+    assert browser.evaluate("document.querySelector('.tools output').textContent") == "1 of 30"
+    browser.evaluate("{" + search.format("") + "}")
+    browser.evaluate("document.querySelector('[data-label] button').click()")
+    assert len(browser.evaluate(shown)) == 10
+
+
+@pytest.mark.slow
+def test_thousands_are_shown(browser: Browser, tmp_path: Path) -> None:
+    records, _ = thousands(5000)
+    few = {each["video"]: {1.5: picture()} for each in records[:2000]}
+    opened(browser, page(*records, thumbnails=Thumbnails(few)), tmp_path)
+    assert browser.evaluate("document.querySelectorAll('.card').length") == 4900

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from clips import number_of, numbered, write_clip
+from PIL import Image
+
+from xclip_cli.report.thumbnails import MAX_BYTES, Gallery, jpeg, located
+from xclip_cli.results.reading import Results
+from xclip_cli.video.pool import Decoders
+from xclip_cli.video.sampling import ClipInfo, ClipRequest
+
+TRAIL = [
+    ("/data/a/b.mp4", "data/a/b.mp4"),
+    ("a/b.mp4", "a/b.mp4"),
+    ("../../b.mp4", "b.mp4"),
+]
+
+
+def seen(path: Path | str, num_frames: int, clips: int, **window: Fraction) -> tuple[ClipInfo, list[int]]:
+    """What a model is shown of a video."""
+    with Decoders(number_of) as decoders:
+        decoders.submit(ClipRequest(str(path), num_frames, clips, **window))
+        found = decoders.collect()
+    assert found is not None
+    return found
+
+
+def record(path: Path | str, num_frames: int = 8, clips: int = 1, **window: Fraction) -> dict[str, Any]:
+    """What classify says of a video's frames."""
+    clip, _ = seen(path, num_frames, clips, **window)
+    frames = {"requested": num_frames, "decoded": clip.decoded, "repeated": 0, "errors": 0}
+    return {
+        "schema": 1,
+        "video": str(path),
+        "status": "ok",
+        "model": "m",
+        "start_seconds": clip.start_seconds,
+        "end_seconds": clip.end_seconds,
+        "frames": {**frames, "times_seconds": list(clip.times_seconds)},
+        "predictions": [],
+        "warnings": [],
+    }
+
+
+def filled(*records: dict[str, Any], limit: int = 100, root: Path | None = None) -> Gallery:
+    gallery = Gallery(Results.of(records), limit, root)
+    for _ in gallery.fill():
+        pass
+    return gallery
+
+
+def number(content: bytes) -> int:
+    return number_of(np.asarray(Image.open(io.BytesIO(content))))
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "window"),
+    [
+        ("a.mp4", 25, {}),
+        ("a.mkv", Fraction(30000, 1001), {}),
+        ("a.ts", Fraction(24000, 1001), {}),
+        ("a.avi", Fraction(30000, 1001), {}),
+        ("a.mp4", Fraction(30000, 1001), {"start": Fraction("0.25"), "end": Fraction("0.8")}),
+        ("a.mp4", 25, {"start": Fraction(1, 3), "end": Fraction(4, 3)}),
+    ],
+)
+@pytest.mark.parametrize(("with_header", "clips"), [(True, 1), (False, 1), (True, 3)])
+def test_the_frames_are_those_that_were_seen(
+    tmp_path: Path, name: str, rate: int | Fraction, window: dict[str, Fraction], with_header: bool, clips: int
+) -> None:
+    path = write_clip(tmp_path / name, 32, rate=rate)  # centres of segments fall on the starts of frames
+    clip, numbers = seen(path, 8, clips, **window)
+    header = {"kind": "run", **{key: str(window[key]) if window else None for key in ("start", "end")}}
+    pictures = filled(*[header] * with_header, record(path, 8, clips, **window)).thumbnails.pictures[str(path)]
+    assert list(pictures) == sorted(set(clip.times_seconds))
+    assert [number(content) for content in pictures.values()] == numbers
+
+
+def test_few_of_many_frames_are_evenly_chosen(clip: Path) -> None:
+    (pictures,) = filled(record(clip), limit=2).thumbnails.pictures.values()
+    assert [number(content) for content in pictures.values()] == [12, 32]  # of 2, 7, 12, … 37
+
+
+def test_frames_that_repeat_are_shown_once(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "short.mp4", 3)
+    (pictures,) = filled(record(path)).thumbnails.pictures.values()
+    assert [number(content) for content in pictures.values()] == [0, 1, 2]
+
+
+def test_the_limit_is_shared_out(clip: Path, tmp_path: Path) -> None:
+    records = [{**record(clip), "video": f"{i}.mp4"} for i in range(5)]
+    assert [len(wanted.chosen) for wanted in Gallery(Results.of(records), 100).wanted] == [8] * 5
+    assert [len(wanted.chosen) for wanted in Gallery(Results.of(records), 19).wanted] == [3] * 5
+    assert [wanted.video for wanted in Gallery(Results.of(records), 2).wanted] == ["0.mp4", "1.mp4"]
+    assert Gallery(Results.of(records), 0).wanted == []
+
+
+def test_the_rule_is_said(clip: Path) -> None:
+    videos = [{**record(clip), "video": f"{i}.mp4"} for i in range(30)]
+    said = [Gallery(Results.of(videos), limit).thumbnails.rule for limit in (0, 1000, 100, 20)]
+    assert said == [
+        "There are no pictures: they were not asked for.",
+        "Pictures: all of the frames that the model saw of each video.",
+        "Pictures: 3 of the frames that the model saw of each video, evenly chosen: 100 at most are on this page.",
+        "Pictures: 1 of the frames that the model saw of each of the first 20 of 30 videos, evenly chosen: "
+        "20 at most are on this page.",
+    ]
+    window = {**record(clip), "kind": "window"}
+    assert Gallery(Results.of([window]), 9).thumbnails.rule.endswith("Timelines show frames from all over them.")
+
+
+def test_a_timeline_gets_frames_from_all_over_it(clip: Path) -> None:
+    base = record(clip)
+    windows = [{**base, "kind": "window", "start_seconds": i / 5, "end_seconds": i / 5 + 0.4} for i in range(7)]
+    (pictures,) = filled(*windows).thumbnails.pictures.values()
+    assert [number(content) for content in pictures.values()] == [int((i + 0.5) * 40 / 12) for i in range(12)]
+
+
+def test_what_cannot_be_decoded_any_more_says_why(clip: Path, tmp_path: Path) -> None:
+    gone = {**record(clip), "video": str(tmp_path / "gone.mp4")}
+    other = write_clip(tmp_path / "other.mp4", 20)
+    changed = {**record(clip), "video": str(other)}
+    error = {"schema": 1, "video": "b.mp4", "status": "error", "error": {"code": "x", "message": "x"}, "warnings": []}
+    thumbnails = filled(gone, error, changed, record(clip)).thumbnails
+    assert thumbnails.missing == {
+        gone["video"]: "no such file",
+        str(other): "the file is not the one that was classified: its frames are at other times",
+    }
+    assert list(thumbnails.pictures) == [str(clip)]
+
+
+def test_a_page_has_room_for_so_many_bytes(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xclip_cli.report.thumbnails.jpeg", lambda picture, side: bytes(MAX_BYTES // 12))
+    copies = [{**record(clip, 4), "video": f"{clip.parent}/./{'./' * i}{clip.name}"} for i in range(5)]
+    thumbnails = filled(*copies).thumbnails
+    assert len(thumbnails.pictures) == 2  # of 4 frames: 4/3 of their bytes are written
+    assert thumbnails.rule.endswith("The page has no room for those behind the first 2 videos.")
+
+
+@pytest.mark.parametrize(("video", "expected"), TRAIL)
+def test_videos_are_found_where_they_have_moved(tmp_path: Path, video: str, expected: str) -> None:
+    assert located(video, None) == video
+    assert located(video, tmp_path) == str(tmp_path / expected)  # nothing is there: the whole path is named
+    (tmp_path / "b.mp4").touch()
+    assert located(video, tmp_path) == str(tmp_path / "b.mp4")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/b.mp4").touch()
+    if "a/" in video:
+        assert located(video, tmp_path) == str(tmp_path / "a/b.mp4")
+
+
+@pytest.mark.parametrize("video", ["", "/", "..", "a\0b", "x" * 5000])
+def test_names_that_no_file_can_have(tmp_path: Path, video: str) -> None:
+    assert located(video, tmp_path).startswith(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [
+        (1080, 1920, (192, 108)),
+        (1920, 1080, (81, 144)),
+        (90, 120, (120, 90)),  # never enlarged
+        (1, 1, (1, 1)),
+        (2, 4000, (192, 1)),
+        (4000, 2, (1, 144)),
+    ],
+)
+def test_jpegs(height: int, width: int, expected: tuple[int, int]) -> None:
+    image = Image.open(io.BytesIO(jpeg(np.full((height, width, 3), (200, 100, 50), np.uint8), 192)))
+    assert (image.format, image.size) == ("JPEG", expected)
+    assert np.asarray(image.convert("RGB"), np.float64)[0, 0] == pytest.approx([200, 100, 50], abs=6)
+
+
+def test_jpegs_look_like_the_picture() -> None:
+    picture = np.ascontiguousarray(numbered(0b1011001110, 1280, 720)[:, ::-1])
+    found = np.asarray(Image.open(io.BytesIO(jpeg(picture, 320))), np.float64)
+    expected = np.asarray(Image.fromarray(picture).resize((320, 180), Image.Resampling.BOX), np.float64)
+    assert np.abs(found - expected).mean() < 3

@@ -1,0 +1,1 @@
+"""Videos to encodings, texts to features. Knows no label files and no commands."""

@@ -1,0 +1,205 @@
+"""Checkpoints from the Hugging Face hub, by ``huggingface_hub``: its cache, token, mirrors and offline switches.
+
+What is whole in the cache is used without any network. What is downloaded is only what is needed, weights in one
+format, and its hashes are checked. Never imports torch.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import ModelError
+from .files import NEEDED_TEXT_NAMES, TEXT_NAMES, TOKENIZER_NAMES, WEIGHT_NAMES, find_weight_files
+from .public import nearest
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import ModelInfo
+
+log = logging.getLogger(__name__)
+
+WITHOUT_NETWORK = "use the 'bundled' model, which needs none"
+
+
+def cached_folder(repo: str, revision: str | None) -> Path | None:
+    """The snapshot of a repository in the cache, if all that a checkpoint needs is in it.
+
+    Part of it may be there: a download broke off, or another program needed less. Raises ModelError for a name that
+    no repository can have.
+    """
+    import huggingface_hub
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        config = huggingface_hub.try_to_load_from_cache(repo, "config.json", revision=revision)
+    except HFValidationError as error:
+        raise ModelError(f"{repo} is neither a folder nor a hub id: {str(error).splitlines()[0]}") from error
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    try:
+        find_weight_files(folder)
+    except ModelError:
+        return None
+    return folder if all(any((folder / name).is_file() for name in names) for names in NEEDED_TEXT_NAMES) else None
+
+
+def download(repo: str, revision: str | None, bar: type | None = None) -> Path:
+    """Download what is needed of a repository into the hub's cache → its snapshot. Raises ModelError.
+
+    A connection that breaks is taken up again where it broke, as the hub's library does it. ``bar`` is a tqdm class
+    that shows the progress.
+    """
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    _require_hub(repo)
+    with translated_errors(repo, revision):
+        info = huggingface_hub.HfApi().model_info(repo, revision=revision, files_metadata=True)
+        wanted = needed_files(info, repo)
+        present = {name for name in wanted if _is_cached(repo, name, info.sha)}
+        size = sum(file.size or 0 for file in info.siblings or [] if file.rfilename in set(wanted) - present)
+        log.info("downloading %s (%.0f MB) into %s", repo, size / 1e6, constants.HF_HUB_CACHE)
+        folder = Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=wanted, tqdm_class=bar))
+        check_hashes(repo, folder, hub_hashes(info, set(wanted) - present))
+    return folder
+
+
+def _require_hub(repo: str) -> None:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise ModelError(
+            f"{repo} is not, or not wholly, in the cache ({constants.HF_HUB_CACHE}) and the hub is switched off "
+            f"(--offline or HF_HUB_OFFLINE): switch it on to download the model, or {WITHOUT_NETWORK}"
+        )
+
+
+def tokenizer_folder(repo: str, revision: str | None) -> Path:
+    """The snapshot of a repository with its tokenizer's files, from the cache or downloaded. Raises ModelError."""
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    cached = huggingface_hub.try_to_load_from_cache(repo, "tokenizer.json", revision=revision)
+    if isinstance(cached, str):
+        return Path(cached).parent
+    if constants.HF_HUB_OFFLINE:
+        raise ModelError(f"it is not in the cache ({constants.HF_HUB_CACHE}) and the hub is switched off")
+    with translated_errors(repo, revision):
+        return Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=list(TOKENIZER_NAMES)))
+
+
+def peek(repo: str, revision: str | None) -> tuple[Path, dict[str, Any]]:
+    """A snapshot with a repository's config, and what its weights are, which stay at the hub. Raises ModelError."""
+    import huggingface_hub
+
+    _require_hub(repo)
+    with translated_errors(repo, revision):
+        info = huggingface_hub.HfApi().model_info(repo, revision=revision, files_metadata=True)
+        wanted = [name for name in needed_files(info, repo) if name.endswith((".safetensors", ".bin"))]
+        config = Path(huggingface_hub.hf_hub_download(repo, "config.json", revision=info.sha))
+        types: Counter[str] | None = None
+        if wanted[0].endswith(".safetensors"):
+            metadata = huggingface_hub.get_safetensors_metadata(repo, revision=info.sha)
+            types = Counter(t.dtype for file in metadata.files_metadata.values() for t in file.tensors.values())
+    size = sum(file.size or 0 for file in info.siblings or [] if file.rfilename in wanted)
+    return config.parent, {
+        "files": wanted,
+        "megabytes": round(size / 1e6, 1),
+        "tensors_by_dtype": None if types is None else dict(types),
+    }
+
+
+def needed_files(info: ModelInfo, repo: str) -> list[str]:
+    """The files of a repository that a checkpoint needs, weights in one format. Raises ModelError."""
+    names = {file.rfilename for file in info.siblings or []}
+    weights = next((name for name in WEIGHT_NAMES if name in names), None)
+    if weights is None or "config.json" not in names:
+        raise ModelError(f"{repo} on the hub is not a checkpoint: it lacks config.json or weights")
+    shards = []
+    if weights.endswith(".json"):
+        stem, suffix = weights.removesuffix(".index.json").split(".")
+        shards = sorted(name for name in names if re.fullmatch(rf"{stem}-\d+-of-\d+\.{suffix}", name))
+    return [name for name in TEXT_NAMES if name in names] + [weights, *shards]
+
+
+def hub_hashes(info: ModelInfo, names: Iterable[str]) -> dict[str, str]:
+    """The hub's SHA-256 of its large files, which the weights are. Small files have another hash, of git's."""
+    wanted = set(names)
+    return {f.rfilename: f.lfs.sha256 for f in info.siblings or [] if f.lfs is not None and f.rfilename in wanted}
+
+
+def check_hashes(repo: str, folder: Path, expected: dict[str, str]) -> None:
+    """Compare files of a snapshot with the hub's hashes. A wrong file leaves the cache. Raises ModelError."""
+    for name, sha256 in expected.items():
+        path = folder / name
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != sha256:
+            path.resolve().unlink()
+            path.unlink(missing_ok=True)
+            raise ModelError(
+                f"{name} of {repo} is damaged and was removed from the cache: its SHA-256 is {found[:12]}..., at the "
+                f"hub it is {sha256[:12]}...; download it again"
+            )
+
+
+def _is_cached(repo: str, name: str, commit: str | None) -> bool:
+    import huggingface_hub
+
+    return isinstance(huggingface_hub.try_to_load_from_cache(repo, name, revision=commit), str)
+
+
+@contextmanager
+def translated_errors(repo: str, revision: str | None = None) -> Iterator[None]:
+    """What the hub and its library say, as a ModelError that says what to do."""
+    from huggingface_hub import errors
+
+    # the hub library's own HTTP errors derive from those of its HTTP client, whichever that is
+    client_error: Any = errors.HfHubHTTPError.__bases__[0]
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        raise ModelError(
+            f"{repo} is gated: accept its terms on its page at the hub, then log in with `hf auth login`"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise ModelError(
+            f"the hub has no model {repo}, or it is private: {nearest(repo)}check the name, or log in with "
+            "`hf auth login`"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise ModelError(f"{repo} has no revision {revision!r} on the hub") from error
+    except (client_error, OSError) as error:
+        raise ModelError(_advice(repo, error)) from error
+
+
+def _advice(repo: str, error: Exception) -> str:
+    """One line on what went wrong between here and the hub, and what to do."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"the disk is full: {repo} was not downloaded; free some space, or set HF_HOME to another disk"
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    if status == 429:
+        return f"the hub asks to slow down (429): {repo} was not downloaded; wait some minutes and try again"
+    if status in (401, 403):
+        return f"the hub refuses {repo} ({status}): log in with `hf auth login`, or check that your token may read it"
+    if status is not None:
+        return f"cannot download {repo} from the hub ({reason}): try again later, or {WITHOUT_NETWORK}"
+    if type(error).__name__ in ("RemoteProtocolError", "ReadError", "ReadTimeout") or "Consistency check" in reason:
+        return f"the download of {repo} was interrupted ({reason}): run it again"
+    return f"cannot download {repo} from the hub ({reason}): check the network and try again, or {WITHOUT_NETWORK}"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

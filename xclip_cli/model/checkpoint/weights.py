@@ -1,0 +1,236 @@
+"""A checkpoint's weight files ↔ a model's parameters. No pickle is ever executed.
+
+Weight files may come from strangers: how much they hold is known, and bounded by their size, before any of it is read.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ...errors import ModelError
+from ..config import CONFIG_NAME
+from .files import SAFETENSORS_NAME, find_weight_files, one_line, read_header
+from .pickles import check_state_dict
+
+IGNORED_SUFFIX = "embeddings.position_ids"  # buffers in files of 2022: plain counting, never a parameter
+TOWERS = ("text_model.", "vision_model.")
+SHOWN_NAMES = 4
+MAPPED_BYTES = 1 << 26  # of a weight file at a time
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # of weights; quantised ones need a scale
+
+
+class TensorFile(Protocol):
+    """An open weight file: what it holds is known before anything is read."""
+
+    shapes: dict[str, tuple[int, ...]]
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor, mapped from the file."""
+
+
+class _Safetensors:
+    """Mapped anew every ``MAPPED_BYTES``: what was read of a mapping stays in memory as long as it is open."""
+
+    def __init__(self, path: Path) -> None:
+        read_header(path)  # bounded, no name twice; all else of the header is checked by the library
+        self._path = path
+        self._file = self._open()
+        self._read = 0
+        self.shapes = {name: tuple(self._file.get_slice(name).get_shape()) for name in self._file.keys()}
+
+    def tensor(self, name: str) -> Tensor:
+        if self._read >= MAPPED_BYTES:
+            self._file, self._read = self._open(), 0
+        tensor: Tensor = self._file.get_tensor(name)
+        self._read += tensor.nbytes
+        return tensor
+
+    def _open(self) -> Any:
+        return safe_open(self._path, framework="pt", device="cpu")
+
+
+class _Pickled:
+    """``pytorch_model.bin``: read with ``weights_only``, so that only tensors and plain containers are built."""
+
+    def __init__(self, path: Path) -> None:
+        check_state_dict(path)
+        try:
+            values = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError as error:
+            if "mmap" not in str(error):
+                raise
+            values = torch.load(path, map_location="cpu", weights_only=True)  # torch's format of before 1.6
+        if not isinstance(values, dict) or not all(
+            isinstance(name, str) and isinstance(value, Tensor) for name, value in values.items()
+        ):
+            raise ModelError(f"{path} is not a state dict: it must hold tensors by name and nothing else")
+        # A tensor may claim any shape over few numbers, and many tensors the same numbers.
+        claimed = sum(value.numel() * value.element_size() for value in values.values())
+        if claimed > path.stat().st_size:
+            raise ModelError(f"{path} holds tensors of {claimed} bytes in a file of {path.stat().st_size}")
+        self._values = values
+        self.shapes = {name: tuple(value.shape) for name, value in values.items()}
+
+    def tensor(self, name: str) -> Tensor:
+        tensor: Tensor = self._values[name]
+        return tensor
+
+
+class StoredWeights:
+    """The weights of a checkpoint folder: what they are called and how large they are is known, none is read yet."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises ModelError where a file is damaged or is none."""
+        self.folder = folder
+        files = find_weight_files(folder)
+        with _translated_errors(folder):
+            opened: list[TensorFile] = [_open(path) for path in files]
+        self._home = {name: file for file in opened for name in file.shapes}
+        if len(self._home) < sum(len(file.shapes) for file in opened):
+            raise ModelError(f"the weights in {folder} hold a tensor in more than one file")
+
+    def check_layers(self, stacks: dict[str, int]) -> None:
+        """Make sure that each stack has so many layers here, before a model of that many is built. Raises ModelError.
+
+        A stack of which nothing is here is left to ``load``, which says what is missing.
+        """
+        for stack, expected in stacks.items():
+            layer = re.compile(rf"{re.escape(stack)}\.(\d+)\.")
+            tower_layer = re.compile(rf"{re.escape(stack.partition('.')[2])}\.(\d+)\.")
+            found = {match[1] for name in self._home if (match := layer.match(name) or tower_layer.match(name))}
+            if found and len(found) != expected:
+                raise ModelError(
+                    f"the weights in {self.folder} do not fit their config.json: {stack} are {len(found)} layers, "
+                    f"config.json says {expected}"
+                )
+
+    def load(
+        self,
+        model: nn.Module,
+        dtype: torch.dtype,
+        device: torch.device,
+        wanted: Callable[[str], bool] = lambda name: True,
+    ) -> None:
+        """Give a model built on the meta device these weights.
+
+        Parameters whose names are not ``wanted`` stay on the meta device, and theirs are never read. Names and shapes
+        are all checked before the first tensor is read. Raises ModelError that names what is missing, unexpected, of
+        another shape or no finite number; the model is then as it was.
+        """
+        shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        names = _own_names(list(self._home), shapes)
+        _check_fit(self.folder, shapes, {own: self._home[name].shapes[name] for own, name in names.items()})
+        with _translated_errors(self.folder):
+            state = {own: self._converted(name, dtype, device) for own, name in names.items() if wanted(own)}
+        model.load_state_dict(state, assign=True, strict=False)  # those not wanted are missing
+
+    def _converted(self, name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
+        stored = self._home[name].tensor(name)
+        if stored.dtype not in DTYPES:
+            raise ModelError(f"the weights in {self.folder} are unusable: {one_line(name)} is of {stored.dtype}")
+        tensor = stored.to(device=device, dtype=dtype)
+        check_values(self.folder, name, stored, tensor)
+        return tensor
+
+
+def check_values(source: Path, name: str, stored: Tensor, converted: Tensor) -> None:
+    """Make sure that a weight is a finite number, also in the dtype it is converted to. Raises ModelError."""
+    if _is_finite(converted):
+        return
+    if _is_finite(stored):
+        raise ModelError(
+            f"the weights in {source} do not fit into {converted.dtype}: {one_line(name)} has larger numbers; "
+            "use another dtype"
+        )
+    raise ModelError(f"the weights in {source} are damaged: {one_line(name)} holds values that are no finite numbers")
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """NaN and infinities show in the smallest and largest: 20 times faster than ``isfinite``, and without memory."""
+    return all(math.isfinite(value) for value in tensor.aminmax())
+
+
+def save_weights(model: nn.Module, folder: Path) -> None:
+    """Write ``model.safetensors``; the file appears only when it is whole.
+
+    A tower's names go without the tower's prefix, as Hugging Face's version 5 has them.
+    """
+    path = folder / SAFETENSORS_NAME
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        state = model.state_dict()
+        prefix = _tower_prefix(state)
+        save_file(
+            {name.removeprefix(prefix): tensor.detach().cpu().contiguous() for name, tensor in state.items()},
+            part,
+            metadata={"format": "pt"},
+        )
+        part.chmod((folder / CONFIG_NAME).stat().st_mode)  # safetensors' own is for the owner alone
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _open(path: Path) -> TensorFile:
+    return _Safetensors(path) if path.suffix == ".safetensors" else _Pickled(path)
+
+
+def _tower_prefix(names: Iterable[str]) -> str:
+    """What all names of a tower start with; empty for the whole model."""
+    return next((prefix for prefix in TOWERS if all(name.startswith(prefix) for name in names)), "")
+
+
+def _own_names(names: list[str], wanted: Iterable[str]) -> dict[str, str]:
+    """The model's names of a checkpoint's tensors, each with the checkpoint's name of it.
+
+    A tower loads from a whole model's files (the rest is left out) and from files that lack the tower's prefix.
+    """
+    names = [name for name in names if not name.endswith(IGNORED_SUFFIX)]
+    prefix = _tower_prefix(wanted)
+    if any(name.startswith(prefix) for name in names):
+        return {name: name for name in names if name.startswith(prefix)}
+    return {prefix + name: name for name in names}
+
+
+def _check_fit(folder: Path, wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> None:
+    faults = []
+    if missing := sorted(wanted.keys() - found.keys()):
+        faults.append(f"missing {listed(missing)}")
+    if unexpected := sorted(found.keys() - wanted.keys()):
+        faults.append(f"unexpected {listed(unexpected)}")
+    differing = [name for name in sorted(wanted.keys() & found.keys()) if wanted[name] != found[name]]
+    if differing:
+        shown = [f"{name} is {list(found[name])}, config.json says {list(wanted[name])}" for name in differing]
+        faults.append(f"wrong shape: {listed(shown)}")
+    if faults:
+        raise ModelError(f"the weights in {folder} do not fit their config.json: {'; '.join(faults)}")
+
+
+def listed(names: list[str]) -> str:
+    """The first of many names, which may be a stranger's."""
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(map(one_line, names[:SHOWN_NAMES])) + (f" and {more} more" if more > 0 else "")
+
+
+@contextmanager
+def _translated_errors(folder: Path) -> Iterator[None]:
+    """Errors of the libraries that read weight files, as a ModelError."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except torch.OutOfMemoryError as error:
+        raise ModelError(f"the model in {folder} does not fit into the device's memory: {one_line(error)}") from error
+    except Exception as error:  # what damaged files raise is documented as open
+        raise ModelError(f"cannot read the weights in {folder}: {one_line(error)}") from error

@@ -1,0 +1,1 @@
+"""Video files to frames, in worker processes. Never imports torch or the model."""
