@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
+REMARKS_LISTED = 10  # of the different ones that a video's windows have
+
 
 def printable(text: str) -> str:
     """Text that cannot steer a terminal: control characters and undecodable bytes as escapes."""
@@ -23,3 +28,25 @@ def pace(count: int, seconds: float, of: str) -> str:
     if not count:
         return f"no {of} yet"
     return f"{count / seconds:.1f} {of}s/s" if count >= seconds else f"{seconds / count:.1f} s/{of}"
+
+
+class Remarks:
+    """What the windows of a video warn of: each text once, with how many of them it is said of."""
+
+    def __init__(self) -> None:
+        self._counts = Counter[str]()
+        self._windows = 0
+
+    def add(self, warnings: Iterable[str]) -> None:
+        """The next window's."""
+        self._windows += 1
+        self._counts.update(dict.fromkeys(warnings, 1))
+
+    def texts(self) -> list[str]:
+        """The most frequent ones, and how many there are besides."""
+        texts = [
+            text if count == self._windows else f"{text} (in {count:,} of {self._windows:,} windows)"
+            for text, count in self._counts.most_common(REMARKS_LISTED)
+        ]
+        hidden = len(self._counts) - len(texts)
+        return texts + ([f"and {hidden:,} other warnings of windows"] if hidden else [])
