@@ -465,7 +465,7 @@ def attempt(call):
 
 def use(folder):
     with Classifier(folder, labels=["a cat", "a dog"], device="cpu", dtype="float32") as classifier:
-        _ = classifier.checkpoint.identity, classifier.image_processor, classifier.load()
+        _ = classifier.checkpoint.identity, classifier.encoder.image_processor, classifier.load()
 
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 use(sys.argv[2])
