@@ -36,19 +36,10 @@ from .model.loading import load_config, load_image_processor, load_model, load_t
 from .model.tokenizer import CLIPTokenizer
 from .output.images import FrameFolder
 from .results.records import Failure, Frames, Prediction, RankedLabel, Record, RunHeader, Seconds
+from .text import parse_time
+from .video.limits import DECODE_TIMEOUT, DEFAULT_LIMITS, Limits
 from .video.pool import AHEAD, Decoders, usable_cores
-from .video.sampling import (
-    DECODE_TIMEOUT,
-    DEFAULT_LIMITS,
-    ONE_VIEW,
-    ClipInfo,
-    ClipRequest,
-    Limits,
-    Views,
-    check_windows,
-    frame_times,
-    parse_time,
-)
+from .video.sampling import ONE_VIEW, ClipInfo, ClipRequest, Views, check_windows, frame_times
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -57,7 +48,7 @@ if TYPE_CHECKING:
 
     from .model.modeling import XCLIPModel
     from .model.processor import XCLIPImageProcessor
-    from .video.clips import Picture
+    from .video.sampling import Picture
 
     _Received = tuple[Tensor, int]  # crops [crops, 3, H, W] of a picture, and its short side in pixels
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from fractions import Fraction
+
+_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
+
 
 def printable(text: str) -> str:
     """Text that cannot steer a terminal: control characters and undecodable bytes as escapes."""
@@ -23,3 +28,13 @@ def pace(count: int, seconds: float, of: str) -> str:
     if not count:
         return f"no {of} yet"
     return f"{count / seconds:.1f} {of}s/s" if count >= seconds else f"{seconds / count:.1f} s/{of}"
+
+
+def parse_time(text: str) -> Fraction:
+    """Seconds, or ``HH:MM:SS.mmm`` with hours optional → exact seconds. Raises ValueError."""
+    if clock := _CLOCK.fullmatch(text):
+        hours, minutes, seconds = clock.groups()
+        return int(hours or 0) * 3600 + int(minutes) * 60 + Fraction(seconds)
+    if re.fullmatch(r"\d+(\.\d*)?|\.\d+", text):
+        return Fraction(text)
+    raise ValueError(f"{text!r} is not a time: give seconds, such as 12.5, or HH:MM:SS.mmm, such as 1:02:03.5")
