@@ -25,7 +25,13 @@ from .model.loading import load_config
 from .results.records import Failure, Record
 from .text import pace
 from .timeline import Rules, TimelineRecord, WindowRecord, assemble
-from .video.sampling import VIDEO_SUFFIXES, Views
+from .video.sampling import Views
+
+# What a folder expands to. Stills are classified too, but only when named.
+VIDEO_SUFFIXES = (
+    *(".3g2", ".3gp", ".asf", ".avi", ".flv", ".gif", ".ivf", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"),
+    *(".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+)
 
 FAILURES_LISTED = 20  # at the end of a run
 MAX_LIST = 1 << 28  # bytes of a list of paths

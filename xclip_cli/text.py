@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 
+from fractions import Fraction
+
 REMARKS_LISTED = 10  # of the different ones that a video's windows have
+
+_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
 
 
 def printable(text: str) -> str:
@@ -50,3 +55,13 @@ class Remarks:
         ]
         hidden = len(self._counts) - len(texts)
         return texts + ([f"and {hidden:,} other warnings of windows"] if hidden else [])
+
+
+def parse_time(text: str) -> Fraction:
+    """Seconds, or ``HH:MM:SS.mmm`` with hours optional → exact seconds. Raises ValueError."""
+    if clock := _CLOCK.fullmatch(text):
+        hours, minutes, seconds = clock.groups()
+        return int(hours or 0) * 3600 + int(minutes) * 60 + Fraction(seconds)
+    if re.fullmatch(r"\d+(\.\d*)?|\.\d+", text):
+        return Fraction(text)
+    raise ValueError(f"{text!r} is not a time: give seconds, such as 12.5, or HH:MM:SS.mmm, such as 1:02:03.5")

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 from xclip_cli.errors import VideoError
 from xclip_cli.video import pool
+from xclip_cli.video.limits import Limits
 from xclip_cli.video.pool import Decoders, _Server
-from xclip_cli.video.sampling import ClipRequest, Limits
+from xclip_cli.video.sampling import ClipRequest
 
 
 def request(path: Path | str) -> ClipRequest:

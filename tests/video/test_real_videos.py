@@ -21,8 +21,9 @@ from reference import processor as reference_processor
 from transformers import XCLIPConfig, XCLIPModel
 
 from xclip_cli.errors import VideoError
+from xclip_cli.inputs import VIDEO_SUFFIXES
 from xclip_cli.video.clips import read_clip
-from xclip_cli.video.sampling import VIDEO_SUFFIXES, ClipRequest
+from xclip_cli.video.sampling import ClipRequest
 
 pytestmark = [
     pytest.mark.slow,

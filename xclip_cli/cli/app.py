@@ -19,7 +19,8 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import LabelsError, ModelError, ResultsError, XClipError
-from ..video.sampling import DECODE_TIMEOUT, DEFAULT_LIMITS, LEAST_MEMORY, MEGABYTE, ONE_VIEW, Limits, Views
+from ..video.limits import DECODE_TIMEOUT, DEFAULT_LIMITS, LEAST_MEMORY, MEGABYTE, Limits
+from ..video.sampling import ONE_VIEW, Views
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
@@ -167,7 +168,7 @@ def _root(
 
 
 def _time(text: str) -> Fraction:
-    from ..video.sampling import parse_time
+    from ..text import parse_time
 
     try:
         return parse_time(text)

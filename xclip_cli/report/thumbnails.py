@@ -18,7 +18,7 @@ from ..video.sampling import ClipRequest
 from .page import Thumbnails
 
 if TYPE_CHECKING:
-    from ..video.clips import Picture
+    from ..video.sampling import Picture
 
 MAX_BYTES = 16_000_000  # of all pictures, as they are written into the page
 LARGE, SMALL = 320, 192  # pixels of a picture's width; the height is at most 3/4 of it

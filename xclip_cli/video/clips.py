@@ -33,15 +33,15 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from ..errors import VideoError
-from .sampling import DEFAULT_LIMITS, ClipInfo, ClipRequest, Limits, Windows, frame_times
+from .limits import DEFAULT_LIMITS, Limits
+from .sampling import ClipInfo, ClipRequest, Windows, frame_times
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-    Picture = npt.NDArray[np.uint8]  # [height, width, 3], red green blue
+    from .sampling import Picture
 
 MOST_SKIPPED = 300  # packets in a row: more than common encoders leave between keyframes, where damage ends
 MAX_MOOV = 1 << 26  # bytes of an MP4's description that are looked at

@@ -17,7 +17,7 @@ import av
 
 from ..errors import VideoError
 from .clips import too_many_pixels
-from .sampling import MEGABYTE, Limits
+from .limits import MEGABYTE, Limits
 
 MOST_MESSAGES = 1 << 16  # bytes that are kept
 

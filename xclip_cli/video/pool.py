@@ -38,11 +38,12 @@ from typing import IO, TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 import numpy as np
 
 from ..errors import VideoError
-from .sampling import DECODE_TIMEOUT, DEFAULT_LIMITS, MEGABYTE, ClipInfo, ClipRequest, Limits
+from .limits import DECODE_TIMEOUT, DEFAULT_LIMITS, MEGABYTE, Limits
+from .sampling import ClipInfo, ClipRequest
 
 if TYPE_CHECKING:
-    from .clips import Picture
     from .guard import Guard
+    from .sampling import Picture
 
 RING_BYTES = 3 * 8192 * 4320  # at least; a ring holds a picture of the largest size. Memory is used where pictures are
 AHEAD = 2  # requests that a worker has at a time, so that it never waits for the next
