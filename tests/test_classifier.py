@@ -117,8 +117,7 @@ def test_many_texts_are_encoded_as_one_by_one(checkpoint: Path) -> None:
     names = [f"label {'very ' * (i % 7)}number {i}" for i in range(600)]
     model = OurModel.from_pretrained(checkpoint)
     with make(checkpoint, names) as classifier, torch.no_grad():
-        classifier.load()
-        together = classifier.texts.features
+        together = classifier.text_features
         tokenizer = reference.tokenizer()
         for i in (0, 255, 256, 599):
             alone = model.get_text_features(torch.tensor([tokenizer(names[i])["input_ids"]]))[0]
@@ -370,7 +369,9 @@ def test_how_fast_changes_no_record(
         torch.set_num_threads(before)
 
 
-def test_a_long_run_is_as_single_calls(checkpoint: Path, shots: list[Path], plainly: dict[Views, list[Prediction]]) -> None:
+def test_a_long_run_is_as_single_calls(
+    checkpoint: Path, shots: list[Path], plainly: dict[Views, list[Prediction]]
+) -> None:
     """More videos than are looked at beforehand, so that the model is made ready for many."""
     with make(checkpoint, batch_size=2, workers=2) as classifier:
         assert_all_same(classifier.classify_all(shots * 6), plainly[Views()] * 6)
@@ -522,7 +523,9 @@ def test_stored_features_save_reading_the_text_tower(
     with make(folder) as classifier:
         assert_same(classifier.classify(clip), first)
         assert all(p.is_meta for name, p in classifier.encoder.model.named_parameters() if is_text_parameter(name))
-        assert not any(p.is_meta for name, p in classifier.encoder.model.named_parameters() if not is_text_parameter(name))
+        assert not any(
+            p.is_meta for name, p in classifier.encoder.model.named_parameters() if not is_text_parameter(name)
+        )
     with make(folder, cache=False) as classifier, pytest.raises(ModelError, match="text_model.* no finite numbers"):
         classifier.classify(clip)
 

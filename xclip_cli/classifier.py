@@ -150,9 +150,7 @@ class Classifier:
     def _run(
         self, requests: Iterable[ClipRequest], top_k: int, windows: bool
     ) -> Generator[Outcome[Prediction | Failure], None, None]:
-        return self.encoder.run(
-            requests, lambda encoded: self._score(encoded, top_k), windows=windows, load=self.load
-        )
+        return self.encoder.run(requests, lambda encoded: self._score(encoded, top_k), windows=windows, load=self.load)
 
     def request(
         self,
@@ -168,7 +166,7 @@ class Classifier:
     def load(self) -> None:
         """Import torch, load the weights and encode the labels, unless that is done. Raises ModelError."""
         self.encoder.load()
-        self.texts.load(self.encoder.dtype, self.encoder.device)
+        _ = self.text_features
 
     def close(self) -> None:
         """End the decode workers."""
@@ -187,6 +185,11 @@ class Classifier:
     def checkpoint(self) -> Checkpoint:
         """The model's."""
         return self.encoder.checkpoint
+
+    @property
+    def text_features(self) -> Tensor:
+        """[K, P]: of each label, and of each neutral text, the mean over its texts."""
+        return self.texts.features(self.encoder.dtype, self.encoder.device)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -211,7 +214,7 @@ class Classifier:
 
     def logits(self, clips: Tensor) -> Tensor:
         """Clips [B, T, 3, H, W] of bytes, cut to the model's size → logits [B, texts' groups], without softmax."""
-        return self.encoder.similarity(self.texts.features, *self.encoder.encode_clips(clips))
+        return self.encoder.similarity(self.text_features, *self.encoder.encode_clips(clips))
 
     def _score(self, encoded: Sequence[Encodings], top_k: int) -> list[Prediction | Failure]:
         """Rank the labels for windows that were encoded."""
@@ -219,7 +222,7 @@ class Classifier:
 
         began = time.monotonic()
         features, tokens = (torch.cat([getattr(e, part) for e in encoded]) for part in ("features", "tokens"))
-        logits = self.encoder.similarity(self.texts.features, features, tokens)
+        logits = self.encoder.similarity(self.text_features, features, tokens)
         logits = logits.view(len(encoded), self.encoder.views.count, -1).cpu()  # [windows, views, labels]
         logits, scores = self._scored(logits)
         scores, logits = scores.mean(dim=1), logits.mean(dim=1)

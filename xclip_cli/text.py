@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-
 from fractions import Fraction
 
 REMARKS_LISTED = 10  # of the different ones that a video's windows have

@@ -31,7 +31,7 @@ def test_encodings_and_texts_give_the_classifiers_logits(checkpoint: Path, video
     with make(checkpoint, views=views) as encoder:
         encoded = list(encoder.encode(map(encoder.request, videos)))
         texts = Texts([[label] for label in LABELS], encoder.checkpoint, encoder.config, cache=False)
-        texts.load(encoder.dtype, encoder.device)
+        features = texts.features(encoder.dtype, encoder.device)
         vision = encoder.config.vision_config
         for video, encodings in zip(videos, encoded, strict=True):
             assert isinstance(encodings, Encodings)
@@ -39,10 +39,8 @@ def test_encodings_and_texts_give_the_classifiers_logits(checkpoint: Path, video
             assert encodings.features.shape == (views.count, encoder.config.projection_dim)
             assert encodings.tokens.shape == (views.count, vision.num_patches, encoder.config.projection_dim)
             assert len(encodings.info.times_seconds) == vision.num_frames * views.clips
-        logits = [encoder.similarity(texts.features, e.features, e.tokens).mean(0) for e in encoded]
-    with Classifier(
-        checkpoint, labels=LABELS, dtype="float32", device="cpu", views=views, cache=False
-    ) as classifier:
+        logits = [encoder.similarity(features, e.features, e.tokens).mean(0) for e in encoded]
+    with Classifier(checkpoint, labels=LABELS, dtype="float32", device="cpu", views=views, cache=False) as classifier:
         for found, record in zip(logits, classifier.classify_all(videos), strict=True):
             expected = {ranked.label: ranked.logit for ranked in record.predictions}
             assert found.tolist() == pytest.approx([expected[label] for label in LABELS], abs=1e-5)
@@ -69,14 +67,11 @@ def test_no_labels_no_text_tower(checkpoint: Path) -> None:
 
 
 def test_a_groups_features_are_the_mean_over_its_texts(checkpoint: Path) -> None:
-    device = torch.device("cpu")
     with make(checkpoint) as encoder:
         one, other, both = (
-            Texts(groups, encoder.checkpoint, encoder.config, cache=False)
+            Texts(groups, encoder.checkpoint, encoder.config, cache=False).features(torch.float32, encoder.device)
             for groups in ([["a cat"]], [["a dog"]], [["a cat", "a dog"]])
         )
-    for texts in (one, other, both):
-        texts.load(torch.float32, device)
-    torch.testing.assert_close(both.features[0], (one.features[0] + other.features[0]) / 2, atol=1e-5, rtol=1e-5)
-    with pytest.raises(LabelsError, match="a text has 102 tokens"):
+    torch.testing.assert_close(both[0], (one[0] + other[0]) / 2, atol=1e-5, rtol=1e-5)
+    with pytest.raises(LabelsError, match="a text has 302 tokens"):
         Texts([["word " * 100]], encoder.checkpoint, encoder.config)

@@ -212,8 +212,11 @@ class Encoder:
 
     def encode_clips(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Clips [B, T, 3, H, W] of bytes, cut to the model's size → features [B, P] and tokens [B, n, P]."""
-        pixel_values = self.image_processor.normalize(clips.to(self.device)).to(self.dtype)
-        video = self.model.encode_video(pixel_values)
+        import torch
+
+        with torch.inference_mode():
+            pixel_values = self.image_processor.normalize(clips.to(self.device)).to(self.dtype)
+            video = self.model.encode_video(pixel_values)
         return video.features, video.visual_tokens
 
     def similarity(self, texts: Tensor, features: Tensor, tokens: Tensor) -> Tensor:
@@ -221,12 +224,12 @@ class Encoder:
         import torch
 
         rows = []
-        of_parts = zip(features.split(self.clips_at_once), tokens.split(self.clips_at_once), strict=True)
-        for part_features, part_tokens in of_parts:
-            parts = torch.split(texts, max(1, PROMPTS_AT_ONCE // len(part_features)))
-            found = (self.model.similarity(part, part_features, part_tokens) for part in parts)
-            rows.append(torch.cat([similarity.logits_per_video for similarity in found], dim=1))
-        return torch.cat(rows)
+        with torch.inference_mode():
+            for of_clips in zip(features.split(self.clips_at_once), tokens.split(self.clips_at_once), strict=True):
+                parts = torch.split(texts, max(1, PROMPTS_AT_ONCE // len(of_clips[0])))
+                found = (self.model.similarity(part, *of_clips) for part in parts)
+                rows.append(torch.cat([similarity.logits_per_video for similarity in found], dim=1))
+            return torch.cat(rows)
 
     def request(
         self,

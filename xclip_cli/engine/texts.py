@@ -41,20 +41,20 @@ class Texts:
     ) -> None:
         self._counts = [len(texts) for texts in groups]
         self._checkpoint, self._config = checkpoint, config
-        self._input_ids = self._tokenize([text for texts in groups for text in texts], load_tokenizer(checkpoint, tokenizer))
+        self._input_ids = self._tokenize(
+            [text for texts in groups for text in texts], load_tokenizer(checkpoint, tokenizer)
+        )
         self._cache = FeatureCache() if cache else None
         self._features: Tensor | None = None
 
-    @property
-    def features(self) -> Tensor:
-        """[groups, P] in float32, un-normalised, as the prompt generator expects them. They must be loaded."""
-        assert self._features is not None
+    def features(self, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """[groups, P] in float32, un-normalised, as the prompt generator expects them: from the cache or by the text
+        encoder, which computes in ``dtype``; the first time only. Raises ModelError."""
+        if self._features is None:
+            self._features = self._stored_or_encoded(dtype, device)
         return self._features
 
-    def load(self, dtype: torch.dtype, device: torch.device) -> None:
-        """Have the features, from the cache or by the text encoder, unless they are there. Raises ModelError."""
-        if self._features is not None:
-            return
+    def _stored_or_encoded(self, dtype: torch.dtype, device: torch.device) -> Tensor:
         import torch
 
         from ..model.modeling import is_text_parameter
@@ -62,13 +62,13 @@ class Texts:
         values = [FEATURES_FORMAT, __version__, self._checkpoint.local_identity, str(dtype), device.type]
         key = json.dumps([*values, self._input_ids, self._counts])
         stored = self._cache.get(key) if self._cache else None
-        if stored is None:
-            model = load_model(self._checkpoint, self._config, dtype, device, is_text_parameter)
-            self._features = self._encode(model, device)
-            if self._cache:
-                self._cache.put(key, self._features.cpu().numpy())
-        else:
-            self._features = torch.from_numpy(stored).to(device)
+        if stored is not None:
+            return torch.from_numpy(stored).to(device)
+        model = load_model(self._checkpoint, self._config, dtype, device, is_text_parameter)
+        features = self._encode(model, device)
+        if self._cache:
+            self._cache.put(key, features.cpu().numpy())
+        return features
 
     def _tokenize(self, texts: list[str], tokenizer: CLIPTokenizer) -> list[list[int]]:
         limit = self._config.text_config.max_position_embeddings

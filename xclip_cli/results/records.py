@@ -230,7 +230,7 @@ class SegmentsRecord(Record):
     """What all windows of a video make: the record that completes its timeline, or ends it in an error."""
 
     video: str
-    segments: tuple[Segment, ...]
+    segments: tuple[Segment, ...] = field()  # here it must be given
     num_windows: int
     window_seconds: float | None = None  # these four: what the segments were made with
     stride_seconds: float | None = None
