@@ -1,7 +1,7 @@
 """When in a video: the scores of windows over it, combined, and the segments they merge into. Arithmetic alone.
 
-1. *Windows* (``video.sampling.Windows``) all have the same length and begin a stride apart; the last one ends where the video
-   ends.
+1. *Windows* (``video.sampling.Windows``) all have the same length and begin a stride apart; the last one ends where the
+   video ends.
 2. Each window speaks for a *cell*: the time that is nearer to its centre than to any other window's. So cells never
    overlap, and a boundary lies midway between the centres of two windows. A cell's score for a label is the mean over
    all windows that overlap its own, weighted by how long they do (``combine``): windows that do not overlap keep their
