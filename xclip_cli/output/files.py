@@ -9,22 +9,28 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import TextIO
 
 from ..errors import ResultsError
-from ..results.records import RunHeader
+from ..results.records import Record, RunHeader
 from ..results.run_file import open_locked
 
-R = TypeVar("R")
+Format = Callable[[Iterable[Record], TextIO, RunHeader | None], None]  # it writes the records, as they come
 
-Format = Callable[[Iterable[R], TextIO, RunHeader | None], None]
+SUFFIXES = {
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".txt": "table",
+    ".srt": "srt",
+    ".vtt": "vtt",
+}
 
 
 def format_of(path: Path) -> str | None:
     """The format that a file name asks for by its suffix."""
-    suffixes = {".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".txt": "table"}
-    suffixes |= {".srt": "srt", ".vtt": "vtt"}
-    return suffixes.get(path.suffix.lower())
+    return SUFFIXES.get(path.suffix.lower())
 
 
 def is_terminal(output: Path | None) -> bool:
@@ -52,8 +58,8 @@ def check_output(path: Path, force: bool, inputs: Iterable[str]) -> None:
 
 
 def write(
-    form: Format[R],
-    records: Iterable[R],
+    form: Format,
+    records: Iterable[Record],
     path: Path | None,
     header: RunHeader | None,
     force: bool = False,
@@ -110,7 +116,7 @@ def is_special(path: Path) -> bool:
     return path.exists() and not path.is_file()
 
 
-def _write_stdout(form: Format[R], records: Iterable[R], header: RunHeader | None) -> None:
+def _write_stdout(form: Format, records: Iterable[Record], header: RunHeader | None) -> None:
     if sys.stdout is None:
         raise ResultsError("stdout is closed: pass -o FILE")
     try:

@@ -1,11 +1,10 @@
-"""What a run says on stderr."""
+"""What a run says on stderr: lines, and how far it is."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -18,21 +17,13 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Column
 
-from ..results.records import Failure
+from ..results.records import Record
 from ..text import clock, pace, printable
 
 T = TypeVar("T")
-
-R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class Step:
-    """How far a record brings its video."""
-
-    share: float  # of the video that is done; 1 is all of it
-    seconds: float | None = None  # where in the video that is
+R = TypeVar("R", bound=Record)
 
 
 class Notes:
@@ -43,7 +34,7 @@ class Notes:
         self._console = Console(stderr=True, highlight=False)
         if not quiet:
             handler = _Handler(self)
-            logger = logging.getLogger(__package__)
+            logger = logging.getLogger("xclip_cli")
             logger.handlers, logger.propagate = [handler], False
             logger.setLevel(logging.INFO)
 
@@ -52,39 +43,44 @@ class Notes:
         if not self._quiet:
             self._console.print(printable(text), markup=False, soft_wrap=True)
 
-    def progress(
-        self, records: Iterator[R], total: int, step: Callable[[R], Step] | None = None, pause: bool = False
-    ) -> Iterator[R]:
-        """The records, with a progress bar where stderr is a terminal, and each failure said as it comes.
+    def progress(self, records: Iterator[R], total: int, part: str | None = None, pause: bool = False) -> Iterator[R]:
+        """The records of ``total`` videos, with a progress bar where stderr is a terminal, and each failure said as it
+        comes.
 
-        ``step``: where records are parts of videos, how far one is. ``pause``: the bar goes for as long as the last
-        record of a video is looked at, which may be shown on the same terminal.
+        ``part``: what a record stands for that does not complete its video, such as "window"; None where each completes
+        one. ``pause``: the bar goes for as long as a record that completes a video is looked at, which may be shown on
+        the same terminal.
         """
-        texts = (TextColumn("{task.fields[at]}"), TextColumn("{task.fields[rate]}", style="dim"))
-        columns = (TextColumn("classifying"), BarColumn(None), MofNCompleteColumn(), *texts, TimeRemainingColumn())
-        hidden = (total < 2 and step is None) or self._quiet or not self._console.is_terminal
-        with Progress(*columns, console=self._console, transient=True, expand=True, disable=hidden) as progress:
-            task = progress.add_task("", total=total, at="", rate="")
+        with self._progress_bar(hidden=total < 2 and part is None) as progress:
+            task = progress.add_task("", total=total, count=_count(0, total), at="", rate="")
             videos, parts, began = 0, 0, None
             for record in records:
                 if pause:
                     progress.start()
-                if isinstance(record, Failure):
-                    self.say(f"failed: {record.video}: {record.message}")
-                reached = Step(1) if step is None else step(record)
-                videos += reached.share == 1
-                parts += step is None or reached.share < 1
+                if record.completes and record.error:
+                    self.say(f"failed: {record.video}: {record.error.message}")
+                videos += record.completes
+                parts += part is None or not record.completes
                 began = began or time.monotonic()  # start-up is no part of the rate, nor is what came first
-                rate = pace(parts - 1, time.monotonic() - began, "video" if step is None else "window")
+                rate = pace(parts - 1, time.monotonic() - began, part or "video")
                 progress.update(
                     task,
-                    completed=videos + reached.share % 1,
-                    at="" if reached.seconds is None else f"at {clock(reached.seconds)}",
+                    completed=videos + (0 if record.completes else record.share),
+                    count=_count(videos, total),
+                    at="" if record.completes else f"at {clock(record.end_seconds or 0)}",
                     rate=rate if parts > 1 else "",
                 )
-                if pause and reached.share == 1:
+                if pause and record.completes:
                     progress.stop()
                 yield record
+
+    def _progress_bar(self, hidden: bool) -> Progress:
+        """A bar, with how many videos are done, where in one of them the run is, and how fast it goes."""
+        count = TextColumn("{task.fields[count]}", style="progress.download", table_column=Column())
+        texts = (TextColumn("{task.fields[at]}"), TextColumn("{task.fields[rate]}", style="dim"))
+        columns = (TextColumn("classifying"), BarColumn(None), count, *texts, TimeRemainingColumn())
+        hidden = hidden or self._quiet or not self._console.is_terminal
+        return Progress(*columns, console=self._console, transient=True, expand=True, disable=hidden)
 
     def steps(self, items: Iterable[T], total: int, doing: str) -> Iterator[T]:
         """The items, with a progress bar where stderr is a terminal."""
@@ -125,6 +121,11 @@ def rich_bar(console: Console, hidden: bool) -> type:
                     progress.stop()
 
     return RichBar
+
+
+def _count(done: int, total: int) -> str:
+    """How many of ``total``, in the same width however many that is."""
+    return f"{done:{len(str(total))}}/{total}"
 
 
 class _Handler(logging.Handler):

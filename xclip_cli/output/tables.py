@@ -1,15 +1,15 @@
-"""Results for people: tables."""
+"""Results for people: a small table a video; models and fields as text. A format is a function in a table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..results.records import Failure, Record, RunHeader
+from ..results.records import Record, RunHeader
 from ..text import printable
 from .data import write_csv, write_json, write_jsonl
 from .files import Format
@@ -20,11 +20,17 @@ LABEL_WIDTH = 28  # at least, where there is room
 
 def write_table(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:
     """A small table a video, with bars."""
+    write_each(records, out, format_record)
+
+
+def write_each(records: Iterable[Record], out: TextIO, form: Callable[[Record, bool, int], RenderableType]) -> None:
+    """Records with an empty line between them. ``form`` draws one; it is given whether block characters can be written,
+    and how many characters wide the terminal is."""
     console, blocks = Console(file=out, highlight=False), has_blocks(out)
     for number, record in enumerate(records):
         if number:
             console.print()
-        console.print(format_record(record, blocks, console.width))
+        console.print(form(record, blocks, console.width))
 
 
 def has_blocks(out: TextIO) -> bool:
@@ -35,25 +41,31 @@ def has_blocks(out: TextIO) -> bool:
 def format_record(record: Record, blocks: bool = True, width: int = 80) -> Group:
     """One record for people, ``width`` characters wide at most: the video, then rank, label, bar and score. ``blocks``
     False draws in ASCII."""
-    heading = Text(printable(record.video), style="bold", overflow="fold")
-    if isinstance(record, Failure):
-        return Group(heading, format_failure(record))
+    heading = format_heading(record.video)
+    if record.error:
+        return Group(heading, format_failure(record.error.message))
     table = Table(box=None, padding=(0, 1), show_header=False)
     table.add_column(justify="right", style="dim")
     table.add_column(overflow="fold", min_width=min(LABEL_WIDTH, width // 3))  # so that bars of most videos align
     bar_width = min(BAR_WIDTH, width // 3)
     table.add_column(width=bar_width, no_wrap=True, style="green")
     table.add_column(justify="right", no_wrap=True)
-    for rank, ranked in enumerate(record.predictions, start=1):
+    predictions = record.prediction.predictions if record.prediction else ()
+    for rank, ranked in enumerate(predictions, start=1):
         label = Text(printable(ranked.label), style="bold" if rank == 1 else "")
         table.add_row(str(rank), label, bar(ranked.score, bar_width, blocks), f"{ranked.score:.3f}")
-    notes = [] if record.predictions else [Text("no label is sure enough", style="yellow")]
+    notes = [] if predictions else [Text("no label is sure enough", style="yellow")]
     return Group(heading, table, *notes, *format_warnings(record.warnings))
 
 
-def format_failure(failure: Failure) -> Text:
+def format_heading(video: str) -> Text:
+    """A video's name."""
+    return Text(printable(video), style="bold", overflow="fold")
+
+
+def format_failure(message: str) -> Text:
     """Why a video failed."""
-    return Text(f"failed: {printable(failure.message)}", style="red")
+    return Text(f"failed: {printable(message)}", style="red")
 
 
 def format_warnings(warnings: Iterable[str]) -> list[Text]:
@@ -62,7 +74,7 @@ def format_warnings(warnings: Iterable[str]) -> list[Text]:
 
 
 def print_models(rows: list[dict[str, Any]]) -> None:
-    """Models as a table, as wide as it needs to be where stdout is no terminal."""
+    """Models as a table, as wide as it needs to be where stdout is not a terminal."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=200)
@@ -108,6 +120,4 @@ def bar(share: float, width: int, blocks: bool = True) -> str:
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
 
 
-WITH_PARTS = ("json", "jsonl")  # formats that show each part of a video, such as a window, as it comes
-
-FORMATS: dict[str, Format[Record]] = {"table": write_table, "json": write_json, "jsonl": write_jsonl, "csv": write_csv}
+FORMATS: dict[str, Format] = {"table": write_table, "json": write_json, "jsonl": write_jsonl, "csv": write_csv}

@@ -81,6 +81,7 @@ class Record:
     error: Error | None = None  # why the video, or this window of it, has no result
     completes: ClassVar[bool] = True  # the video: no more records of it follow
     share: float = 1.0  # of the video that is done with this record, 0 to 1
+    end_seconds: float | None = None  # of the part of the video that the record is about, if it knows
     segments: tuple[Segment, ...] = ()
     timeline: Timeline | None = None
 
@@ -102,7 +103,7 @@ class Prediction(Record):
     model: str
     revision: str | None  # the commit of a model from the hub
     start_seconds: float
-    end_seconds: float
+    end_seconds: float = field()  # required: Record's default is not this field's
     frames: Frames
     predictions: tuple[RankedLabel, ...]  # best first
     warnings: tuple[str, ...] = ()
@@ -217,7 +218,7 @@ class WindowRecord(Record):
         return self.result.start_seconds or 0.0
 
     @property
-    def end_seconds(self) -> float:
+    def end_seconds(self) -> float:  # type: ignore[override]
         """Where it ends, half-open."""
         return self.result.end_seconds or 0.0
 
