@@ -1,13 +1,13 @@
 """JSON values → dataclasses, each field checked against its type.
 
-Unknown fields are ignored. A field that is missing or null takes its default, or None where it may be None. A field
-whose metadata says ``json: False`` is not in the JSON. Results files may come from strangers: whatever is wrong is a
-ValueError that names the field.
+Results files may come from strangers: whatever is wrong is a ValueError that names the field. Unknown fields are
+ignored. A field that is missing or null takes its default, or None if its type allows that. Fields whose metadata says
+``json: False`` are not part of the JSON.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from types import NoneType
@@ -17,19 +17,17 @@ T = TypeVar("T")
 
 LARGEST = 1e12  # of any number in a record
 
-_Reader = Callable[[Any, str], Any]  # a JSON value and what to call it → the value
+_Reader = Callable[[Any, str], Any]  # a JSON value and what errors call it → the checked value
 
 
-def read(kind: type[T], values: Any, name: str) -> T:
-    """The dataclass ``kind`` from a JSON object, called ``name`` in errors. Raises ValueError."""
-    found: T = _reader(kind)(values, name)
-    return found
+def read(kind: type[T], values: Mapping[str, Any], name: str) -> T:
+    """The dataclass ``kind`` from a JSON object that errors call ``name``. Raises ValueError."""
+    made: T = _reader(kind)(values, name)  # type: ignore[arg-type]  # mypy: no type[T] is hashable
+    return made
 
 
-def read_field(kind: type[T], values: Any, key: str, name: str) -> T:
-    """The dataclass ``kind`` from one required field of an object called ``name``. Raises ValueError."""
-    if not isinstance(values, dict):
-        raise ValueError(f"{name} is no object")
+def read_field(kind: type[T], values: Mapping[str, Any], key: str, name: str) -> T:
+    """The dataclass ``kind`` from the required field ``key`` of a JSON object called ``name``. Raises ValueError."""
     if key not in values:
         raise ValueError(f"{name} has no {key}")
     return read(kind, values[key], key)
@@ -37,67 +35,67 @@ def read_field(kind: type[T], values: Any, key: str, name: str) -> T:
 
 @cache
 def _reader(kind: Any) -> _Reader:
-    """What reads a type, made once: a results file may have millions of lines."""
+    """The reader of a type. It is made once: a results file may have millions of lines."""
     arguments = get_args(kind)
-    if NoneType in arguments:
-        (inner,) = (_reader(argument) for argument in arguments if argument is not NoneType)
-        return lambda value, name: None if value is None else inner(value, name)
+    if NoneType in arguments:  # T | None: null is a matter of the object it is in
+        (given,) = (argument for argument in arguments if argument is not NoneType)
+        return _reader(given)
     if get_origin(kind) is tuple:
         return _list_reader(_reader(arguments[0]))
-    return _object_reader(kind) if is_dataclass(kind) else _value_reader(kind)
+    if is_dataclass(kind):
+        return _object_reader(kind)
+    return (
+        _plain_reader(kind, {str: "text", bool: "truth value"}[kind]) if kind in (str, bool) else _number_reader(kind)
+    )
 
 
-def _list_reader(item: _Reader) -> _Reader:
+def _list_reader(read_entry: _Reader) -> _Reader:
     def read_list(value: Any, name: str) -> Any:
-        if not isinstance(value, list):
+        if not isinstance(value, list | tuple):
             raise ValueError(f"{name} is no list")
         entry = f"an entry of {name}"
-        return tuple(item(each, entry) for each in value)
+        return tuple([read_entry(each, entry) for each in value])
 
     return read_list
 
 
 def _object_reader(kind: Any) -> _Reader:
     hints = get_type_hints(kind)
-    known = [
-        (
-            field.name,
-            _reader(hints[field.name]),
-            field.default is not MISSING or NoneType in get_args(hints[field.name]),
-        )
-        for field in fields(kind)
-        if field.metadata.get("json", True)
-    ]
-    absent = {field.name: None for field in fields(kind) if field.default is MISSING}  # of those that may be
+    known = []  # key, reader, what it is where it is missing or null; MISSING: it must be there
+    for field in fields(kind):
+        if field.metadata.get("json", True):
+            hint = hints[field.name]
+            nullable = field.default is MISSING and NoneType in get_args(hint)
+            known.append((field.name, _reader(hint), None if nullable else field.default))
 
     def read_object(values: Any, name: str) -> Any:
         if not isinstance(values, dict):
             raise ValueError(f"{name} is no object")
         found = {}
-        for key, reader, optional in known:
+        for key, read_value, default in known:
             value = values.get(key)
-            if value is not None or (key in values and not optional):
-                found[key] = reader(value, key)
-            elif not optional:
+            if value is None and default is not MISSING:
+                found[key] = default
+            elif value is None and key not in values:
                 raise ValueError(f"{name} has no {key}")
-            elif key in absent:
-                found[key] = None
+            else:
+                found[key] = read_value(value, key)
         return kind(**found)
 
     return read_object
 
 
-def _value_reader(kind: Any) -> _Reader:
-    """Of a text, a truth value or a number; an int is a number wherever a float is."""
-    if kind is str or kind is bool:
-        what = "text" if kind is str else "truth value"
+def _plain_reader(kind: type, what: str) -> _Reader:
+    def read_plain(value: Any, name: str) -> Any:
+        if not isinstance(value, kind):
+            raise ValueError(f"{name} is no {what}")
+        return value
 
-        def read_plain(value: Any, name: str) -> Any:
-            if not isinstance(value, kind):
-                raise ValueError(f"{name} is no {what}")
-            return value
+    return read_plain
 
-        return read_plain
+
+def _number_reader(kind: type[int | float]) -> _Reader:
+    """A JSON integer is a number wherever a float is; true and false are none."""
     allowed = int if kind is int else (int, float)
 
     def read_number(value: Any, name: str) -> Any:

@@ -1,30 +1,31 @@
-"""What comes out of a run, line by line, and its one JSON form, to write and to read (schema 1; fields are only added).
+"""The lines of a run's results, and their one JSON form, written and read (schema 1; fields are only ever added).
 
-A record knows itself: which video it is of, whether it completes that video, how much of it is done, what went wrong.
-Nobody asks for a record's type.
+A record knows itself: which video it is of, whether it completes that video, what share of it is done, what went wrong.
+Code that uses records asks them, not for their type.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any, ClassVar, Protocol, Self
 
 from ..errors import VideoError
 from ..segments import Segment, Timeline
-from .fields import read, read_field
+from .fields import LARGEST, read, read_field
 
 SCHEMA = 1
 
-NOT_IN_JSON = {"json": False}  # of a field's metadata
+NOT_IN_JSON = {"json": False}  # metadata of a field
 
-_EXACT = re.compile(r"\d{1,15}(\.\d{1,15}|/[1-9]\d{0,14})?")  # a time in a header, as str(Fraction) writes it
+_TIME = re.compile(r"\d+(\.\d+|/0*[1-9]\d*)?", re.ASCII)  # in a header, as str(Fraction) writes it
+_TIME_LENGTH = 1000  # characters
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RankedLabel:
     """One label's place in a prediction."""
 
@@ -33,7 +34,7 @@ class RankedLabel:
     logit: float  # cosine similarity times the model's logit scale
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Frames:
     """What was looked at."""
 
@@ -44,7 +45,7 @@ class Frames:
     times_seconds: tuple[float, ...]  # since the video's first frame
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Seconds:
     """What a video, or window, took; of a batch an even share."""
 
@@ -73,20 +74,20 @@ class Jsonable(Protocol):
 
 
 class Record:
-    """One line of a run's results, of one video."""
+    """One line of a run's results, about one video."""
 
     video: str  # the path as given
     warnings: tuple[str, ...]
+    error: Error | None = None  # why the video, or this window of it, has no result
     completes: ClassVar[bool] = True  # the video: no more records of it follow
-    share: float = 1.0  # of the video that is done with this record
-
-    # Of a timeline; other records have neither.
+    share: float = 1.0  # of the video that is done with this record, 0 to 1
+    end_seconds: float | None = None  # of the part of the video that the record is about, if it knows
     segments: tuple[Segment, ...] = ()
     timeline: Timeline | None = None
 
     @property
-    def error(self) -> Error | None:
-        """Why the video, or this part of it, has no result; None where it has one."""
+    def prediction(self) -> Prediction | None:
+        """The ranked labels of the video, or of this window of it, if the record holds any."""
         return None
 
     def to_json(self) -> dict[str, Any]:
@@ -102,15 +103,20 @@ class Prediction(Record):
     model: str
     revision: str | None  # the commit of a model from the hub
     start_seconds: float
-    end_seconds: float
+    end_seconds: float = field()  # required: Record's default is not this field's
     frames: Frames
     predictions: tuple[RankedLabel, ...]  # best first
     warnings: tuple[str, ...] = ()
     withheld: int | None = None  # labels under the threshold or their lowest logit; None: there are no such limits
     seconds: Seconds | None = field(default=None, compare=False)
 
+    @property
+    def prediction(self) -> Prediction:
+        """The record itself."""
+        return self
+
     def top(self, count: int) -> Prediction:
-        """The ``count`` best labels alone; 0 keeps all."""
+        """Only the ``count`` best labels; 0 keeps all."""
         return dataclasses.replace(self, predictions=self.predictions[:count]) if count else self
 
     def to_json(self) -> dict[str, Any]:
@@ -145,8 +151,8 @@ class Failure(Record):
         return cls(video, error.code, str(error))
 
     @property
-    def error(self) -> Error:
-        """Why."""
+    def error(self) -> Error:  # type: ignore[override]
+        """What went wrong."""
         return Error(self.code, self.message, self.type)
 
     def top(self, count: int) -> Failure:
@@ -160,7 +166,7 @@ class Failure(Record):
             "schema": SCHEMA,
             "video": self.video,
             "status": "error",
-            **({} if self.start_seconds is None else window),
+            **{key: value for key, value in window.items() if value is not None},
             "error": self.error.to_json(),
             "warnings": list(self.warnings),
         }
@@ -191,13 +197,18 @@ class WindowRecord(Record):
         return self.result.warnings
 
     @property
-    def error(self) -> Error | None:
+    def error(self) -> Error | None:  # type: ignore[override]
         """Why the window is lost, if it is."""
         return self.result.error
 
     @property
+    def prediction(self) -> Prediction | None:
+        """The window's ranked labels; None if it is lost."""
+        return self.result.prediction
+
+    @property
     def remarks(self) -> tuple[str, ...]:
-        """What is to be said of the window: its warnings, and that it is lost if it is."""
+        """The window's warnings, and a note if it is lost."""
         lost = (f"lost to an error ({self.error.code})",) if self.error else ()
         return (*self.warnings, *lost)
 
@@ -207,7 +218,7 @@ class WindowRecord(Record):
         return self.result.start_seconds or 0.0
 
     @property
-    def end_seconds(self) -> float:
+    def end_seconds(self) -> float:  # type: ignore[override]
         """Where it ends, half-open."""
         return self.result.end_seconds or 0.0
 
@@ -218,7 +229,7 @@ class WindowRecord(Record):
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Back from JSON values. Raises ValueError."""
-        result = _by_status(Prediction, values).from_json(values)
+        result = _result_from_json(values)
         for key in ("start_seconds", "end_seconds"):
             if getattr(result, key) is None:
                 raise ValueError(f"the record has no {key}")
@@ -227,17 +238,17 @@ class WindowRecord(Record):
 
 @dataclass(frozen=True)
 class SegmentsRecord(Record):
-    """What all windows of a video make: the record that completes its timeline, or ends it in an error."""
+    """The segments that a video's windows make: this completes its timeline, or ends it early with an error."""
 
     video: str
-    segments: tuple[Segment, ...] = field()  # here it must be given
+    segments: tuple[Segment, ...] = field()  # required: Record's default is not this field's
     num_windows: int
     window_seconds: float | None = None  # these four: what the segments were made with
     stride_seconds: float | None = None
     min_score: float | None = None
     min_duration: float | None = None
-    warnings: tuple[str, ...] = ()  # of its windows, and of its error
-    error: Error | None = None  # which comes after the windows there are
+    warnings: tuple[str, ...] = ()  # of its windows and its error
+    error: Error | None = None  # what ended the timeline early, after num_windows windows
     timeline: Timeline | None = field(default=None, compare=False, repr=False, metadata=NOT_IN_JSON)
 
     def to_json(self) -> dict[str, Any]:
@@ -258,16 +269,15 @@ class SegmentsRecord(Record):
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Back from JSON values. Raises ValueError."""
-        failed = _by_status(cls, values) is Failure
-        error = read_field(Error, values, "error", "the record") if failed else None
+        error = read_field(Error, values, "error", "the record") if _failed(values) else None
         return dataclasses.replace(read(cls, {**values, "error": None}, "the record"), error=error)
 
 
 @dataclass(frozen=True)
 class RunHeader:
-    """The first line of a JSONL file: what every record in it was made with. It has no ``video``.
+    """The first line of a JSONL file: the settings that all its records were made with. It has no ``video``.
 
-    None where it does not apply, or an earlier version did not write it.
+    A field is None where it does not apply, or where an earlier version did not write it.
     """
 
     xclip: str | None = None  # version
@@ -299,7 +309,7 @@ class RunHeader:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Back from JSON values. Raises ValueError."""
-        if any(values.get(key) is not None and not _EXACT.fullmatch(str(values[key])) for key in ("start", "end")):
+        if not all(_is_time(values.get(key)) for key in ("start", "end")):
             raise ValueError("start or end is no time")
         return read(cls, values, "the header")
 
@@ -310,36 +320,49 @@ class RunHeader:
         return start, end
 
 
-KINDS: dict[str | None, type[Prediction | WindowRecord | SegmentsRecord | RunHeader]] = {
-    None: Prediction,
-    "window": WindowRecord,
-    "segments": SegmentsRecord,
-    "run": RunHeader,
-}
-
-
 def from_json(values: Any) -> Record | RunHeader | None:
     """A record, or a run's header, from its JSON values; None for a kind that this version does not know.
 
     Raises ValueError that says what is wrong.
     """
-    if not isinstance(values, dict):
-        raise ValueError("the record is no object")
-    schema = values.get("schema")
-    if not isinstance(schema, int) or isinstance(schema, bool):
-        raise ValueError("schema is no number" if "schema" in values else "the record has no schema")
+    schema = read(_Schema, values, "the record").schema
     if schema > SCHEMA:
         raise ValueError(f"schema {schema} is newer than this version of xclip knows ({SCHEMA})")
     kind = values.get("kind")
-    if kind is not None and (not isinstance(kind, str) or kind not in KINDS):
+    if kind is not None and not isinstance(kind, str):
         return None
-    found = KINDS[kind]
-    return (_by_status(found, values) if found is Prediction else found).from_json(values)
+    reader = _READERS.get(kind)
+    return None if reader is None else reader(values)
 
 
-def _by_status(good: type[Any], values: Mapping[str, Any]) -> type[Any]:
-    """The class of a record by its status: ``good``, or Failure. Raises ValueError."""
+@dataclass(frozen=True)
+class _Schema:
+    schema: int
+
+
+def _result_from_json(values: Mapping[str, Any]) -> Prediction | Failure:
+    return Failure.from_json(values) if _failed(values) else Prediction.from_json(values)
+
+
+def _failed(values: Mapping[str, Any]) -> bool:
+    """Whether a record's status is an error. Raises ValueError where it has no known status."""
     status = values.get("status")
     if status not in ("ok", "error"):
         raise ValueError("status is not 'ok'" if "status" in values else "the record has no status")
-    return good if status == "ok" else Failure
+    return bool(status == "error")
+
+
+def _is_time(value: Any) -> bool:
+    """Whether a header's ``start`` or ``end`` is null or a number of exact seconds, bounded as in ``fields``."""
+    if value is None:
+        return True
+    fits = isinstance(value, str) and len(value) <= _TIME_LENGTH and _TIME.fullmatch(value)
+    return bool(fits) and Fraction(value) <= LARGEST
+
+
+_READERS: dict[str | None, Callable[[Mapping[str, Any]], Record | RunHeader]] = {  # by kind
+    None: _result_from_json,
+    "window": WindowRecord.from_json,
+    "segments": SegmentsRecord.from_json,
+    "run": RunHeader.from_json,
+}
