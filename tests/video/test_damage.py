@@ -12,7 +12,7 @@ import pytest
 from clips import Pictures, number_of, read_pictures, write_clip
 
 from xclip_cli.errors import VideoError
-from xclip_cli.video import clips as video
+from xclip_cli.video.clips import read_clips
 from xclip_cli.video.sampling import ClipInfo, ClipRequest
 
 COUNT = 40
@@ -70,7 +70,7 @@ def test_a_lost_start_counts(tmp_path: Path) -> None:
 
 
 def test_decoding_ends_after_many_bad_packets_in_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video, "MOST_SKIPPED", 5)
+    monkeypatch.setattr("xclip_cli.video.clips.MOST_SKIPPED", 5)
     path = damaged(tmp_path / "clip.mov", (22, 26), (28, 34))
     numbers, info = read(path)
     assert numbers == [2, 7, 12, 17, 21, 27, 27, 27]  # what comes after five in a row is not looked at
@@ -91,7 +91,7 @@ def windows(path: Path) -> ClipRequest:
 def test_each_window_says_what_it_lost(tmp_path: Path) -> None:
     pictures = Pictures()
     path = damaged(tmp_path / "clip.mov", (13, 16))
-    clips = list(video.read_clips(windows(path), pictures))
+    clips = list(read_clips(windows(path), pictures))
     numbers = [number_of(picture) for picture in pictures]
     assert [[numbers[place] for place in clip.places] for clip in clips] == [
         [1, 3, 5, 7, 9],
@@ -106,9 +106,9 @@ def test_each_window_says_what_it_lost(tmp_path: Path) -> None:
 
 
 def test_a_window_that_is_lost_ends_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video, "MOST_SKIPPED", 5)  # a clip's; windows go on behind any number
+    monkeypatch.setattr("xclip_cli.video.clips.MOST_SKIPPED", 5)  # a clip's; windows go on behind any number
     pictures = Pictures()
-    first, lost, *others = video.read_clips(windows(damaged(tmp_path / "clip.mov", (12, 19))), pictures)
+    first, lost, *others = read_clips(windows(damaged(tmp_path / "clip.mov", (12, 19))), pictures)
     assert (first.lost, first.warnings) == (None, ())
     assert (lost.start_seconds, lost.end_seconds, lost.following, lost.errors) == (0.4, 0.8, 2, 7)
     assert lost.lost is not None
@@ -123,7 +123,7 @@ def test_a_window_that_is_lost_ends_no_other(tmp_path: Path, monkeypatch: pytest
 
 def test_frames_are_freed_while_a_long_video_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And so are the threads that convert them, which take address space."""
-    monkeypatch.setattr(video, "MOST_GARBAGE", 1 << 20)
+    monkeypatch.setattr("xclip_cli.video.pictures.MOST_GARBAGE", 1 << 20)
     path = write_clip(tmp_path / "clip.mp4", 120)
     alive: list[int] = []
 
@@ -139,7 +139,7 @@ def test_frames_are_freed_while_a_long_video_is_read(tmp_path: Path, monkeypatch
     gc.disable()
     try:
         request = ClipRequest(str(path), 10, length=Fraction("0.4"), stride=Fraction("0.4"))
-        assert len(list(video.read_clips(request, Counting()))) == 12
+        assert len(list(read_clips(request, Counting()))) == 12
     finally:
         gc.enable()
     assert len(alive) == 3

@@ -271,7 +271,7 @@ def test_a_worker_that_cannot_be_killed_is_left_behind(tmp_path: Path, monkeypat
 def test_slow_progress_is_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A packet now and then, for longer than the timeout in all."""
     slow = (
-        "import time, xclip_cli.video.pool as d, xclip_cli.video.clips as v\n"
+        "import time, xclip_cli.video.pool as d, xclip_cli.video.stream as v\n"
         "d.ALIVE_SECONDS, packets = 0.1, v._packets\n"
         "v._packets = lambda *args: (time.sleep(0.09) or packet for packet in packets(*args))\n"
         "d.serve("
