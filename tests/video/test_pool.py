@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from xclip_cli.errors import VideoError
 from xclip_cli.video import pool
 from xclip_cli.video.limits import Limits
-from xclip_cli.video.pool import Decoders, _Server
+from xclip_cli.video.pool import Decoders
 from xclip_cli.video.sampling import ClipRequest
+from xclip_cli.video.worker import _Server
 
 
 def request(path: Path | str) -> ClipRequest:
@@ -271,12 +272,12 @@ def test_a_worker_that_cannot_be_killed_is_left_behind(tmp_path: Path, monkeypat
 def test_slow_progress_is_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A packet now and then, for longer than the timeout in all."""
     slow = (
-        "import time, xclip_cli.video.pool as d, xclip_cli.video.stream as v\n"
+        "import time, xclip_cli.video.worker as d, xclip_cli.video.stream as v\n"
         "d.ALIVE_SECONDS, packets = 0.1, v._packets\n"
         "v._packets = lambda *args: (time.sleep(0.09) or packet for packet in packets(*args))\n"
         "d.serve("
     )
-    monkeypatch.setattr(pool, "_BOOT", pool._BOOT.replace("from xclip_cli.video.pool import serve; serve(", slow))
+    monkeypatch.setattr(pool, "_BOOT", pool._BOOT.replace("from xclip_cli.video.worker import serve; serve(", slow))
     path = write_clip(tmp_path / "clip.mp4", 20)
     with decoders(timeout=2) as decoder:
         decoder.submit(request(path))
