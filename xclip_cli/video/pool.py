@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class _Job(Generic[T]):
+class _Pending(Generic[T]):
     """A request and what has come of it so far."""
 
     request: ClipRequest
@@ -56,7 +56,7 @@ class _Job(Generic[T]):
     pictures: list[T] = field(default_factory=list)  # those that clips to come may need
     dropped: int = 0  # pictures that came before them
     clips: deque[tuple[ClipInfo, list[T]]] = field(default_factory=deque)  # whole and not collected
-    error: VideoError | None = None  # behind those
+    error: VideoError | None = None  # after those
 
     def add(self, clip: ClipInfo) -> None:
         """Take in a clip with its pictures; no later one needs a picture from before its first."""
@@ -87,25 +87,25 @@ class Decoders(Generic[T]):
         self._timeout = timeout
         self._limits = limits
         self._workers: list[_Worker[T]] = []
-        self._jobs: deque[_Job[T]] = deque()  # submitted and not collected, oldest first
-        self._waiting: deque[_Job[T]] = deque()  # those that no worker has yet
+        self._pending: deque[_Pending[T]] = deque()  # submitted and not collected, oldest first
+        self._waiting: deque[_Pending[T]] = deque()  # those that no worker has yet
         self._selector = selectors.DefaultSelector()
         self._closed = False
 
     @property
     def pending(self) -> int:
         """Requests that were submitted and not wholly collected."""
-        return len(self._jobs)
+        return len(self._pending)
 
     def submit(self, request: ClipRequest) -> None:
         """Have clips decoded, behind those submitted before; returns at once."""
         if self._closed:
             raise RuntimeError("the decoders are closed")
         # A clip on its own may use all cores; many share them, a core each.
-        threads = 1 if self._jobs else min(usable_cores(), MOST_THREADS)
-        job: _Job[T] = _Job(request, threads, self._limits)
-        self._jobs.append(job)
-        self._waiting.append(job)
+        threads = 1 if self._pending else min(usable_cores(), MOST_THREADS)
+        pending: _Pending[T] = _Pending(request, threads, self._limits)
+        self._pending.append(pending)
+        self._waiting.append(pending)
         self._assign()
 
     def collect(self, wake: int | None = None) -> tuple[ClipInfo, list[T]] | None:
@@ -113,24 +113,24 @@ class Decoders(Generic[T]):
 
         Raises VideoError, which ends the request. None where the descriptor ``wake`` becomes readable first.
         """
-        if not self._jobs:
+        if not self._pending:
             raise RuntimeError("nothing was submitted")
-        job = self._jobs[0]
-        while not job.clips and job.error is None:
-            if self._serve(wake):
+        oldest = self._pending[0]
+        while not oldest.clips and oldest.error is None:
+            if self._wait(wake):
                 return None
-        clip = job.clips.popleft() if job.clips else None
+        clip = oldest.clips.popleft() if oldest.clips else None
         if clip is None or not clip[0].following:
-            self._jobs.popleft()
-        if clip is None and job.error is not None:
-            raise job.error
+            self._pending.popleft()
+        if clip is None and oldest.error is not None:
+            raise oldest.error
         return clip
 
     def cancel(self) -> None:
         """Forget what was submitted and not collected."""
-        self._jobs.clear()
+        self._pending.clear()
         self._waiting.clear()
-        for worker in [worker for worker in self._workers if worker.jobs]:
+        for worker in [worker for worker in self._workers if worker.pending]:
             self._remove(worker)
 
     def close(self) -> None:
@@ -152,18 +152,18 @@ class Decoders(Generic[T]):
         self.close()
 
     def _assign(self) -> None:
-        """Give waiting jobs to workers: first to the one with the least to do, or to a new one."""
+        """Give waiting requests to workers: first to the one with the least to do, or to a new one."""
         while self._waiting:
-            worker = min(self._workers, key=lambda worker: len(worker.jobs), default=None)
-            if (worker is None or worker.jobs) and len(self._workers) < self._size:
+            worker = min(self._workers, key=lambda worker: len(worker.pending), default=None)
+            if (worker is None or worker.pending) and len(self._workers) < self._size:
                 worker = _Worker(max(RING_BYTES, 3 * self._limits.pixels))
                 self._workers.append(worker)
-            if worker is None or len(worker.jobs) >= AHEAD:
+            if worker is None or len(worker.pending) >= AHEAD:
                 return
             worker.take(self._waiting.popleft())
 
-    def _serve(self, wake: int | None) -> bool:
-        """Take in what the workers sent, waiting for something → whether ``wake`` became readable."""
+    def _wait(self, wake: int | None) -> bool:
+        """Wait for something from the workers, and take it in → whether ``wake`` became readable."""
         if sum(worker.catch_up(self._receive) for worker in self._workers):
             self._dismiss_retired()
             self._assign()
@@ -207,12 +207,12 @@ class Decoders(Generic[T]):
     def _dismiss_retired(self) -> None:
         """Take away the workers that do no more; what they were given goes to others."""
         for worker in [worker for worker in self._workers if worker.retired]:
-            self._waiting.extendleft(reversed(worker.jobs))
+            self._waiting.extendleft(reversed(worker.pending))
             self._remove(worker)
 
     def _replace(self, worker: _Worker[T], error: VideoError) -> None:
-        """Take away a worker that failed: its first job is over, the others go to another."""
-        rest = list(worker.jobs)
+        """Take away a worker that failed: its first request is over, the others go to another."""
+        rest = list(worker.pending)
         self._remove(worker)
         if rest:
             rest[0].error = error
@@ -230,7 +230,7 @@ class _Worker(Generic[T]):
 
     def __init__(self, ring_bytes: int) -> None:
         self.retired = False  # it does no more, of its own will
-        self.jobs: deque[_Job[T]] = deque()  # what it was given and has not answered, oldest first
+        self.pending: deque[_Pending[T]] = deque()  # what it was given and has not answered, oldest first
         self.heard = time.monotonic()  # when it last said something, or was given something to do
         self._ring_file = anonymous_file()
         os.ftruncate(self._ring_file, ring_bytes + NOTE_BYTES)
@@ -247,22 +247,22 @@ class _Worker(Generic[T]):
         self._unread = b""  # the start of a line whose end has not come
         self._lines: deque[bytes] = deque()  # read, and not handled for want of room
 
-    def take(self, job: _Job[T]) -> None:
-        """Send a job."""
-        if not self.jobs:
+    def take(self, pending: _Pending[T]) -> None:
+        """Send it a request."""
+        if not self.pending:
             self.heard = time.monotonic()
-        self.jobs.append(job)
-        self._send(request_line(job.request, job.threads, job.limits))
+        self.pending.append(pending)
+        self._send(request_line(pending.request, pending.threads, pending.limits))
 
     @property
     def full(self) -> bool:
         """Whether as many clips as are kept wait for being collected."""
-        return bool(self.jobs) and len(self.jobs[0].clips) >= CLIPS_AHEAD
+        return bool(self.pending) and len(self.pending[0].clips) >= CLIPS_AHEAD
 
     @property
     def busy(self) -> bool:
         """Whether it should make progress."""
-        return bool(self.jobs) and not self.full
+        return bool(self.pending) and not self.full
 
     def read(self, receive: Callable[[Picture], T]) -> bool:
         """Take in what it sent; False when it has ended."""
@@ -284,21 +284,21 @@ class _Worker(Generic[T]):
         if "retired" in message:
             self.retired = True
             return
-        job = self.jobs[0]
+        oldest = self.pending[0]
         if "picture" in message:
             offset, height, width = message["picture"]
             picture = np.frombuffer(self._ring, np.uint8, height * width * 3, offset).reshape(height, width, 3)
-            job.pictures.append(receive(picture))
+            oldest.pictures.append(receive(picture))
             self._send(ACK)
         elif "restart" in message:
-            job.pictures.clear()
+            oldest.pictures.clear()
         elif "clip" in message:
             clip = ClipInfo.from_json(message["clip"])
-            job.add(clip)
+            oldest.add(clip)
             if not clip.following:
-                self.jobs.popleft()
+                self.pending.popleft()
         elif "error" in message:
-            self.jobs.popleft().error = VideoError(message["error"]["message"], message["error"]["code"])
+            self.pending.popleft().error = VideoError(message["error"]["message"], message["error"]["code"])
 
     def _send(self, line: bytes) -> None:
         with suppress(BrokenPipeError):  # it died; its replies end
