@@ -407,7 +407,7 @@ def test_no_name_means_anything(tmp_path: Path, name: str) -> None:
     path = os.path.join(tmp_path, name)
     os.rename(source, path)
     assert len(read(path)[0]) == 8
-    code = "import sys; sys.path[:0] = sys.argv[2:]; from test_clips import read; read(sys.argv[1])"
+    code = "import sys; sys.path[:0] = sys.argv[2:]; from test_stream import read; read(sys.argv[1])"
     command = [sys.executable, "-c", code, name, str(Path(__file__).parent), str(TESTS)]
     relative = subprocess.run(command, cwd=tmp_path, check=False)
     assert relative.returncode == 0
