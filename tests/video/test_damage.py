@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+import os
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from clips import Pictures, number_of, read_pictures, write_clip
+from clips import Pictures, number_of, numbered, read_frames, write_clip
 
 from xclip_cli.errors import VideoError
 from xclip_cli.video.clips import read_clips
@@ -33,9 +34,9 @@ def damaged(path: Path, *stretches: tuple[int, int]) -> Path:
 
 
 def read(path: Path, count: int = 8) -> tuple[list[int], ClipInfo]:
-    info, pictures = read_pictures(ClipRequest(str(path), count))
-    numbers = [number_of(picture) for picture in pictures]
-    return [numbers[place] for place in info.places], info
+    """The numbers that a clip's frames show."""
+    frames, info = read_frames(path, count)
+    return [number_of(frame) for frame in frames], info
 
 
 def test_damage_between_the_frames_wanted_is_said(tmp_path: Path) -> None:
@@ -160,3 +161,30 @@ def test_a_last_packet_without_a_picture_is_no_damage(tmp_path: Path) -> None:
 def test_a_whole_clip_has_no_warnings(tmp_path: Path) -> None:
     info = read(damaged(tmp_path / "clip.mov"))[1]
     assert (info.errors, info.warnings) == (0, ())
+
+
+def test_damage_is_skipped_and_counted(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mkv", 60, codec="ffv1", options={"slicecrc": "1"})
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 3000] = os.urandom(3000)
+    path.write_bytes(bytes(data))
+    _, info = read(path)
+    assert info.errors > 0
+    assert len(info.times_seconds) == 8
+
+
+def test_a_file_cut_short_says_so(tmp_path: Path) -> None:
+    options = {"movflags": "faststart"}
+    path = tmp_path / "cut.mp4"
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        for i in range(100):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(i), format="rgb24")))
+        container.mux(stream.encode(None))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 3 // 4])
+    numbers, info = read(path)
+    assert 0 < numbers[-1] < 99
+    assert info.errors > 0
