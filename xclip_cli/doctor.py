@@ -23,6 +23,7 @@ from .model.checkpoint.files import one_line
 from .model.checkpoint.find import BUNDLED, find_cached
 from .model.checkpoint.public import public_checkpoints
 from .model.verify import Check
+from .video.pool import usable_cores
 
 PACKAGES = ("av", "torch", "numpy", "tokenizers", "safetensors", "huggingface_hub", "rich", "typer")
 CLIP_LABEL = "color bars"
@@ -146,7 +147,7 @@ def _platform() -> dict[str, Any]:
     return {
         "system": platform.platform(),
         "machine": platform.machine(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": usable_cores(),
         "memory_gigabytes": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
     }
 

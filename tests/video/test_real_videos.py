@@ -159,7 +159,7 @@ def test_seeking_gives_what_decoding_straight_through_gives(monkeypatch: pytest.
         for request in (ClipRequest(str(path), 8), ClipRequest(str(path), 3, 2, Fraction(1, 3), Fraction(5, 2))):
             ours, pictures, restarts = outcome(request)
             with monkeypatch.context() as patch:
-                patch.setattr("xclip_cli.video.clips._has_index", lambda container: False)
+                patch.setattr("xclip_cli.video.clips.has_index", lambda container: False)
                 theirs, expected, _ = outcome(request)
             if restarts:
                 fell_back.append(path)

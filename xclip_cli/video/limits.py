@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..errors import VideoError
+
 DECODE_TIMEOUT = 120.0  # seconds without a new packet or picture after which decoding counts as hanging
 MEGABYTE = 1 << 20
 LEAST_MEMORY = 1024 * MEGABYTE  # of a decode worker, which takes some 400 MB of address space before it decodes
@@ -22,6 +24,11 @@ class Limits:
     def nearly_reached(self, memory: int) -> bool:
         """Whether a process with so many bytes of address space is so near the limit that its failures mean nothing."""
         return memory > self.memory - self.memory // NEAR
+
+    def too_many_pixels(self, width: int, height: int) -> VideoError:
+        """The error of frames of this size, which is over the limit."""
+        message = f"frames of {width}x{height} pixels are larger than the limit of {self.pixels} pixels (--max-pixels)"
+        return VideoError(message, "limit")
 
 
 DEFAULT_LIMITS = Limits()
