@@ -195,7 +195,7 @@ class CrossFrameLayer(nn.Module):
         return x + self.mlp(self.layer_norm2(x)), attention
 
 
-class Encoder(nn.Module):
+class TransformerStack(nn.Module):
     """A stack of layers that keeps what it is asked to keep."""
 
     def __init__(self, config: XCLIPTextConfig | XCLIPVisionConfig, layer: Callable[[Any], nn.Module]) -> None:
@@ -261,7 +261,7 @@ class TextTransformer(nn.Module):
     def __init__(self, config: XCLIPTextConfig) -> None:
         super().__init__()
         self.embeddings = TextEmbeddings(config)
-        self.encoder = Encoder(config, EncoderLayer)
+        self.encoder = TransformerStack(config, EncoderLayer)
         self.final_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(
@@ -322,7 +322,7 @@ class VisionTransformer(nn.Module):
         self.config = config
         self.embeddings = VisionEmbeddings(config)
         self.pre_layernorm = nn.LayerNorm(width, eps=eps)
-        self.encoder = Encoder(config, CrossFrameLayer)
+        self.encoder = TransformerStack(config, CrossFrameLayer)
         self.post_layernorm = nn.LayerNorm(width, eps=eps)
 
     def forward(
@@ -366,7 +366,7 @@ class MultiframeIntegrationTransformer(nn.Module):
             num_attention_heads=config.mit_num_attention_heads,
         )
         self.position_embedding = nn.Parameter(torch.empty(1, config.num_frames, config.mit_hidden_size))
-        self.encoder = Encoder(mit_config, EncoderLayer)
+        self.encoder = TransformerStack(mit_config, EncoderLayer)
 
     def forward(
         self, frames: Tensor, output_attentions: bool = False, output_hidden_states: bool = False
@@ -746,7 +746,7 @@ def _initialise_vision(vision: VisionTransformer, config: XCLIPVisionConfig) -> 
     _initialise_encoder(vision.encoder, config.initializer_range, config.initializer_factor)
 
 
-def _initialise_encoder(encoder: Encoder, spread: float, factor: float) -> None:
+def _initialise_encoder(encoder: TransformerStack, spread: float, factor: float) -> None:
     _initialise_linear(encoder, spread)
     depth = len(encoder.layers)
     for module in encoder.modules():
