@@ -26,16 +26,17 @@ import numpy as np
 
 from . import __version__
 from .engine.cache import FeatureCache
-from .engine.devices import AUTO, DTYPES, choose_device, choose_dtype, dtype_misfits
+from .engine.devices import AUTO, DTYPES, choose_device, choose_dtype, dtype_misfits, dtype_name
 from .engine.pipeline import Answer, Decoded, Pipeline
 from .errors import LabelsError, ModelError, VideoError
 from .labels import BARE_LABEL, NONE_OF_THESE, Labels
-from .model.checkpoint.find import BUNDLED, Checkpoint, choose_model, find_checkpoint, shortened
+from .model.checkpoint.find import BUNDLED, Checkpoint, choose_model, find_checkpoint
 from .model.config import PREPROCESSINGS
 from .model.loading import load_config, load_image_processor, load_model, load_tokenizer
 from .model.tokenizer import CLIPTokenizer
 from .output.images import FrameFolder
 from .results.records import Failure, Frames, Prediction, RankedLabel, Record, RunHeader, Seconds
+from .text import listed
 from .video.pool import AHEAD, Decoders, usable_cores
 from .video.sampling import (
     DECODE_TIMEOUT,
@@ -279,11 +280,11 @@ class Classifier:
         self.close()
 
     def _find(self, name: str) -> Checkpoint:
-        return find_checkpoint(choose_model(self.labels.all_texts)[0] if name == AUTO else name)
+        return find_checkpoint(choose_model(name, self.labels.all_texts).name)
 
     def _warnings(self) -> tuple[str, ...]:
         if unknown := self.checkpoint.unknown_words(text for texts in self.labels.texts for text in texts):
-            strange = shortened(unknown)
+            strange = listed(unknown)
         elif self.checkpoint.unknown_words(self.labels.background):
             strange = "the neutral texts that labels are compared with"
         else:
@@ -550,7 +551,7 @@ class Classifier:
 
     def description(self) -> str:
         """The model and how it runs, in a line."""
-        return f"model {self.checkpoint.name} on {self.device}, {str(self.dtype).removeprefix('torch.')}"
+        return f"model {self.checkpoint.name} on {self.device}, {dtype_name(self.dtype)}"
 
     def run_header(self, start: Fraction | None, end: Fraction | None, top_k: int) -> RunHeader:
         """What the records of a run are made with."""
@@ -569,7 +570,7 @@ class Classifier:
             heads=self._heads,
             start=None if start is None else str(start),
             end=None if end is None else str(end),
-            dtype=str(self.dtype).removeprefix("torch."),
+            dtype=dtype_name(self.dtype),
             top_k=top_k,
             none_of_these=True if self.labels.background and not self.multi_label else None,
             multi_label=self.multi_label or None,
