@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from xclip_cli.text import clock, pace, parse_time
+from xclip_cli.text import clock, listed, one_line, pace, parse_time, printable, quoted
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,44 @@ def test_times(text: str, seconds: Fraction) -> None:
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(ValueError, match="is not a time: give seconds"):
         parse_time(text)
+
+
+def test_printable() -> None:
+    assert printable("a\x1b[2J\udce9é") == r"a\x1b[2J\udce9é"
+    assert printable("abc", 3) == "abc"
+    assert printable("a\nbc", 2) == r"a\n…"
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("a\n  b\tc ", "a b c"),
+        ("a\x1b[2Jb", "a?[2Jb"),
+        (ValueError(), "ValueError"),
+        (KeyError("k"), "'k'"),
+        ("x" * 200, "x" * 200),
+        ("x" * 201, "x" * 197 + "..."),
+    ],
+)
+def test_what_files_and_errors_say_is_one_line(said: object, expected: str) -> None:
+    assert one_line(said) == expected
+
+
+def test_one_line_of_a_given_length() -> None:
+    assert one_line("abcdefgh", 6) == "abc..."
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a\nb", r"'a\nb'"), (None, "None"), ("x" * 78, f"'{'x' * 78}'"), ("x" * 79, f"'{'x' * 75}...'")],
+)
+def test_quoted(name: object, expected: str) -> None:
+    assert quoted(name) == expected
+    assert len(quoted(name)) <= 80
+
+
+def test_listed() -> None:
+    assert listed([]) == ""
+    assert listed(["a", "b"], 2) == "a, b"
+    assert listed(["a", "b", "c", "d"], 2) == "a, b and 2 more"
+    assert listed([1, "b"], show=quoted) == "1, 'b'"

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from .classifier import Classifier
-from .engine.devices import choose_device, choose_dtype, measured_macs_per_second
+from .engine.devices import choose_device, choose_dtype, dtype_name, measured_macs_per_second
 from .errors import ResultsError, VideoError
 from .labels import Labels
-from .model.checkpoint.find import find_cached, hub_name, shortened
+from .model.checkpoint.find import find_cached, hub_name
 from .model.checkpoint.public import public_checkpoints
 from .model.loading import load_config
 from .results.records import Failure, Record
-from .text import pace
+from .text import listed, pace
 from .timeline import Rules, TimelineRecord, WindowRecord, assemble
 from .video.sampling import Views
 
@@ -223,10 +223,10 @@ def plan(
         yield f"model: {found.name}{f' at {found.revision}' if found.revision else ''}, in {found.folder}"
         yield f"  {vision.num_frames} frames of {vision.image_size} pixels, {views} views, preprocessing {preprocess}"
         if unknown := found.unknown_words(labels.all_texts):
-            yield f"  warning: it was not trained on {shortened(unknown)}"
+            yield f"  warning: it was not trained on {listed(unknown)}"
     where = choose_device(device)
     computed_in = choose_dtype(dtype, where)
-    yield f"device: {where}, {str(computed_in).removeprefix('torch.')}"
+    yield f"device: {where}, {dtype_name(computed_in)}"
     if macs is not None:
         seconds = macs * views.count / measured_macs_per_second(where, computed_in)
         count = len(inputs.paths) - len(missing)

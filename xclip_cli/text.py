@@ -4,17 +4,45 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
+from typing import TypeVar
 
 REMARKS_LISTED = 10  # of the different ones that a video's windows have
 
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
 
 
-def printable(text: str) -> str:
-    """Text that cannot steer a terminal: control characters and undecodable bytes as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+T = TypeVar("T")
+
+
+def printable(text: str, most: int | None = None) -> str:
+    """Text that cannot steer a terminal: control characters and undecodable bytes as escapes.
+
+    Of a text of more than ``most`` characters only these are kept, and an ellipsis.
+    """
+    kept = text if most is None else text[:most]
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in kept)
+    return shown if len(kept) == len(text) else shown + "…"
+
+
+def one_line(said: object, most: int = 200) -> str:
+    """What a file, or an error about it, says: printable, on one line, and at most ``most`` characters long."""
+    line = " ".join(str(said).split()) or type(said).__name__
+    line = line if len(line) <= most else line[: most - 3] + "..."
+    return "".join(character if character.isprintable() else "?" for character in line)
+
+
+def quoted(name: object) -> str:
+    """A name in quotes, with escapes, cut to 80 characters."""
+    text = repr(name)
+    return text if len(text) <= 80 else text[:76] + "...'"
+
+
+def listed(words: Sequence[T], limit: int = 5, show: Callable[[T], str] = str) -> str:
+    """The first of many words, each as ``show`` makes it: ``a, b and 3 more``."""
+    more = len(words) - limit
+    return ", ".join(map(show, words[:limit])) + (f" and {more} more" if more > 0 else "")
 
 
 def clock(seconds: float, decimals: int = 0) -> str:

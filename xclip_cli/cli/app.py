@@ -837,12 +837,11 @@ def switch_off_hub() -> None:
 
 def _name_of_model(name: str, labels: Labels, notes: Notes) -> str:
     """``auto`` as the model it stands for, which is said."""
-    if name != "auto":
-        return name
     from ..model.checkpoint.find import choose_model
 
-    name, reason = choose_model(labels.all_texts)
-    notes.say(f"model {name}: {reason} (--model chooses another)")
+    name, reason = choose_model(name, labels.all_texts)
+    if reason is not None:
+        notes.say(f"model {name}: {reason} (--model chooses another)")
     return name
 
 
