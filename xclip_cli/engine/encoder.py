@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from ..model.modeling import XCLIPModel
     from ..model.processor import XCLIPImageProcessor
-    from ..video.pictures import Picture
+    from ..video.sampling import Picture
 
     Received = tuple[Tensor, int]  # crops [crops, 3, H, W] of a picture, and its short side in pixels
 
@@ -199,7 +199,8 @@ class Encoder:
         with torch.inference_mode():
             clips = torch.cat([self._views_of(decoded) for decoded in batch])
             parts = [self.encode_clips(part) for part in torch.split(clips, self.clips_at_once)]
-            features, tokens = (torch.cat(parts).split(self.views.count) for parts in zip(*parts, strict=True))
+            count = self.views.count
+            features, tokens = (torch.split(torch.cat(part), count) for part in zip(*parts, strict=True))
             seconds = (time.monotonic() - began) / len(batch)
             encoded = [
                 Encodings(d.video, d.info, min(side for _, side in d.pictures), features[i], tokens[i], seconds)
@@ -225,7 +226,7 @@ class Encoder:
 
         rows = []
         with torch.inference_mode():
-            for of_clips in zip(features.split(self.clips_at_once), tokens.split(self.clips_at_once), strict=True):
+            for of_clips in zip(*(torch.split(part, self.clips_at_once) for part in (features, tokens)), strict=True):
                 parts = torch.split(texts, max(1, PROMPTS_AT_ONCE // len(of_clips[0])))
                 found = (self.model.similarity(part, *of_clips) for part in parts)
                 rows.append(torch.cat([similarity.logits_per_video for similarity in found], dim=1))
