@@ -12,7 +12,7 @@ from rich.console import Console
 
 from xclip_cli import Classifier, load_labels
 from xclip_cli.bundled.generator import write_samples
-from xclip_cli.inputs import Run
+from xclip_cli.cli.run import Run
 from xclip_cli.output.notes import format_record
 from xclip_cli.results.records import Prediction
 from xclip_cli.timeline import Drawing, Rules, VideoTimeline, assemble

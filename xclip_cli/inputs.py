@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -16,18 +14,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from .classifier import Classifier
-from .engine.devices import choose_device, choose_dtype, measured_macs_per_second
 from .errors import ResultsError, VideoError
-from .labels import Labels
-from .model.checkpoint.find import find_cached, hub_name, shortened
-from .model.checkpoint.public import public_checkpoints
-from .model.loading import load_config
 from .results.records import Failure, Record
-from .text import pace
 from .timeline import Rules, TimelineRecord, WindowRecord, assemble
-from .video.sampling import VIDEO_SUFFIXES, Views
+from .video.sampling import VIDEO_SUFFIXES
 
-FAILURES_LISTED = 20  # at the end of a run
 MAX_LIST = 1 << 28  # bytes of a list of paths
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
@@ -185,110 +176,3 @@ def _in_order(items: Iterable[str | Failure], records: Iterator[R]) -> Iterator[
         if record is None:
             return
         yield record
-
-
-def plan(
-    inputs: Inputs, labels: Labels, model: str, device: str, dtype: str, preprocess: str, views: Views, unit: str
-) -> Iterator[str]:
-    """What a run would do, a line each: nothing is downloaded, decoded or loaded.
-
-    ``unit`` is what the model looks at: each video, or each window of a video.
-    """
-    failures = [item for item in inputs.items if isinstance(item, Failure)]
-    yield f"videos: {len(inputs.paths)}" + (f", and {len(failures)} inputs that are none" if failures else "")
-    for failure in failures:
-        yield f"  {failure.video}: {failure.message}"
-    missing = [path for path in inputs.paths if not _is(Path.is_file, path)]
-    for path in missing:
-        yield f"  {path}: no such file"
-    yield f"labels: {len(labels.names)}, {len(labels.all_texts)} texts"
-    for warning in labels.warnings:
-        yield f"  warning: {warning}"
-    found = find_cached(model)
-    if found is None:
-        repo, revision = hub_name(model)
-        public = public_checkpoints().get(repo)
-        size = f", about {public.megabytes} MB" if public else ""
-        yield f"model: {repo}{f' at {revision}' if revision else ''}, not cached: it would be downloaded{size}"
-        macs = public.gmac * 1e9 if public else None
-    else:
-        config = load_config(found)
-        vision, macs = config.vision_config, config.video_macs()
-        yield f"model: {found.name}{f' at {found.revision}' if found.revision else ''}, in {found.folder}"
-        yield f"  {vision.num_frames} frames of {vision.image_size} pixels, {views} views, preprocessing {preprocess}"
-        if unknown := found.unknown_words(labels.all_texts):
-            yield f"  warning: it was not trained on {shortened(unknown)}"
-    where = choose_device(device)
-    computed_in = choose_dtype(dtype, where)
-    yield f"device: {where}, {str(computed_in).removeprefix('torch.')}"
-    if macs is not None:
-        seconds = macs * views.count / measured_macs_per_second(where, computed_in)
-        count = len(inputs.paths) - len(missing)
-        in_all = f", {seconds * count:.2g} s in all" if unit == "video" else ""
-        yield f"time: at least {seconds:.2g} s a {unit}{in_all}, beside start-up and decoding"
-
-
-class Run:
-    """Counts a run's records as they pass, and ends it in good order on Ctrl-C.
-
-    ``earlier``: how many videos were classified, and how many failed, in the run that this one goes on with.
-    """
-
-    def __init__(self, fail_fast: bool = False, earlier: tuple[int, int] = (0, 0)) -> None:
-        self.fail_fast = fail_fast
-        self.earlier = earlier
-        self.succeeded = 0
-        self.failed = 0
-        self._failures: list[Failure] = []  # the first ones
-        self.stop = threading.Event()  # set where no more videos should be begun
-        self.interrupted = False
-        self._began = time.monotonic()
-
-    def counted(self, records: Iterator[R], say: Callable[[str], None] = lambda text: None) -> Iterator[R]:
-        """The records. Ctrl-C lets those in flight finish, a second one ends at once; with ``fail_fast`` the first
-        failure does."""
-
-        def interrupt(*_: object) -> None:
-            if self.interrupted:
-                raise KeyboardInterrupt
-            self.interrupted = True
-            self.stop.set()
-            say("interrupted: finishing what is in flight; Ctrl-C again stops at once")
-
-        before = signal.signal(signal.SIGINT, interrupt)
-        try:
-            for record in records:
-                if isinstance(record, Failure):
-                    self.failed += 1
-                    self._failures += [record] if self.failed <= FAILURES_LISTED else []
-                elif not isinstance(record, WindowRecord):
-                    self.succeeded += 1
-                yield record
-                if self.fail_fast and self.failed:
-                    return
-        except KeyboardInterrupt:
-            self.interrupted = True
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-    @property
-    def exit_code(self) -> int:
-        """0 all classified, 1 none, 3 some."""
-        if not self.failed + self.earlier[1]:
-            return 0
-        return 3 if self.succeeded + self.earlier[0] else 1
-
-    def failures(self) -> Iterator[str]:
-        """What failed, a line each, and how many more did."""
-        for failure in self._failures:
-            yield f"  failed: {failure.video}: {failure.message}"
-        if self.failed > len(self._failures):
-            yield f"  and {self.failed - len(self._failures)} more"
-
-    def summary(self) -> str:
-        """One line."""
-        seconds = time.monotonic() - self._began
-        total = self.succeeded + self.failed
-        failed = f", {self.failed} failed" if self.failed else ""
-        speed = pace(total, seconds, "video")
-        return f"{self.succeeded} of {total} videos classified{failed} in {seconds:.1f} s ({speed})"

@@ -23,13 +23,14 @@ from ..video.sampling import DECODE_TIMEOUT, DEFAULT_LIMITS, LEAST_MEMORY, MEGAB
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
-    from ..inputs import Inputs, Run
+    from ..inputs import Inputs
     from ..labels import Labels
     from ..model.checkpoint.find import Checkpoint
     from ..output.notes import Format, Notes, Step
     from ..results.records import Jsonable, Record, RunHeader
     from ..results.run_file import RunFile
     from ..timeline import TimelineRecord
+    from .run import Run
 
 
 class _Program(TyperGroup):
@@ -640,9 +641,9 @@ class _Job:
         """Write the records that ``begin`` gives; raises typer.Exit with the run's exit code. ``step``: where records
         are parts of videos, how far one is."""
         from ..classifier import Classifier
-        from ..inputs import Run
         from ..output.notes import WITH_PARTS, is_special, is_terminal, write
         from ..results.run_file import RunFile
+        from .run import Run
 
         output, notes = self.output, self.notes
         try:
@@ -711,8 +712,8 @@ def _show_plan(
     unit: str,
 ) -> NoReturn:
     """Print what a run would do, and end."""
-    from ..inputs import plan
     from ..output.notes import printable
+    from .plan import plan
 
     for line in plan(inputs, labels, model, device, dtype.value, preprocess.value, views, unit):
         typer.echo(printable(line))
