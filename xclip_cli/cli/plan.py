@@ -12,15 +12,13 @@ from ..model.checkpoint.find import find_cached, hub_name, shortened
 from ..model.checkpoint.public import public_checkpoints
 from ..model.loading import load_config
 from ..results.records import Failure
-from ..video.sampling import Views
+from .flags import ModelFlags
 
 
-def plan(
-    inputs: Inputs, labels: Labels, model: str, device: str, dtype: str, preprocess: str, views: Views, unit: str
-) -> Iterator[str]:
+def plan(inputs: Inputs, labels: Labels, name: str, model: ModelFlags, unit: str) -> Iterator[str]:
     """What a run would do, a line each: nothing is downloaded, decoded or loaded.
 
-    ``unit`` is what the model looks at: each video, or each window of a video.
+    ``name`` is the model's, and ``unit`` what it looks at: each video, or each window of a video.
     """
     failures = [item for item in inputs.items if isinstance(item, Failure)]
     yield f"videos: {len(inputs.paths)}" + (f", and {len(failures)} inputs that are none" if failures else "")
@@ -32,9 +30,9 @@ def plan(
     yield f"labels: {len(labels.names)}, {len(labels.all_texts)} texts"
     for warning in labels.warnings:
         yield f"  warning: {warning}"
-    found = find_cached(model)
+    found = find_cached(name)
     if found is None:
-        repo, revision = hub_name(model)
+        repo, revision = hub_name(name)
         public = public_checkpoints().get(repo)
         size = f", about {public.megabytes} MB" if public else ""
         yield f"model: {repo}{f' at {revision}' if revision else ''}, not cached: it would be downloaded{size}"
@@ -43,14 +41,17 @@ def plan(
         config = load_config(found)
         vision, macs = config.vision_config, config.video_macs()
         yield f"model: {found.name}{f' at {found.revision}' if found.revision else ''}, in {found.folder}"
-        yield f"  {vision.num_frames} frames of {vision.image_size} pixels, {views} views, preprocessing {preprocess}"
+        yield (
+            f"  {vision.num_frames} frames of {vision.image_size} pixels, {model.views} views, "
+            f"preprocessing {model.preprocess.value}"
+        )
         if unknown := found.unknown_words(labels.all_texts):
             yield f"  warning: it was not trained on {shortened(unknown)}"
-    where = choose_device(device)
-    computed_in = choose_dtype(dtype, where)
+    where = choose_device(model.device)
+    computed_in = choose_dtype(model.dtype.value, where)
     yield f"device: {where}, {str(computed_in).removeprefix('torch.')}"
     if macs is not None:
-        seconds = macs * views.count / measured_macs_per_second(where, computed_in)
+        seconds = macs * model.views.count / measured_macs_per_second(where, computed_in)
         count = len(inputs.paths) - len(missing)
         in_all = f", {seconds * count:.2g} s in all" if unit == "video" else ""
         yield f"time: at least {seconds:.2g} s a {unit}{in_all}, beside start-up and decoding"
