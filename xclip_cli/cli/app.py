@@ -763,11 +763,11 @@ def report(
         notes.say(f"{results}: {notice}")
     gallery = Gallery(found, thumbnails, root)
     try:
-        formats.check_output(output, force, [str(results), *(wanted.request.path for wanted in gallery.wanted)])
+        formats.check_output(output, force, [str(results), *(request.clip.path for request in gallery.requests)])
     except ResultsError as error:
         raise typer.BadParameter(str(error)) from error
     try:
-        for _ in notes.steps(gallery.fill(), len(gallery.wanted), "decoding"):
+        for _ in notes.steps(gallery.fill(), len(gallery.requests), "decoding"):
             pass
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None

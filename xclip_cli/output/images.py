@@ -54,10 +54,11 @@ def frame_name(video: str, seconds: float, crop: int | None = None) -> str:
 
 
 def png(picture: npt.NDArray[np.uint8]) -> bytes:
-    """A picture [H, W, 3] as PNG."""
-    height, width, _ = picture.shape
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits each of red, green and blue
-    rows = np.zeros((height, 1 + width * 3), np.uint8)  # each row begins with its filter: 0, none
+    """A picture [H, W, 3], or with opacity [H, W, 4], as PNG."""
+    height, width, channels = picture.shape
+    colour = {3: 2, 4: 6}[channels]  # red, green and blue; and opacity: 8 bits each
+    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
+    rows = np.zeros((height, 1 + width * channels), np.uint8)  # each row begins with its filter: 0, none
     rows[:, 1:] = picture.reshape(height, -1)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
