@@ -48,9 +48,9 @@ def report(
         notes.say(f"{results}: {notice}")
     gallery = Gallery(found, thumbnails, root)
     with usage_errors(ResultsError):
-        check_output(output, force, [str(results), *(wanted.request.path for wanted in gallery.wanted)])
+        check_output(output, force, [str(results), *(request.clip.path for request in gallery.requests)])
     try:
-        for _ in notes.steps(gallery.fill(), len(gallery.wanted), "decoding"):
+        for _ in notes.steps(gallery.fill(), len(gallery.requests), "decoding"):
             pass
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
