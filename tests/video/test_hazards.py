@@ -555,10 +555,10 @@ def test_a_disk_that_fills_up_leaves_whole_lines(clip: Path, tmp_path: Path) -> 
     # The limit on the size of files stands for the end of the disk; it comes when the memory for pictures is there.
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "from xclip_cli.cli import app; from xclip_cli.output import notes; from xclip_cli.results import run_file;"
+        "from xclip_cli.cli import app; from xclip_cli.output import files; from xclip_cli.results import run_file;"
         "fill = lambda function: lambda *a, **k: "
         "(resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)), function(*a, **k))[1];"
-        "run_file.RunFile.begin = fill(run_file.RunFile.begin); notes.write = fill(notes.write); app.main()"
+        "run_file.RunFile.begin = fill(run_file.RunFile.begin); files.write = fill(files.write); app.main()"
     )
     for suffix in ("jsonl", "csv"):
         out = tmp_path / f"out.{suffix}"
