@@ -209,7 +209,7 @@ def test_a_worker_that_cannot_be_killed_is_left_behind(tmp_path: Path, monkeypat
         decoder.submit(request(path))
         collect(decoder)
         process = stop(decoder)
-        kill = process.kill
+        kill, lifeline = process.kill, os.dup(decoder._workers[0]._lifeline)  # which would end it, too
         try:
             monkeypatch.setattr(process, "kill", lambda: None)
             for _ in range(2):
@@ -223,6 +223,7 @@ def test_a_worker_that_cannot_be_killed_is_left_behind(tmp_path: Path, monkeypat
         finally:
             kill()
             process.wait()
+            os.close(lifeline)
 
 
 def test_a_parent_that_is_slow_to_collect_stops_no_worker(tmp_path: Path) -> None:
@@ -283,11 +284,13 @@ def test_cancelled_requests_leave_nothing_to_later_ones(tmp_path: Path) -> None:
         assert collect(decoder) == list(range(8))
 
 
-def test_a_worker_that_cannot_be_used_at_all_costs_each_video_and_never_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_cannot_be_used_at_all_costs_each_video_and_never_hangs(
+    monkeypatch: pytest.MonkeyPatch, clip: Path
+) -> None:
     monkeypatch.setattr(pool, "_BOOT", "raise SystemExit(7)")
     with decoders(workers=2) as decoder:
         for _ in range(5):
-            decoder.submit(request("a.mp4"))
+            decoder.submit(request(clip))
         for _ in range(5):
             with pytest.raises(VideoError, match=r"the decoder ended early \(status 7\) on this file"):
                 collect(decoder)
@@ -308,7 +311,9 @@ def test_crashes_and_closing_leak_neither_descriptors_nor_processes(tmp_path: Pa
                     collect(decoder)
                 except VideoError as error:
                     assert error.code == "crashed"
-        assert descriptors() <= before + 1 + 3 * 4  # a selector; of each worker two pipes, a ring and its mapping
+        assert (
+            descriptors() <= before + 1 + 3 * 6
+        )  # a selector; of each worker three pipes, a socket, a ring and its mapping
     assert descriptors() == before
     assert all(process.poll() is not None for process in processes)
     decoder.close()  # a second time is nothing

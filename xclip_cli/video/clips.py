@@ -83,7 +83,7 @@ def read_clip(request: ClipRequest, sink: Sink, threads: int = 0, limits: Limits
     keep. Raises VideoError where the file is no readable video, or the window lies outside it, or a limit is met.
     """
     extent = None
-    with open_video(request.path, threads, limits) as (container, stream):
+    with open_video(request.file, threads, limits) as (container, stream):
         if has_index(container):
             with suppress(SeekingFailedError):
                 return _read_by_seeking(request, container, stream, sink, limits)
@@ -99,9 +99,9 @@ def _read_through(
 ) -> Iterator[ClipInfo]:
     """Decode a video from its start up to the last frame that is wanted; ``extent`` None is not known yet."""
     if extent is None:
-        with open_video(request.path, threads, limits) as (container, stream):
+        with open_video(request.file, threads, limits) as (container, stream):
             extent = scan(container, stream, sink)
-    with open_video(request.path, threads, limits) as (container, stream):
+    with open_video(request.file, threads, limits) as (container, stream):
         most_skipped = MOST_SKIPPED if request.length is None else math.inf
         frames = FrameStream(container, stream, sink, limits, most_skipped)
         first = frames.start()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import av
 
 from ..errors import VideoError
+from .files import open_file
 from .limits import Limits
 
 if TYPE_CHECKING:
@@ -37,13 +37,14 @@ _PICTURES = re.compile(rb"hdlr.{8}vide", re.DOTALL)  # in an MP4: that a track i
 
 
 @contextmanager
-def open_video(path: str, threads: int, limits: Limits) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a file and choose its video stream; both are closed at the end of the ``with`` block.
+def open_video(path: str | int, threads: int, limits: Limits) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a file (or one that is open, by its descriptor) and choose its video stream; both are closed at the end of
+    the ``with`` block.
 
     ``threads`` of the decoder; 0 leaves the number to FFmpeg. Raises VideoError where the file cannot be read, is no
     video, is encrypted, or has frames over the limit.
     """
-    descriptor = _open_file(path)
+    descriptor = open_file(path)
     max_pixels = str(limits.pixels + MOST_PADDING)
     try:
         options = {
@@ -68,24 +69,6 @@ def open_video(path: str, threads: int, limits: Limits) -> Iterator[tuple[InputC
             yield container, stream
     finally:
         os.close(descriptor)
-
-
-def _open_file(path: str) -> int:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise VideoError("no such file", "missing") from error
-    except PermissionError as error:
-        raise VideoError("no permission to read the file", "permission") from error
-    except (OSError, ValueError) as error:
-        raise VideoError(f"cannot open the file: {error}", "not_a_file") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise VideoError("not a regular file", "not_a_file")
-    if os.fstat(descriptor).st_size == 0:
-        os.close(descriptor)
-        raise VideoError("the file is empty", "empty")
-    return descriptor
 
 
 def _is_encrypted(container: InputContainer, descriptor: int) -> bool:

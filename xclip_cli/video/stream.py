@@ -155,7 +155,7 @@ class _Decoding:
         self._limits = limits
         self._most_skipped = most_skipped
         self._counted = _is_counted(container)
-        self._decoded_frames = 0
+        self._decoded_frames = 0.0  # large ones count as several
         self.errors = 0
         self.first_packet: int | None = None  # when the packet that the latest pass began with is shown
 
@@ -190,7 +190,7 @@ class _Decoding:
             if frames:
                 in_a_row = 0
             for frame in frames:
-                self._decoded_frames += 1
+                self._decoded_frames += self._limits.weight(frame.width * frame.height)
                 if frame.width * frame.height > self._limits.pixels:
                     raise self._limits.too_many_pixels(frame.width, frame.height)
                 if self._decoded_frames > self._limits.frames:
