@@ -66,7 +66,7 @@ ATTACKS = {
     "env": "open('stolen.txt', 'w').write(os.environ['HF_TOKEN'])",
     "parent_memory": "open(f'/proc/{os.getppid()}/mem', 'r+b')",
     # and others
-    "empty_lines": "say(b''); stay()",
+    "empty_lines": "say(b'')",
     "carriage_return": "say(b'\\r')",
     "two_in_one": "say({'alive': True, 'restart': True})",
     "alive_false": "say({'alive': False})",
@@ -89,7 +89,7 @@ ATTACKS = {
     "error_code_of_its_own": error("'x\\n\\x1b[2J'", "'y'"),
     "error_key": "say({'error': {'code': 'damaged', 'message': 'm', 'self': 1}})",
     "closes_stdout": "os.close(1); stay()",
-    "reads_nothing": "os.close(0); pic(); stay()",
+    "reads_nothing": "os.close(0); pic()",
     "odd_signal": "signal.pthread_kill(__import__('threading').get_ident(), 40)",
     "note": "mmap.mmap(ring, 0)[-8:] = b'\\x00' * 8; os._exit(3)",
     "grow": "os.ftruncate(ring, 1 << 40)",

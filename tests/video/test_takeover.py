@@ -32,17 +32,16 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="workers are confined
 def test_an_attack_costs_its_video(monkeypatch: pytest.MonkeyPatch, clip: Path, attack: str) -> None:
     monkeypatch.setattr(pool, "KILL_SECONDS", 1.0)
     monkeypatch.setattr(pool, "_BOOT", takeover.boot(takeover.ATTACKS[attack]))
-    endless = attack in {"alive", "grow", "shrink", "empty_lines"}
+    endless = attack in {"alive", "grow", "shrink", "empty_lines", "reads_nothing"}
     with Decoders(number_of, timeout=2 if endless else 20, limits=Limits(seconds=2)) as decoders:
         decoders.submit(ClipRequest(str(clip), 8))
         with pytest.raises(VideoError) as caught:
             decoders.collect()
-        assert caught.value.code == "crashed"
+        assert caught.value.code == ("timeout" if attack == "reads_nothing" else "crashed")
         assert str(caught.value).isprintable()
         assert len(str(caught.value)) < 400
         monkeypatch.undo()
         decoders.submit(ClipRequest(str(clip), 8))
-        decoders._workers[:] = [worker for worker in decoders._workers if worker.close()]
         collected = decoders.collect()
     assert collected
 
@@ -205,7 +204,7 @@ def test_any_replies_at_length(said: list[bytes], many: bool) -> None:
 
 PROBES = {
     "read": "open('/etc/passwd')",
-    "read_the_token": "open(os.path.expanduser('~/.cache/huggingface/token'))",
+    "read_the_token": "open('TARGET')",
     "list": "os.listdir('/')",
     "write": "open(os.path.join(os.getcwd(), 'x'), 'w')",
     "truncate": "os.truncate('TARGET', 0)",
@@ -291,8 +290,8 @@ def holds() -> dict[str, str]:
 def test_a_worker_has_no_token_and_no_terminal(monkeypatch: pytest.MonkeyPatch, clip: Path) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_SECRET")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SECRET")
-    found = probe(monkeypatch, clip, "raise OSError(0) if os.getsid(0) == os.getpid() else ValueError")
-    assert found == "Success"
+    found = probe(monkeypatch, clip, "if os.getsid(0) != os.getpid(): raise ValueError")
+    assert found == "it could"
     names = probe(monkeypatch, clip, "say({'error': {'code': 'probe', 'message': ' '.join(os.environ)}})")
     assert set(names.split()) <= {*pool._ENVIRONMENT, *pool._LITTLE_ADDRESS_SPACE, "LC_CTYPE"}
 

@@ -26,7 +26,15 @@ from typer.models import OptionInfo
 from ..engine.devices import AUTO
 from ..errors import ResultsError
 from ..text import parse_time
-from ..video.limits import DECODE_TIMEOUT, DEFAULT_LIMITS, LEAST_MEMORY, MEGABYTE, Limits
+from ..video.limits import (
+    DECODE_TIMEOUT,
+    DEFAULT_LIMITS,
+    LEAST_MEMORY,
+    MEGABYTE,
+    SECONDS,
+    SECONDS_A_WINDOW,
+    Limits,
+)
 from ..video.sampling import ONE_VIEW, Views
 
 if TYPE_CHECKING:
@@ -443,7 +451,12 @@ class DecodeFlags:
         int, typer.Option(min=1, metavar="N", help="Refuse videos with larger frames (width times height).")
     ] = DEFAULT_LIMITS.pixels
     max_frames: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Refuse windows for which more frames must be decoded.")
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Refuse windows for which more frames must be decoded; one larger than 1920x1088 counts as several.",
+        ),
     ] = DEFAULT_LIMITS.frames
     max_memory: Annotated[
         int,
@@ -452,9 +465,19 @@ class DecodeFlags:
         ),
     ] = DEFAULT_LIMITS.memory // MEGABYTE
 
+    max_seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            metavar="SECONDS",
+            help="Refuse videos that take longer to decode. Default: "
+            f"{SECONDS:g}, and {SECONDS_A_WINDOW:g} more for each window of a timeline.",
+        ),
+    ] = None
+
     def limits(self) -> Limits:
         """What decoding one video may cost."""
-        return Limits(self.max_pixels, self.max_frames, self.max_memory * MEGABYTE)
+        return Limits(self.max_pixels, self.max_frames, self.max_memory * MEGABYTE, self.max_seconds)
 
     def settings(self) -> dict[str, Any]:
         """As keywords of a Classifier."""

@@ -52,6 +52,7 @@ Time = str | float | Fraction  # "HH:MM:SS.mmm", or seconds
 PROMPTS_AT_ONCE = 1 << 13  # texts times videos: each takes some kilobytes in the prompt generator
 # Tokens (frames times patches) computed at once: more are no faster, and on a CPU they leave its caches.
 TOKENS_AT_ONCE = {"cpu": 1 << 10, "cuda": 1 << 17}
+PIXELS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 27}  # of large patches few tokens are many pixels, 12 bytes each
 LARGEST_BATCH = {"cpu": 8, "cuda": 32}  # videos
 MOST_LANES = 16  # threads that compute batches, on a CPU
 
@@ -197,19 +198,37 @@ class Encoder:
 
         began = time.monotonic()
         with torch.inference_mode():
-            clips = torch.cat([self._views_of(decoded) for decoded in batch])
-            parts = [self.encode_clips(part) for part in torch.split(clips, self.clips_at_once)]
-            count = self.views.count
-            features, tokens = (torch.split(torch.cat(part), count) for part in zip(*parts, strict=True))
+            self._encode(batch)
             seconds = (time.monotonic() - began) / len(batch)
             encoded = [
-                Encodings(d.video, d.info, min(side for _, side in d.pictures), features[i], tokens[i], seconds)
-                for i, d in enumerate(batch)
+                Encodings(d.video, d.info, min(side for _, side in d.pictures), features, tokens, seconds)
+                for d in batch
+                for features, tokens in [d.encoding.result()]
             ]
             results = finish(encoded)
         for decoded in batch if self._saver else ():
             self._save_frames(decoded)
         return results
+
+    def _encode(self, batch: Sequence[Decoded[Received]]) -> None:
+        """Have features and tokens ready of all windows whose frames no window before has."""
+        import torch
+
+        new = [decoded for decoded in batch if not decoded.repeats]
+        if not new:
+            return
+        try:
+            clips = torch.cat([self._views_of(decoded) for decoded in new])
+            parts = [self.encode_clips(part) for part in torch.split(clips, self.clips_at_once)]
+            count = self.views.count
+            encodings = zip(*(torch.split(torch.cat(part), count) for part in zip(*parts, strict=True)), strict=True)
+            for decoded, (features, tokens) in zip(new, encodings, strict=True):
+                decoded.encoding.set_result((features, tokens))
+        except BaseException as error:  # who waits for them must not wait for ever
+            for decoded in new:
+                if not decoded.encoding.done():
+                    decoded.encoding.set_exception(error)
+            raise
 
     def encode_clips(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Clips [B, T, 3, H, W] of bytes, cut to the model's size → features [B, P] and tokens [B, n, P]."""
@@ -336,7 +355,9 @@ class Encoder:
     @property
     def clips_at_once(self) -> int:
         """Clips that go through the model in one step."""
-        return max(1, TOKENS_AT_ONCE[self.device.type] // self._tokens_a_clip)
+        vision, kind = self.config.vision_config, self.device.type
+        pixels = vision.num_frames * vision.image_size**2
+        return max(1, min(TOKENS_AT_ONCE[kind] // self._tokens_a_clip, PIXELS_AT_ONCE[kind] // pixels))
 
     @property
     def _tokens_a_clip(self) -> int:
