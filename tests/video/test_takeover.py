@@ -67,6 +67,28 @@ def test_what_is_said_without_being_asked(monkeypatch: pytest.MonkeyPatch, clip:
         assert not decoders.pending
 
 
+def test_a_worker_that_answers_and_never_reads(monkeypatch: pytest.MonkeyPatch, clip: Path) -> None:
+    """It counts its requests by the bytes that wait for it, until no more fit."""
+    script = """
+import fcntl, struct, termios
+waiting = lambda: struct.unpack('i', fcntl.ioctl(0, termios.FIONREAD, bytes(4)))[0]
+seen = 0
+while True:
+    say({'error': {'code': 'x', 'message': 'y'}})
+    while waiting() == seen: time.sleep(0.0005)
+    seen = waiting()
+"""
+    monkeypatch.setattr(pool, "_BOOT", takeover.boot(script))
+    codes = set()
+    with Decoders(number_of, timeout=10) as decoders:
+        for _ in range(600):
+            decoders.submit(ClipRequest(str(clip), 8))
+            with pytest.raises(VideoError) as caught:
+                decoders.collect()
+            codes.add(caught.value.code)
+    assert codes <= {"x", "crashed"}
+
+
 def test_a_run_ends_with_one_crashed_record(clip: Path, tmp_path: Path) -> None:
     """Through the command line: the first worker is taken over, the next is not."""
     other = write_clip(tmp_path / "other.mp4", 20)

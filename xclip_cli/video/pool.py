@@ -219,6 +219,9 @@ class Decoders(Generic[T]):
                     worker = _Worker(max(RING_BYTES, 3 * self._limits.pixels))
                     self._workers.append(worker)
                 worker.take(pending, file)
+            except BrokenWorkerError as error:
+                assert worker is not None
+                self._replace(worker, _broken(error))
             finally:
                 os.close(file)
 
@@ -255,7 +258,7 @@ class Decoders(Generic[T]):
         try:
             return take(worker, self._receive)
         except BrokenWorkerError as error:
-            self._replace(worker, VideoError(f"the decoder was stopped on this file: {error}", "crashed"))
+            self._replace(worker, _broken(error))
             return True
 
     def _give_up_late(self) -> None:
@@ -344,14 +347,18 @@ class _Worker(Generic[T]):
         self._lines: deque[bytes] = deque()  # read, and not handled for want of room
 
     def take(self, pending: _Pending[T], file: int) -> None:
-        """Send it a request, and the open file that it is about."""
+        """Send it a request, and the open file that it is about. Raises BrokenWorkerError."""
         if not self.pending:
             self.heard = time.monotonic()
         self.pending.append(pending)
         pending.waited = 0.0
-        with suppress(OSError):  # it died, or reads nothing: no reply will come
+        try:
             socket.send_fds(self._files, [b"f"], [file])
-            self._send(request_line(pending.request, pending.threads, pending.limits))
+        except BlockingIOError as error:
+            raise BrokenWorkerError("it takes no files") from error
+        except ConnectionError:
+            return  # it died; its replies end
+        self._send(request_line(pending.request, pending.threads, pending.limits))
 
     @property
     def full(self) -> bool:
@@ -443,6 +450,10 @@ class _Worker(Generic[T]):
         os.close(self._ring_file)
         with suppress(BufferError):  # a traceback may still hold a picture: the ring goes with it
             self._ring.close()
+
+
+def _broken(error: BrokenWorkerError) -> VideoError:
+    return VideoError(f"the decoder was stopped on this file: {error}", "crashed")
 
 
 def _signal_name(number: int) -> str:
