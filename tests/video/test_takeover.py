@@ -67,11 +67,12 @@ def test_what_is_said_without_being_asked(monkeypatch: pytest.MonkeyPatch, clip:
         assert not decoders.pending
 
 
+@LINUX
 def test_a_worker_that_answers_and_never_reads(monkeypatch: pytest.MonkeyPatch, clip: Path) -> None:
     """It counts its requests by the bytes that wait for it, until no more fit."""
     script = """
-import fcntl, struct, termios
-waiting = lambda: struct.unpack('i', fcntl.ioctl(0, termios.FIONREAD, bytes(4)))[0]
+import struct
+waiting = lambda: struct.unpack('i', fcntl.ioctl(0, 0x541B, bytes(4)))[0]
 seen = 0
 while True:
     say({'error': {'code': 'x', 'message': 'y'}})
@@ -86,7 +87,7 @@ while True:
             with pytest.raises(VideoError) as caught:
                 decoders.collect()
             codes.add(caught.value.code)
-    assert codes <= {"x", "crashed"}
+    assert codes == {"x", "crashed"}
 
 
 def test_a_run_ends_with_one_crashed_record(clip: Path, tmp_path: Path) -> None:
