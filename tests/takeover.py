@@ -9,8 +9,8 @@ from __future__ import annotations
 START = """
 import sys; sys.path[:] = sys.argv[4:]
 import fcntl, json, mmap, os, resource, signal, socket, subprocess, time
-from xclip_cli.video.confinement import confine
-confine(int(sys.argv[3]))
+from xclip_cli.video.confinement import confine, end_with
+end_with(int(sys.argv[3])); confine()
 ring, files = int(sys.argv[1]), int(sys.argv[2])
 def put(data):
     while data: data = data[os.write(1, data):]

@@ -64,19 +64,17 @@ ALLOWED, REFUSED, MISSING = 0x7FFF0000, 0x00050001, 0x00050026  # EPERM; ENOSYS
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
 
 
-def confine(lifeline: int | None = None) -> dict[str, str]:
+def confine() -> dict[str, str]:
     """Give up what decoding does not need, for good → what of it holds, for people to read.
 
-    For a process of one thread: those that follow inherit it. It ends with whoever holds the other end of the pipe
-    ``lifeline``, whatever it is doing. Call it when all modules are imported: nothing can be opened afterwards.
+    For a process of one thread: those that follow inherit it. Call it when all modules are imported: nothing can be
+    opened afterwards.
     """
     lower_limit(resource.RLIMIT_CORE, 0)
     lower_limit(resource.RLIMIT_NOFILE, MOST_FILES)
     lower_limit(resource.RLIMIT_FSIZE, MOST_WRITTEN)
     if sys.platform != "linux":
         return {"landlock": "not on this system", "seccomp": "not on this system"}
-    if lifeline is not None:
-        _end_with(lifeline)
     libc = ctypes.CDLL(None, use_errno=True)
     with suppress(AttributeError):  # a libc without it
         libc.capset(struct.pack("Ii", _CAPABILITIES, 0), bytes(24))
@@ -92,11 +90,15 @@ def lower_limit(which: int, most: int) -> None:
     resource.setrlimit(which, (most, most))
 
 
-def _end_with(lifeline: int) -> None:
-    """Have the kernel kill this process when the other end of a pipe is closed, as it is at its holder's end.
+def end_with(lifeline: int) -> None:
+    """Have the kernel kill this process, whatever it is doing, when the other end of a pipe is closed, as it is at its
+    holder's end.
 
-    A parent-death signal would come too early: when the thread that started this process ends.
+    On Linux; elsewhere a worker hears of it when it next listens. A parent-death signal would come too early: when the
+    thread that started this process ends.
     """
+    if sys.platform != "linux":
+        return
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(lifeline, fcntl.F_SETSIG, 9)
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)

@@ -52,8 +52,11 @@ KILL_SECONDS = 5.0  # how long a process that was killed, or that has closed its
 MOST_RESTARTS = 4  # of a request: a seek that fails is one
 
 # The worker gets the parent's import path, and not the current folder, which may hold anybody's modules.
+# Before anything takes time it is tied to its parent.
 _BOOT = (
-    "import sys; sys.path[:] = sys.argv[4:]; from xclip_cli.video.worker import serve; serve(*map(int, sys.argv[1:4]))"
+    "import sys; sys.path[:] = sys.argv[4:]; ring, files, lifeline = map(int, sys.argv[1:4]); "
+    "from xclip_cli.video.confinement import end_with; end_with(lifeline); "
+    "from xclip_cli.video.worker import serve; serve(ring, files)"
 )
 
 # Of the parent's environment the worker gets what finds Python and its libraries: no tokens, no addresses.

@@ -36,10 +36,10 @@ NOTE_SECONDS = 0.01  # how often it writes down its memory, which takes 50 µs
 ALIVE_SECONDS = 1.0  # how often a worker that makes progress says so
 
 
-def serve(ring_file: int, files: int, lifeline: int) -> None:
+def serve(ring_file: int, files: int) -> None:
     """The worker's whole life: decode one request after another until stdin ends.
 
-    All are descriptors: of the ring, of the socket that videos come through, and of the pipe that it lives with.
+    Both are descriptors: of the ring, and of the socket that videos come through.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     # Where stderr is closed its number is free, and what is opened first would take it.
@@ -47,7 +47,7 @@ def serve(ring_file: int, files: int, lifeline: int) -> None:
     guard = Guard(anonymous_file())
     os.dup2(2, 1)  # nothing that a library prints may look like a reply
     server = _Server(mmap.mmap(ring_file, 0), sys.stdin.buffer, replies, guard, socket.socket(fileno=files))
-    confine(lifeline)
+    confine()
     gc.freeze()  # what is there to stay need not be looked through each time
     while (asked := server.next_request()) is not None:
         request, threads, limits = asked
