@@ -73,9 +73,9 @@ def test_slow_progress_is_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "import time, xclip_cli.video.worker as d, xclip_cli.video.stream as v\n"
         "d.ALIVE_SECONDS, packets = 0.1, v._packets\n"
         "v._packets = lambda *args: (time.sleep(0.09) or packet for packet in packets(*args))\n"
-        "d.serve(*"
+        "d.serve("
     )
-    monkeypatch.setattr(pool, "_BOOT", pool._BOOT.replace("from xclip_cli.video.worker import serve; serve(*", slow))
+    monkeypatch.setattr(pool, "_BOOT", pool._BOOT.replace("from xclip_cli.video.worker import serve; serve(", slow))
     path = write_clip(tmp_path / "clip.mp4", 20)
     with Decoders(number_of, 1, timeout=2) as decoder:
         decoder.submit(ClipRequest(str(path), 8))
