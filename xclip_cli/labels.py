@@ -38,17 +38,33 @@ MAX_CHARACTERS = 1 << 27  # of all texts together
 
 # Suffixes of files that hold something else than labels: read line by line, their syntax would be part of each label.
 OTHER_FILES = frozenset(
-    ".tsv .tab .jsonl .ndjson .yaml .yml .toml .ini .xml .html .htm .md .rst .rtf .py .pbtxt .srt .vtt .xls .xlsx "
-    ".ods .doc .docx .odt .pdf".split()
+    [
+        *(
+            ".tsv",
+            ".tab",
+            ".jsonl",
+            ".ndjson",
+            ".yaml",
+            ".yml",
+            ".toml",
+            ".ini",
+            ".xml",
+            ".html",
+            ".htm",
+            ".md",
+            ".rst",
+        ),
+        *(".rtf", ".py", ".pbtxt", ".srt", ".vtt", ".xls", ".xlsx", ".ods", ".doc", ".docx", ".odt", ".pdf"),
+    ]
 )
 
 # What lists are written with, and a label is not: it would be part of what the model compares videos with.
-_NUMBER = re.compile(r"[(\[]?(\d+)(?:\s*[.):\]．、）]\s*|\s+(?:[-–]\s+)?)\S")
+_NUMBER = re.compile(r"[(\[]?(\d+)(?:\s*[.):\]．、）]\s*|\s+(?:[-–]\s+)?)\S")  # noqa: RUF001 - as they are written
 _ODDITIES = {
-    "begins with the bullet of a list": re.compile(r"[-*+•·◦‣▪–—]\s"),
+    "begins with a bullet": re.compile(r"[-*+•·◦‣▪–—]\s"),  # noqa: RUF001
     "holds a tab": re.compile(r".*\t", re.DOTALL),
     "holds a comment, which only a whole line can be": re.compile(r".*\s(#|//)\s", re.DOTALL),
-    "is in quotes": re.compile(r"(?P<quote>[\"'“”‘’«»]).*(?P=quote)\Z|“.*”\Z|‘.*’\Z|«.*»\Z", re.DOTALL),
+    "is in quotes": re.compile(r"(?P<quote>[\"']).*(?P=quote)\Z|“.*”\Z|‘.*’\Z|«.*»\Z", re.DOTALL),  # noqa: RUF001
     "ends with a separator": re.compile(r".*[,;|]\Z", re.DOTALL),
 }
 
@@ -159,11 +175,11 @@ def _oddities(names: Sequence[str]) -> Iterator[str]:
     numbers = [int(found[1]) for name in names if (found := _NUMBER.match(name))]
     run_on = len(numbers) > 1 and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     if run_on and 2 * len(numbers) >= len(names):
-        yield f"{len(numbers)} labels are numbered, such as {quoted(names[-1])}: the numbers are part of their texts"
+        yield f"{len(numbers)} labels are numbered, such as {quoted(names[-1])}: the model reads the numbers, too"
     for what, sign in _ODDITIES.items():
         if odd := [name for name in names if sign.match(name)]:
             more = f" (and {len(odd) - 1} more)" if len(odd) > 1 else ""
-            yield f"the label {quoted(odd[0])} {what}{more}: it is part of the text"
+            yield f"the label {quoted(odd[0])} {what}{more}: the model reads that, too"
 
 
 def _check_template(template: str) -> None:

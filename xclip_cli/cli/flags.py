@@ -312,6 +312,11 @@ class OutputFlags:
     ] = False
     force: Force = False
 
+    @property
+    def may_exist(self) -> bool:
+        """Whether the file is to be replaced or continued."""
+        return self.force or self.resume
+
     def form(self, known: Collection[str]) -> str:
         """The format asked for, else that of the output's suffix, else table on a terminal and jsonl elsewhere.
 
@@ -343,7 +348,7 @@ class OutputFlags:
 
         if self.path is not None:
             with usage_errors(ResultsError):
-                check_output(self.path, self.force or self.resume, [*inputs.paths, *files])
+                check_output(self.path, self.may_exist, [*inputs.paths, *files])
 
 
 @dataclass(frozen=True)
