@@ -66,14 +66,14 @@ HAZARDS = {
         "video/test_hazards::test_a_worker_that_hangs_costs_one_video",
     ],
     "S13 labels that steer": [
-        "output/test_output::test_csv_texts_are_no_formulas",
-        "output/test_output::test_hostile_text_stays_text",
+        "output/test_data::test_csv_texts_are_no_formulas",
+        "output/test_tables::test_hostile_text_stays_text",
         "report/test_page::test_hostile_text_stays_text",
         "cli/test_classify::test_nothing_that_is_shown_steers_the_terminal",
     ],
     "S14 outputs that would destroy": [
-        "output/test_output::test_outputs_that_would_destroy_something_are_refused",
-        "output/test_output::test_a_link_in_the_way_of_the_new_file_is_not_followed",
+        "output/test_files::test_outputs_that_would_destroy_something_are_refused",
+        "output/test_files::test_a_link_in_the_way_of_the_new_file_is_not_followed",
         "video/test_hazards::test_an_output_that_is_a_link_to_an_input_is_refused",
     ],
     # reliability: what is odd or broken
