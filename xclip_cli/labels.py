@@ -34,7 +34,7 @@ MAX_LINES = 1_000_000  # of a file
 MAX_TEXTS = 1_000_000  # of all labels in all templates
 MAX_LENGTH = 1_000  # characters of a text: CLIP's models take 77 tokens
 MAX_LOGIT = 1e6  # CLIP's are under a hundred
-MAX_CHARACTERS = 1 << 27  # of all texts together
+MAX_CHARACTERS = 1 << 26  # of all texts together
 
 # Suffixes of files that hold something else than labels: read line by line, their syntax would be part of each label.
 OTHER_FILES = frozenset(

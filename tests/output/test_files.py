@@ -177,21 +177,10 @@ def test_results_that_can_go_nowhere_stay_where_they_are(tmp_path: Path, monkeyp
     path = tmp_path / "out.csv"
     refusing(monkeypatch, "replace", "rename", "link", "fsync", error=errno.ENOSPC)
     with pytest.raises(
-        ResultsError, match=r"cannot write \S*out.csv: No space left on device: these results are in"
-    ) as e:
+        ResultsError, match=r"cannot write \S*out.csv: No space left .*: these results are in"
+    ) as raised:
         write(write_csv, [GOOD], path, None)
-    assert "a cat" in Path(str(e.value).split()[-1]).read_text("utf-8")
-
-
-@pytest.mark.skipif(
-    os.geteuid() == 0, reason="root may write everywhere; tests/test_surroundings.py does it as another"
-)
-def test_a_file_in_a_folder_that_takes_no_others(tmp_path: Path) -> None:
-    path = tmp_path / "out.csv"
-    path.touch()
-    tmp_path.chmod(0o500)
-    write(write_csv, [GOOD], path, None, force=True)
-    assert "a cat" in path.read_text("utf-8")
+    assert "a cat" in Path(str(raised.value).split()[-1]).read_text("utf-8")
 
 
 @pytest.mark.parametrize("error", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])

@@ -20,7 +20,7 @@ from ...errors import ModelError
 from ...text import listed
 from . import hub
 from .files import CONFIG_NAME, TEXT_NAMES, find_weight_files, header_bytes, read_text
-from .public import full_name, nearest
+from .public import full_name, nearest, public_checkpoints
 
 AUTO = "auto"  # the name that leaves the choice to the labels
 BUNDLED = "bundled"
@@ -52,7 +52,7 @@ class Checkpoint:
         digest = hashlib.sha256()
         for path in self.weight_files:
             target = path.resolve()
-            if target.parent.name == "blobs":  # the hub's cache names files by their hash
+            if target.parent.name == "blobs" and hub.is_in_cache(target):  # which names files by their hash
                 digest.update(target.name.encode())
             else:
                 digest.update(header_bytes(target) + struct.pack("<Q", target.stat().st_size))
@@ -176,11 +176,16 @@ def choose_model(name: str, texts: Iterable[str]) -> Choice:
 
 
 def _existing(name: str) -> Path | None:
-    """``name`` as a path, if there is something there."""
+    """``name`` as a path, if there is something there. The names that everybody's results are known by are never a
+    path, whatever the current folder holds: ``./`` before one makes it a path."""
+    if name == AUTO or full_name(name.partition("@")[0]) in public_checkpoints():
+        return None
     try:
         path = Path(name).expanduser()
         return path if path.exists() else None
     except ValueError:  # a NUL byte
         return None
     except (OSError, RuntimeError) as error:  # too long, no permission, or the home of nobody
+        if isinstance(error, PermissionError) and _HUB_ID.fullmatch(name):
+            return None  # the current folder may not be entered
         raise ModelError(f"cannot read {name}: {error}") from error
