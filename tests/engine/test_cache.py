@@ -168,9 +168,8 @@ def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert cache_folder() == tmp_path / ".cache" / "xclip"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == tmp_path / ".cache" / "xclip"
-    for home in ("", "relative"):
-        monkeypatch.setenv("HOME", home)
-        assert cache_folder() is None
+    monkeypatch.setenv("HOME", "relative")
+    assert cache_folder() is None
 
 
 def test_without_a_home_nothing_is_kept(
@@ -179,7 +178,7 @@ def test_without_a_home_nothing_is_kept(
     monkeypatch.chdir(tmp_path)
     for name in ("XCLIP_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", "")
+    monkeypatch.setenv("HOME", "relative")
     cache = FeatureCache()
     with caplog.at_level(logging.INFO):
         cache.put("a", features(0))

@@ -46,7 +46,8 @@ def test_frames_are_not_written_through_links(tmp_path: Path, plant: Any) -> Non
     plant(precious, tmp_path / frame_name("a.mp4", 0.5))
     FrameFolder(tmp_path).save("a.mp4", 0.5, np.zeros((1, 3, 4, 4), np.uint8))
     assert precious.read_text() == "precious"
-    assert Image.open(tmp_path / frame_name("a.mp4", 0.5)).size == (4, 4)
+    with Image.open(tmp_path / frame_name("a.mp4", 0.5)) as picture:
+        assert picture.size == (4, 4)
 
 
 def test_the_frames_that_were_seen_are_saved(xclip: Run, checkpoint: Path, clip: Path, tmp_path: Path) -> None:
