@@ -326,6 +326,21 @@ def test_a_run_that_goes_on_ends_as_one_that_went_straight(
     assert out.read_bytes() == before
 
 
+def test_a_video_is_known_by_what_its_path_names(
+    xclip: Run, folder: Path, straight: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """Recorded by one spelling and given by another, it is done, and keeps the spelling that it has in the file."""
+    out, link = tmp_path / "out.jsonl", tmp_path / "link"
+    link.symlink_to(folder)
+    out.write_text("".join(json.dumps(line) + "\n" for line in straight[:-2]))
+    for spelling in (folder / ".." / folder.name, link):
+        arguments = ["--resume", "--retry-failed"]
+        assert xclip(*command(spelling, out, *arguments)).returncode == 3
+        assert [line["video"] for line in lines(out)[1:]].count(str(folder / "07.mp4")) == 1
+    names = [line["video"] for line in lines(out)[1:]]
+    assert len(names) == len({Path(name).name for name in names}) == 30
+
+
 def test_failures_are_tried_again_on_demand(
     xclip: Run, folder: Path, straight: list[dict[str, Any]], tmp_path: Path
 ) -> None:
