@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelError
-from .files import NEEDED_TEXT_NAMES, TEXT_NAMES, TOKENIZER_NAMES, WEIGHT_NAMES, find_weight_files
+from ...text import one_line
+from .files import CONFIG_NAME, NEEDED_TEXT_NAMES, TEXT_NAMES, TOKENIZER_NAMES, WEIGHT_NAMES, find_weight_files
 from .public import nearest
 
 if TYPE_CHECKING:
@@ -37,8 +38,10 @@ def cached_folder(repo: str, revision: str | None) -> Path | None:
     import huggingface_hub
     from huggingface_hub.errors import HFValidationError
 
+    if not _has_home():
+        return None
     try:
-        config = huggingface_hub.try_to_load_from_cache(repo, "config.json", revision=revision)
+        config = huggingface_hub.try_to_load_from_cache(repo, CONFIG_NAME, revision=revision)
     except HFValidationError as error:
         raise ModelError(f"{repo} is neither a folder nor a hub id: {str(error).splitlines()[0]}") from error
     if not isinstance(config, str):
@@ -72,9 +75,25 @@ def download(repo: str, revision: str | None, bar: type | None = None) -> Path:
     return folder
 
 
+def is_in_cache(path: Path) -> bool:
+    """Whether a real path is below the cache of the hub's library."""
+    from huggingface_hub import constants
+
+    return _has_home() and path.is_relative_to(Path(constants.HF_HUB_CACHE).resolve())
+
+
+def _has_home() -> bool:
+    """Whether the library's cache is somewhere. Where a user has no home, it would be a folder called ``~``, here."""
+    from huggingface_hub import constants
+
+    return not constants.HF_HUB_CACHE.startswith("~")
+
+
 def _require_hub(repo: str) -> None:
     from huggingface_hub import constants
 
+    if not _has_home():
+        raise ModelError(f"there is no home folder to keep {repo} in: set HF_HOME to a folder, or {WITHOUT_NETWORK}")
     if constants.HF_HUB_OFFLINE:
         raise ModelError(
             f"{repo} is not, or not wholly, in the cache ({constants.HF_HUB_CACHE}) and the hub is switched off "
@@ -104,7 +123,7 @@ def peek(repo: str, revision: str | None) -> tuple[Path, dict[str, Any]]:
     with translated_errors(repo, revision):
         info = huggingface_hub.HfApi().model_info(repo, revision=revision, files_metadata=True)
         wanted = [name for name in needed_files(info, repo) if name.endswith((".safetensors", ".bin"))]
-        config = Path(huggingface_hub.hf_hub_download(repo, "config.json", revision=info.sha))
+        config = Path(huggingface_hub.hf_hub_download(repo, CONFIG_NAME, revision=info.sha))
         types: Counter[str] | None = None
         if wanted[0].endswith(".safetensors"):
             metadata = huggingface_hub.get_safetensors_metadata(repo, revision=info.sha)
@@ -121,7 +140,7 @@ def needed_files(info: ModelInfo, repo: str) -> list[str]:
     """The files of a repository that a checkpoint needs, weights in one format. Raises ModelError."""
     names = {file.rfilename for file in info.siblings or []}
     weights = next((name for name in WEIGHT_NAMES if name in names), None)
-    if weights is None or "config.json" not in names:
+    if weights is None or CONFIG_NAME not in names:
         raise ModelError(f"{repo} on the hub is not a checkpoint: it lacks config.json or weights")
     shards = []
     if weights.endswith(".json"):
@@ -179,6 +198,23 @@ def translated_errors(repo: str, revision: str | None = None) -> Iterator[None]:
         raise ModelError(f"{repo} has no revision {revision!r} on the hub") from error
     except (client_error, OSError) as error:
         raise ModelError(_advice(repo, error)) from error
+    except ModelError:
+        raise
+    except ImportError as error:  # of what a proxy in the environment needs
+        raise ModelError(f"cannot reach the hub: {_reason(error)}") from error
+    except Exception as error:  # whatever the library makes of an answer that is not the hub's
+        raise ModelError(
+            f"cannot download {repo}: what answers in the hub's place is not the hub ({_reason(error)}): check "
+            f"HF_ENDPOINT, the proxy and whether the network wants a login, or {WITHOUT_NETWORK}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, on one line, without the password of any address in it."""
+    said = str(error).splitlines() if str(error).strip() else []
+    return re.sub(
+        r"//[^/@\s]*@", "//", one_line(f"{type(error).__name__}: {said[0]}" if said else type(error).__name__)
+    )
 
 
 def _advice(repo: str, error: Exception) -> str:
