@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..classifier import Classifier
 from ..results.records import Prediction
-from . import generator, phrasings
+from . import generator, phrasings, pictures
 
 SEED = 1_000_003  # of the clips measured on
 SIZES = ((240, 320), (180, 320), (240, 240), (320, 180), (270, 480), (144, 176))
@@ -81,13 +81,13 @@ def answers(paths: Sequence[Path], wordings: Sequence[Sequence[str]], model: str
 def write_clips(folder: Path, labels: Sequence[str], seed: int) -> list[Path]:
     """One video a label, of every size, codec and length in turn."""
     rng = np.random.default_rng(seed)
-    pictures = [generator.make_picture(rng, 512) for _ in range(40)]
+    scenes = [pictures.make_picture(rng, 512) for _ in range(40)]
     suffixes = list(generator.ENCODERS)
     paths = []
     for i, label in enumerate(labels):
         height, width = SIZES[rng.integers(len(SIZES))]
         count, rate = FRAME_COUNTS[rng.integers(len(FRAME_COUNTS))], FRAME_RATES[rng.integers(len(FRAME_RATES))]
-        clip = generator.make_clip(rng, label, pictures, count=count, height=height, width=width)
+        clip = generator.make_clip(rng, label, scenes, count=count, height=height, width=width)
         path = folder / f"{i:04d}{suffixes[rng.integers(len(suffixes))]}"
         generator.write_video(path, clip.frames, frames_per_second=rate if path.suffix != ".mpg" else 25)
         paths.append(path)
@@ -185,7 +185,7 @@ def refilm(rng: np.random.Generator, frames: generator.Frames, move: str) -> gen
     middle = height / min(height, width) / 2, width / min(height, width) / 2
     filmed = []
     for t in range(count):
-        picture = generator.pack(frames[t][mirrored(height)][:, mirrored(width)])
+        picture = pictures.pack(frames[t][mirrored(height)][:, mirrored(width)])
         here = generator.CameraPath(
             x=path.x[t : t + 1] - path.x.mean() + np.float32(middle[1]),
             y=path.y[t : t + 1] - path.y.mean() + np.float32(middle[0]),
