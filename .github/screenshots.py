@@ -12,10 +12,10 @@ from rich.console import Console
 
 from xclip_cli import Classifier, load_labels
 from xclip_cli.bundled.generator import write_samples
-from xclip_cli.inputs import Run
-from xclip_cli.output.notes import format_record
-from xclip_cli.results.records import Prediction
-from xclip_cli.timeline import Drawing, Rules, VideoTimeline, assemble
+from xclip_cli.cli.run import Run
+from xclip_cli.output.drawing import Drawing
+from xclip_cli.output.tables import format_record
+from xclip_cli.timeline import Rules, Timelines
 
 FOLDER = Path(__file__).parent
 
@@ -33,19 +33,16 @@ def main() -> None:
         classifier.classify(clips[names[0]])  # so that the time is that of a long run
         run = Run()
         for record in run.counted(classifier.classify_all([str(clips[name]) for name in names], top_k=3)):
-            assert isinstance(record, Prediction)
-            console.print(format_record(replace(record, video=f"clips/{Path(record.video).name}")))
+            assert record.prediction
+            console.print(format_record(replace(record.prediction, video=f"clips/{Path(record.video).name}")))
             console.print()
         console.print(f"{classifier.description()}: {run.summary()}")
         save(console, "classify")
         rules = Rules(Fraction(1, 2), Fraction(1, 8))
-        requests = [classifier.request(clips["fade-in.mp4"], length=rules.window, stride=rules.stride)]
-        answers = ((a.record, a.following) for a in classifier.classify_windows(requests) if a.record is not None)
-        *_, timeline = assemble(answers, classifier.answers, rules)
-        assert isinstance(timeline, VideoTimeline)
-        assert timeline.timeline is not None
+        *_, whole = Timelines(classifier, rules).records([str(clips["fade-in.mp4"])])
+        assert whole.timeline is not None
         console = screen("xclip timeline clips/fade-in.mp4 -l picture-state --window 0.5 --stride 0.125")
-        console.print(Drawing("clips/fade-in.mp4", timeline.timeline, timeline.segments))
+        console.print(Drawing("clips/fade-in.mp4", whole.timeline, whole.segments))
         save(console, "timeline")
 
 

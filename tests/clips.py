@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -15,6 +16,29 @@ from xclip_cli.video.sampling import ClipInfo, ClipRequest
 BITS = 10
 SIDE = 16  # pixels of one bit
 WIDTH, HEIGHT = BITS * SIDE, 96
+
+# A file of every container and codec, and what write_clip wants for it.
+ENCODINGS = {
+    "h264.mp4": {},
+    "b-frames.mp4": {"options": {"bf": "3", "g": "250"}},
+    "open-gop.mkv": {"options": {"x264-params": "open-gop=1:keyint=10:bframes=2"}},
+    "hevc.mp4": {"codec": "libx265", "options": {"x265-params": "log-level=none"}},
+    "raw.h264": {},
+    "vp8.webm": {"codec": "libvpx"},
+    "vp9.webm": {"codec": "libvpx-vp9"},
+    "mpeg4-b-frames.avi": {"codec": "mpeg4", "options": {"bf": "2"}},
+    "mjpeg.avi": {"codec": "mjpeg"},
+    "mpeg2.ts": {"codec": "mpeg2video"},
+    "mpeg1.mpg": {"codec": "mpeg1video"},
+    "flv.flv": {"codec": "flv"},
+    "wmv2.wmv": {"codec": "wmv2"},
+    "prores.mov": {"codec": "prores_ks", "pix_fmt": "yuv422p10le"},
+    "mpeg2.mxf": {"codec": "mpeg2video"},
+    "vp8.ivf": {"codec": "libvpx"},
+    "lossless.mkv": {"codec": "ffv1"},
+    "animation.gif": {"codec": "gif"},
+    "animation.apng": {"codec": "apng"},
+}
 
 
 def numbered(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
@@ -118,6 +142,21 @@ def read_pictures(request: ClipRequest, threads: int = 1) -> tuple[ClipInfo, Pic
     """A clip, decoded in this process, and its different pictures."""
     pictures = Pictures()
     return read_clip(request, pictures, threads), pictures
+
+
+def read_frames(
+    path: Path | str, count: int = 8, start: Any = None, end: Any = None
+) -> tuple[list[np.ndarray], ClipInfo]:
+    """A clip's frames, one for each place."""
+    window = [None if time is None else Fraction(time) for time in (start, end)]
+    info, pictures = read_pictures(ClipRequest(str(path), count, 1, *window))
+    assert info.decoded == len(pictures)
+    return [pictures[place] for place in info.places], info
+
+
+def paper_indices(frames: int, count: int) -> list[int]:
+    """Which frames of a video the paper takes."""
+    return [int(i * frames / count + frames / (2 * count)) for i in range(count)]
 
 
 def write_audio(path: Path, seconds: int = 1, codec: str = "aac") -> Path:

@@ -29,7 +29,6 @@ from xclip_cli.model.checkpoint.find import Checkpoint
 from xclip_cli.model.modeling import XCLIPModel as OurModel
 from xclip_cli.model.modeling import is_text_parameter
 from xclip_cli.model.packing import PackedLinear, can_pack
-from xclip_cli.results.records import Record
 from xclip_cli.video.sampling import Views
 
 LABELS = ["abseiling", "air drumming", "answering questions", "a cat"]
@@ -105,7 +104,7 @@ def test_several_texts_are_averaged_before_the_prompts(checkpoint: Path, clip: P
             means.append(raw.get_text_features(ids).mean(0))
         with av.open(str(clip)) as container:
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-        pixels = classifier.image_processor([frames[i] for i in range(2, 40, 5)])
+        pixels = classifier.encoder.image_processor([frames[i] for i in range(2, 40, 5)])
         with torch.no_grad():
             video = raw.encode_video(pixels)
             logits = raw.similarity(torch.stack(means), video.features, video.visual_tokens).logits_per_video[0]
@@ -118,7 +117,7 @@ def test_many_texts_are_encoded_as_one_by_one(checkpoint: Path) -> None:
     names = [f"label {'very ' * (i % 7)}number {i}" for i in range(600)]
     model = OurModel.from_pretrained(checkpoint)
     with make(checkpoint, names) as classifier, torch.no_grad():
-        together = classifier._model_and_text_features[1]
+        together = classifier.text_features
         tokenizer = reference.tokenizer()
         for i in (0, 255, 256, 599):
             alone = model.get_text_features(torch.tensor([tokenizer(names[i])["input_ids"]]))[0]
@@ -216,7 +215,7 @@ def test_devices(checkpoint: Path) -> None:
 
 def test_weights_that_give_no_number_fail_the_video(checkpoint: Path, clip: Path) -> None:
     with make(checkpoint) as classifier:
-        classifier.model.logit_scale.data.fill_(float("nan"))
+        classifier.encoder.model.logit_scale.data.fill_(float("nan"))
         with pytest.raises(VideoError, match="no finite score") as caught:
             classifier.classify(clip)
     assert caught.value.code == "not_finite"
@@ -259,15 +258,15 @@ def test_an_interrupted_call_does_not_mix_up_later_ones(checkpoint: Path, tmp_pa
     bright = write_clip(tmp_path / "bright.mp4", pictures=[numbered(1023)] * 8)
     with make(checkpoint) as classifier:
         expected = classifier.classify(dark), classifier.classify(bright)
-        resize = classifier.image_processor.resize_and_crops
+        resize = classifier.encoder.image_processor.resize_and_crops
 
         def interrupt(picture: object, crops: int) -> torch.Tensor:
             raise KeyboardInterrupt
 
-        classifier.image_processor.resize_and_crops = interrupt  # type: ignore[method-assign]
+        classifier.encoder.image_processor.resize_and_crops = interrupt  # type: ignore[method-assign]
         with pytest.raises(KeyboardInterrupt):
             classifier.classify(bright)
-        classifier.image_processor.resize_and_crops = resize  # type: ignore[method-assign]
+        classifier.encoder.image_processor.resize_and_crops = resize  # type: ignore[method-assign]
         assert (classifier.classify(dark), classifier.classify(bright)) == expected
 
 
@@ -295,7 +294,7 @@ def test_an_unfinished_iterator_is_said_and_can_be_closed(checkpoint: Path, clip
 def test_a_forgotten_classifier_leaves_no_worker(checkpoint: Path, clip: Path) -> None:
     classifier = make(checkpoint)
     classifier.classify(clip)
-    (worker,) = classifier.decoders._workers
+    (worker,) = classifier.encoder.decoders._workers
     process = worker._process
     del classifier, worker
     gc.collect()
@@ -336,9 +335,9 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def plainly(checkpoint: Path, shots: list[Path]) -> dict[Views, list[Record]]:
+def plainly(checkpoint: Path, shots: list[Path]) -> dict[Views, list[Prediction]]:
     """What one video at a time gives, by views."""
-    records: dict[Views, list[Record]] = {}
+    records: dict[Views, list[Prediction]] = {}
     for views in (Views(), Views(2, 3)):
         with make(checkpoint, workers=1, batch_size=1, threads=1, cache=False, views=views) as classifier:
             records[views] = [classifier.classify(path) for path in shots]
@@ -352,7 +351,7 @@ def plainly(checkpoint: Path, shots: list[Path]) -> dict[Views, list[Record]]:
 def test_how_fast_changes_no_record(
     checkpoint: Path,
     shots: list[Path],
-    plainly: dict[Views, list[Record]],
+    plainly: dict[Views, list[Prediction]],
     views: Views,
     batch_size: int | None,
     workers: int | None,
@@ -370,7 +369,9 @@ def test_how_fast_changes_no_record(
         torch.set_num_threads(before)
 
 
-def test_a_long_run_is_as_single_calls(checkpoint: Path, shots: list[Path], plainly: dict[Views, list[Record]]) -> None:
+def test_a_long_run_is_as_single_calls(
+    checkpoint: Path, shots: list[Path], plainly: dict[Views, list[Prediction]]
+) -> None:
     """More videos than are looked at beforehand, so that the model is made ready for many."""
     with make(checkpoint, batch_size=2, workers=2) as classifier:
         assert_all_same(classifier.classify_all(shots * 6), plainly[Views()] * 6)
@@ -382,8 +383,8 @@ def test_packed_linears_give_the_same_numbers(checkpoint: Path) -> None:
     with Classifier(checkpoint, labels=LABELS, dtype="bfloat16", device="cpu") as classifier, torch.inference_mode():
         clips = torch.randint(0, 256, (3, 8, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         before = classifier.logits(clips)
-        classifier._pack()
-        assert any(isinstance(module, PackedLinear) for module in classifier.model.modules())
+        classifier.encoder.pack()
+        assert any(isinstance(module, PackedLinear) for module in classifier.encoder.model.modules())
         torch.testing.assert_close(classifier.logits(clips), before, atol=1e-4, rtol=0)
 
 
@@ -408,7 +409,7 @@ def test_three_crops_are_the_ends_and_the_middle(checkpoint: Path, size: tuple[i
     y, x = np.mgrid[:height, :width]
     frame = np.stack([255 * x / width, 255 * y / height, 127 + 127 * np.sin(x / 25 + y / 40)], -1).astype(np.uint8)
     with make(checkpoint, views=Views(1, 3), preprocess=preprocess) as classifier:
-        crops, short = classifier._receive(frame)
+        crops, short = classifier.encoder._receive(frame)
     assert short == min(size)
     expected = crops_by_pillow(frame, 32)
     assert crops.shape == (3, 3, 32, 32)
@@ -468,9 +469,9 @@ def test_many_labels_are_compared_in_parts(checkpoint: Path, clip: Path, monkeyp
     names = [f"label number {i}" for i in range(50)]
     with make(checkpoint, names) as classifier:
         whole = classifier.classify(clip)
-        monkeypatch.setattr("xclip_cli.classifier.PROMPTS_AT_ONCE", 7)
+        monkeypatch.setattr("xclip_cli.engine.encoder.PROMPTS_AT_ONCE", 7)
         assert_same(classifier.classify(clip), whole)
-        monkeypatch.setattr("xclip_cli.classifier.PROMPTS_AT_ONCE", 1)  # fewer than there are clips
+        monkeypatch.setattr("xclip_cli.engine.encoder.PROMPTS_AT_ONCE", 1)  # fewer than there are clips
         with make(checkpoint, names, views=Views(2, 1)) as other:
             assert sum(r.score for r in other.classify(clip).predictions) == pytest.approx(1, abs=1e-5)
 
@@ -521,8 +522,10 @@ def test_stored_features_save_reading_the_text_tower(
     assert len(spoilt) > 10
     with make(folder) as classifier:
         assert_same(classifier.classify(clip), first)
-        assert all(p.is_meta for name, p in classifier.model.named_parameters() if is_text_parameter(name))
-        assert not any(p.is_meta for name, p in classifier.model.named_parameters() if not is_text_parameter(name))
+        assert all(p.is_meta for name, p in classifier.encoder.model.named_parameters() if is_text_parameter(name))
+        assert not any(
+            p.is_meta for name, p in classifier.encoder.model.named_parameters() if not is_text_parameter(name)
+        )
     with make(folder, cache=False) as classifier, pytest.raises(ModelError, match="text_model.* no finite numbers"):
         classifier.classify(clip)
 

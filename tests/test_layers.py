@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, list[str]] = {  # a room, and what it may import besides i
     "report": ["results", "video.pool", "output.images"],
     "classifier": TASK,
     "timeline": [*TASK, "classifier"],
-    "doctor": ["classifier", "engine", "labels", "model", "bundled"],
+    "doctor": ["classifier", "engine", "labels", "model", "bundled", "video.pool"],
     "bundled": ["classifier", "model"],
     "cli": [
         *("labels", "inputs", "engine", "model", "results", "output", "report"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 
-from xclip_cli.text import clock, pace
+from xclip_cli.text import clock, listed, one_line, pace, parse_time, printable, quoted
 
 
 @pytest.mark.parametrize(
@@ -20,3 +22,65 @@ def test_pace(count: int, seconds: float, expected: str) -> None:
 )
 def test_clock(seconds: float, decimals: int, expected: str) -> None:
     assert clock(seconds, decimals) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", Fraction(0)),
+        ("12.5", Fraction(25, 2)),
+        (".1", Fraction(1, 10)),
+        ("1:02", Fraction(62)),
+        ("01:02:03.5", Fraction(7447, 2)),
+        ("100:00:00", Fraction(360000)),
+    ],
+)
+def test_times(text: str, seconds: Fraction) -> None:
+    assert parse_time(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1e3", "abc", "1:2:3:4", "1/3", "nan", "1:", "12s"])
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a time: give seconds"):
+        parse_time(text)
+
+
+def test_printable() -> None:
+    assert printable("a\x1b[2J\udce9é") == r"a\x1b[2J\udce9é"
+    assert printable("abc", 3) == "abc"
+    assert printable("a\nbc", 2) == r"a\n…"
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("a\n  b\tc ", "a b c"),
+        ("a\x1b[2Jb", "a?[2Jb"),
+        (ValueError(), "ValueError"),
+        (KeyError("k"), "'k'"),
+        ("x" * 200, "x" * 200),
+        ("x" * 201, "x" * 197 + "..."),
+    ],
+)
+def test_what_files_and_errors_say_is_one_line(said: object, expected: str) -> None:
+    assert one_line(said) == expected
+
+
+def test_one_line_of_a_given_length() -> None:
+    assert one_line("abcdefgh", 6) == "abc..."
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a\nb", r"'a\nb'"), (None, "None"), ("x" * 78, f"'{'x' * 78}'"), ("x" * 79, f"'{'x' * 75}...'")],
+)
+def test_quoted(name: object, expected: str) -> None:
+    assert quoted(name) == expected
+    assert len(quoted(name)) <= 80
+
+
+def test_listed() -> None:
+    assert listed([]) == ""
+    assert listed(["a", "b"], 2) == "a, b"
+    assert listed(["a", "b", "c", "d"], 2) == "a, b and 2 more"
+    assert listed([1, "b"], show=quoted) == "1, 'b'"

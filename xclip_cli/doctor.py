@@ -16,13 +16,14 @@ from urllib.parse import urlsplit
 from . import __version__
 from .classifier import Classifier
 from .engine.cache import FeatureCache
-from .engine.devices import AUTO, choose_dtype
+from .engine.devices import AUTO, choose_dtype, dtype_name
 from .errors import VideoError
 from .labels import load_labels
-from .model.checkpoint.files import one_line
 from .model.checkpoint.find import BUNDLED, find_cached
 from .model.checkpoint.public import public_checkpoints
 from .model.verify import Check
+from .text import one_line
+from .video.pool import usable_cores
 
 PACKAGES = ("av", "torch", "numpy", "tokenizers", "safetensors", "huggingface_hub", "rich", "typer")
 CLIP_LABEL = "color bars"
@@ -146,7 +147,7 @@ def _platform() -> dict[str, Any]:
     return {
         "system": platform.platform(),
         "machine": platform.machine(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": usable_cores(),
         "memory_gigabytes": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
     }
 
@@ -159,7 +160,7 @@ def _cpu() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "native_bfloat16": dtype == torch.bfloat16,
-        "auto_dtype": _name(dtype),
+        "auto_dtype": dtype_name(dtype),
     }
 
 
@@ -176,14 +177,10 @@ def _devices() -> list[dict[str, Any]]:
                 "model": properties.name,
                 "capability": f"{properties.major}.{properties.minor}",
                 "memory_gigabytes": round(properties.total_memory / 1e9, 1),
-                "auto_dtype": _name(choose_dtype(AUTO, torch.device("cuda", index))),
+                "auto_dtype": dtype_name(choose_dtype(AUTO, torch.device("cuda", index))),
             }
         )
     return found
-
-
-def _name(dtype: Any) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _device_notes(devices: list[dict[str, Any]]) -> Iterator[str]:
@@ -261,7 +258,7 @@ def _write_clip(path: Path) -> str:
 def _classify(clip: Path, device: str) -> str:
     with Classifier(BUNDLED, labels=load_labels([CLIP_LABELS]), device=device) as classifier:
         best = classifier.classify(clip).predictions[0]
-        found = f"{best.label} ({best.score:.3f}) in {_name(classifier.dtype)}"
+        found = f"{best.label} ({best.score:.3f}) in {dtype_name(classifier.encoder.dtype)}"
     if best.label != CLIP_LABEL:
         raise ValueError(f"it shows {CLIP_LABEL}, the answer is {found}")
     return found

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import LabelsError
+from .text import listed, quoted
 
 # What a video may show that no label says: neutral texts, which labels have to beat. Whole-scene words and the bare
 # kinds of things that videos show, so that one of them fits anything a little, and nothing well.
@@ -34,7 +35,6 @@ MAX_LINES = 1_000_000  # of a file
 MAX_TEXTS = 1_000_000  # of all labels in all templates
 MAX_LENGTH = 1_000  # characters of a text: CLIP's models take 77 tokens
 
-SHOWN_NAMES = 5
 MARKS = {  # that a file of another encoding may begin with; the longer ones first
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",
@@ -87,12 +87,12 @@ def make_labels(
     twice = []
     for name, phrases in entries:
         if not all(_is_text(phrase) for phrase in (name, *phrases)):
-            raise LabelsError(f"the label {_shown(name)} holds bytes or half characters that are no text")
+            raise LabelsError(f"the label {quoted(name)} holds bytes or half characters that are no text")
         if not name.strip() or not phrases or not all(phrase.strip() for phrase in phrases):
-            raise LabelsError(f"the label {_shown(name)} is empty or has an empty text")
+            raise LabelsError(f"the label {quoted(name)} is empty or has an empty text")
         longest = max(map(len, (name, *phrases)))
         if longest > MAX_LENGTH:
-            raise LabelsError(f"the label {_shown(name)} has {longest} characters, the limit is {MAX_LENGTH}")
+            raise LabelsError(f"the label {quoted(name)} has {longest} characters, the limit is {MAX_LENGTH}")
         if name in unique:
             twice.append(name)
         else:
@@ -102,9 +102,7 @@ def make_labels(
     warnings = []
     if twice:
         repeated = list(dict.fromkeys(twice))
-        shown = ", ".join(map(_shown, repeated[:SHOWN_NAMES]))
-        more = f" and {len(repeated) - SHOWN_NAMES} more" if len(repeated) > SHOWN_NAMES else ""
-        warnings.append(f"labels given more than once are kept once: {shown}{more}")
+        warnings.append(f"labels given more than once are kept once: {listed(repeated, show=quoted)}")
     if len(unique) == 1:
         warnings.append("only one label: its score is 1 whatever the video shows")
     count = sum(map(len, unique.values())) * len(templates)
@@ -120,9 +118,9 @@ def make_labels(
 def _check_template(template: str) -> None:
     """Raises LabelsError where a template cannot be used."""
     if BARE_LABEL not in template:
-        raise LabelsError(f"the template {_shown(template)} has no {{}} for the label to stand in")
+        raise LabelsError(f"the template {quoted(template)} has no {{}} for the label to stand in")
     if not _is_text(template):
-        raise LabelsError(f"the template {_shown(template)} holds bytes or half characters that are no text")
+        raise LabelsError(f"the template {quoted(template)} holds bytes or half characters that are no text")
 
 
 def _filled(template: str, phrase: str) -> str:
@@ -130,16 +128,10 @@ def _filled(template: str, phrase: str) -> str:
     length = len(template) + template.count(BARE_LABEL) * (len(phrase) - len(BARE_LABEL))
     if length > MAX_LENGTH:
         raise LabelsError(
-            f"the label {_shown(phrase)} in the template {_shown(template)} has {length} characters, the limit is "
+            f"the label {quoted(phrase)} in the template {quoted(template)} has {length} characters, the limit is "
             f"{MAX_LENGTH}"
         )
     return template.replace(BARE_LABEL, phrase)
-
-
-def _shown(name: object) -> str:
-    """A name for a message: quoted, escaped and not long."""
-    text = repr(name)
-    return text if len(text) <= 80 else text[:76] + "...'"
 
 
 def _is_text(phrase: object) -> bool:
@@ -184,7 +176,7 @@ def read_templates(given: str) -> list[str]:
     templates = [template for template, _ in _parse_lines(_read_text(path), path)]
     for template in templates:
         if BARE_LABEL not in template:
-            raise LabelsError(f"{path}: the template {_shown(template)} has no {{}} for the label to stand in")
+            raise LabelsError(f"{path}: the template {quoted(template)} has no {{}} for the label to stand in")
     if not templates:
         raise LabelsError(f"{path} holds no templates")
     return templates
@@ -214,7 +206,7 @@ def _find(source: str, kind: str, what: str) -> Path:
         near = difflib.get_close_matches(source, files, 1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise LabelsError(
-            f"there is no {what} {_shown(source)}, and no shipped one: {hint}shipped are {', '.join(files)}"
+            f"there is no {what} {quoted(source)}, and no shipped one: {hint}shipped are {', '.join(files)}"
         )
     return files[source]
 
@@ -302,7 +294,7 @@ def _parse_json(text: str, path: Path, min_logits: dict[str, float]) -> list[Phr
         if not isinstance(name, str):
             raise LabelsError(f"{path}: must be a list of labels, or an object of label: list of texts")
         if not isinstance(texts, list) or not texts or not all(isinstance(t, str) and t.strip() for t in texts):
-            raise LabelsError(f"{path}: the texts of {_shown(name)} must be a list of one or more texts")
+            raise LabelsError(f"{path}: the texts of {quoted(name)} must be a list of one or more texts")
         entries.append((name, tuple(texts)))
     return entries
 
@@ -318,7 +310,7 @@ def _with_floor(name: str, values: dict[str, Any], path: Path, min_logits: dict[
     number = isinstance(floor, int | float) and not isinstance(floor, bool) and math.isfinite(floor)
     if values or not (floor is None or number):
         raise LabelsError(
-            f'{path}: the label {_shown(name)} must be a list of texts, or {{"texts": […], "min_logit": a number}}'
+            f'{path}: the label {quoted(name)} must be a list of texts, or {{"texts": […], "min_logit": a number}}'
         )
     if floor is not None:
         min_logits.setdefault(name, float(floor))

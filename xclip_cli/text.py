@@ -2,10 +2,47 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
+from typing import TypeVar
 
-def printable(text: str) -> str:
-    """Text that cannot steer a terminal: control characters and undecodable bytes as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+REMARKS_LISTED = 10  # of the different ones that a video's windows have
+
+_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
+
+
+T = TypeVar("T")
+
+
+def printable(text: str, most: int | None = None) -> str:
+    """Text that cannot steer a terminal: control characters and undecodable bytes as escapes.
+
+    Of a text of more than ``most`` characters only these are kept, and an ellipsis.
+    """
+    kept = text if most is None else text[:most]
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in kept)
+    return shown if len(kept) == len(text) else shown + "…"
+
+
+def one_line(said: object, most: int = 200) -> str:
+    """What a file, or an error about it, says: printable, on one line, and at most ``most`` characters long."""
+    line = " ".join(str(said).split()) or type(said).__name__
+    line = line if len(line) <= most else line[: most - 3] + "..."
+    return "".join(character if character.isprintable() else "?" for character in line)
+
+
+def quoted(name: object) -> str:
+    """A name in quotes, with escapes, cut to 80 characters."""
+    text = repr(name)
+    return text if len(text) <= 80 else text[:76] + "...'"
+
+
+def listed(words: Sequence[T], limit: int = 5, show: Callable[[T], str] = str) -> str:
+    """The first of many words, each as ``show`` makes it: ``a, b and 3 more``."""
+    more = len(words) - limit
+    return ", ".join(map(show, words[:limit])) + (f" and {more} more" if more > 0 else "")
 
 
 def clock(seconds: float, decimals: int = 0) -> str:
@@ -23,3 +60,35 @@ def pace(count: int, seconds: float, of: str) -> str:
     if not count:
         return f"no {of} yet"
     return f"{count / seconds:.1f} {of}s/s" if count >= seconds else f"{seconds / count:.1f} s/{of}"
+
+
+class Remarks:
+    """What the windows of a video warn of: each text once, with how many of them it is said of."""
+
+    def __init__(self) -> None:
+        self._counts = Counter[str]()
+        self._windows = 0
+
+    def add(self, warnings: Iterable[str]) -> None:
+        """The next window's."""
+        self._windows += 1
+        self._counts.update(dict.fromkeys(warnings, 1))
+
+    def texts(self) -> list[str]:
+        """The most frequent ones, and how many there are besides."""
+        texts = [
+            text if count == self._windows else f"{text} (in {count:,} of {self._windows:,} windows)"
+            for text, count in self._counts.most_common(REMARKS_LISTED)
+        ]
+        hidden = len(self._counts) - len(texts)
+        return texts + ([f"and {hidden:,} other warnings of windows"] if hidden else [])
+
+
+def parse_time(text: str) -> Fraction:
+    """Seconds, or ``HH:MM:SS.mmm`` with hours optional → exact seconds. Raises ValueError."""
+    if clock := _CLOCK.fullmatch(text):
+        hours, minutes, seconds = clock.groups()
+        return int(hours or 0) * 3600 + int(minutes) * 60 + Fraction(seconds)
+    if re.fullmatch(r"\d+(\.\d*)?|\.\d+", text):
+        return Fraction(text)
+    raise ValueError(f"{text!r} is not a time: give seconds, such as 12.5, or HH:MM:SS.mmm, such as 1:02:03.5")

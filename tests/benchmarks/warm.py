@@ -64,7 +64,7 @@ def decode(checkpoint: str, labels: list[str]) -> Callable[[Paths], float]:
 
     class Resized:
         def put(self, picture: object) -> None:
-            classifier.image_processor.resize_and_crop(picture)
+            classifier.encoder.image_processor.resize_and_crop(picture)
 
         def restart(self) -> None:
             pass
@@ -93,8 +93,8 @@ def model(checkpoint: str, labels: list[str]) -> Callable[[Paths], float]:
     torch.set_num_threads(1)
     classifier = Classifier(checkpoint, labels=labels)
     classifier.load()
-    vision = classifier.config.vision_config
-    batch = classifier.batch_size
+    vision = classifier.encoder.config.vision_config
+    batch = classifier.encoder.batch_size
     clips = torch.randint(0, 256, (batch, vision.num_frames, 3, vision.image_size, vision.image_size)).byte()
 
     def run(paths: Paths) -> float:

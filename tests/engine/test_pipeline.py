@@ -17,7 +17,7 @@ import pytest
 
 from xclip_cli.engine.pipeline import Decoded, Pipeline
 from xclip_cli.errors import VideoError
-from xclip_cli.results.records import Failure, Frames, Prediction, Record
+from xclip_cli.results.records import Failure, Frames, Prediction
 from xclip_cli.video.sampling import ClipInfo, ClipRequest
 
 INFO = ClipInfo(0.0, 1.0, (0.5,), (0,), 0, ())
@@ -62,7 +62,7 @@ class Computing:
         self._wait = wait
         self._lock = threading.Lock()
 
-    def __call__(self, batch: Sequence[Decoded[str]]) -> list[Record]:
+    def __call__(self, batch: Sequence[Decoded[str]]) -> list[Prediction]:
         with self._lock:
             self.begun += len(batch)
         time.sleep(self._wait())
@@ -75,12 +75,12 @@ class Computing:
 def pipeline(
     videos: Sequence[str] | Iterator[str],
     decoders: InstantDecoders,
-    compute: Callable[[Sequence[Decoded[str]]], list[Record]],
+    compute: Callable[[Sequence[Decoded[str]]], list[Prediction]],
     lanes: int = 2,
     batch_size: int = 4,
     submitted: Sequence[str] = (),
     prepare: Callable[[], None] = lambda: None,
-) -> Pipeline[str]:
+) -> Pipeline[str, Prediction]:
     first = [ClipRequest(video, 1) for video in submitted]
     for request in first:
         decoders.submit(request)
@@ -90,11 +90,10 @@ def pipeline(
     )
 
 
-def records_of(run: Pipeline[str]) -> Iterator[Record]:
-    with closing(run.answers()) as answers:
-        for answer in answers:
-            assert answer.record is not None
-            yield answer.record
+def records_of(run: Pipeline[str, Prediction]) -> Iterator[Prediction | Failure]:
+    with closing(run.outcomes()) as outcomes:
+        for outcome in outcomes:
+            yield outcome.result
 
 
 def lane_threads() -> list[threading.Thread]:
@@ -183,7 +182,7 @@ def test_nothing_but_failures_computes_nothing() -> None:
 def test_each_lane_is_prepared_before_it_computes() -> None:
     prepared: list[str] = []
 
-    def compute(batch: Sequence[Decoded[str]]) -> list[Record]:
+    def compute(batch: Sequence[Decoded[str]]) -> list[Prediction]:
         assert threading.current_thread().name in prepared
         return [prediction(decoded.video) for decoded in batch]
 
@@ -195,7 +194,7 @@ def test_each_lane_is_prepared_before_it_computes() -> None:
 
 
 def test_an_error_in_computing_reaches_the_caller_and_leaves_nothing() -> None:
-    def compute(batch: Sequence[Decoded[str]]) -> list[Record]:
+    def compute(batch: Sequence[Decoded[str]]) -> list[Prediction]:
         if batch[0].video == "good-8":
             raise MemoryError("no room")
         return [prediction(decoded.video) for decoded in batch]

@@ -12,12 +12,13 @@ import reference
 import torch
 from conftest import Run
 from hub import Hub, serving
-from test_original import original_names, write_original
+from original import original_names, write_original
 from transformers import XCLIPModel as ReferenceModel
 
 from xclip_cli import Classifier, ModelError, XCLIPConfig, XCLIPModel, XCLIPTextModel
 from xclip_cli.model.checkpoint.find import find_checkpoint
 from xclip_cli.model.describe import describe
+from xclip_cli.model.formats import HuggingFaceFolder, OriginalFile, open_checkpoint
 
 CONFIG = reference.config(
     text={"hidden_size": 128, "num_attention_heads": 2, "max_position_embeddings": 77},
@@ -54,6 +55,22 @@ def test_the_library_loads_the_file(pth: Path, folder: Path) -> None:
         assert torch.equal(ours.state_dict()[name], tensor), name
     with pytest.raises(ModelError, match="is a whole X-CLIP of its authors' code: load it as XCLIPModel, or convert"):
         XCLIPTextModel.from_pretrained(pth)
+
+
+def test_a_file_that_lacks_a_tensor_is_refused_when_it_is_loaded(pth: Path, folder: Path, tmp_path: Path) -> None:
+    weights = original_names(ReferenceModel.from_pretrained(folder).state_dict())
+    del weights["visual.ln_pre.bias"]
+    path = write_original(tmp_path / "k400.pth", weights)
+    with pytest.raises(ModelError, match="is not an X-CLIP of the authors' code: missing visual.ln_pre.bias$"):
+        XCLIPModel.from_pretrained(path)
+
+
+def test_a_format_is_what_the_files_are(pth: Path, folder: Path, tmp_path: Path) -> None:
+    """Not what they are called."""
+    named = Path(shutil.copytree(folder, tmp_path / "folder.pth"))
+    assert type(open_checkpoint(find_checkpoint(str(named)))) is HuggingFaceFolder
+    assert XCLIPModel.from_pretrained(named).config == XCLIPModel.from_pretrained(folder).config
+    assert type(open_checkpoint(find_checkpoint(str(pth)))) is OriginalFile
 
 
 def test_the_command_line_gives_the_same_answer(xclip: Run, pth: Path, folder: Path, clip: Path) -> None:

@@ -15,9 +15,11 @@ NAMES = ["a/clip.mp4", "b/clip.mp4", "caf\udce9.mp4", "\x1b[2J.mp4", "x" * 300, 
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 7), (224, 224)])
-def test_pictures_are_read_by_others(shape: tuple[int, int]) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png(picture)))), picture)
+@pytest.mark.parametrize("channels", [3, 4])
+def test_pictures_are_read_by_others(shape: tuple[int, int], channels: int) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (*shape, channels), np.uint8)
+    for level in (-1, 9):
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png(picture, level)))), picture)
 
 
 def test_every_frame_has_a_name_of_its_own(tmp_path: Path) -> None:

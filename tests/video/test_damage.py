@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import gc
+import os
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from clips import Pictures, number_of, read_pictures, write_clip
+from clips import Pictures, number_of, numbered, read_frames, write_clip
 
 from xclip_cli.errors import VideoError
-from xclip_cli.video import clips as video
+from xclip_cli.video.clips import read_clips
 from xclip_cli.video.sampling import ClipInfo, ClipRequest
 
 COUNT = 40
@@ -33,9 +34,9 @@ def damaged(path: Path, *stretches: tuple[int, int]) -> Path:
 
 
 def read(path: Path, count: int = 8) -> tuple[list[int], ClipInfo]:
-    info, pictures = read_pictures(ClipRequest(str(path), count))
-    numbers = [number_of(picture) for picture in pictures]
-    return [numbers[place] for place in info.places], info
+    """The numbers that a clip's frames show."""
+    frames, info = read_frames(path, count)
+    return [number_of(frame) for frame in frames], info
 
 
 def test_damage_between_the_frames_wanted_is_said(tmp_path: Path) -> None:
@@ -70,7 +71,7 @@ def test_a_lost_start_counts(tmp_path: Path) -> None:
 
 
 def test_decoding_ends_after_many_bad_packets_in_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video, "MOST_SKIPPED", 5)
+    monkeypatch.setattr("xclip_cli.video.clips.MOST_SKIPPED", 5)
     path = damaged(tmp_path / "clip.mov", (22, 26), (28, 34))
     numbers, info = read(path)
     assert numbers == [2, 7, 12, 17, 21, 27, 27, 27]  # what comes after five in a row is not looked at
@@ -91,7 +92,7 @@ def windows(path: Path) -> ClipRequest:
 def test_each_window_says_what_it_lost(tmp_path: Path) -> None:
     pictures = Pictures()
     path = damaged(tmp_path / "clip.mov", (13, 16))
-    clips = list(video.read_clips(windows(path), pictures))
+    clips = list(read_clips(windows(path), pictures))
     numbers = [number_of(picture) for picture in pictures]
     assert [[numbers[place] for place in clip.places] for clip in clips] == [
         [1, 3, 5, 7, 9],
@@ -106,9 +107,9 @@ def test_each_window_says_what_it_lost(tmp_path: Path) -> None:
 
 
 def test_a_window_that_is_lost_ends_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video, "MOST_SKIPPED", 5)  # a clip's; windows go on behind any number
+    monkeypatch.setattr("xclip_cli.video.clips.MOST_SKIPPED", 5)  # a clip's; windows go on behind any number
     pictures = Pictures()
-    first, lost, *others = video.read_clips(windows(damaged(tmp_path / "clip.mov", (12, 19))), pictures)
+    first, lost, *others = read_clips(windows(damaged(tmp_path / "clip.mov", (12, 19))), pictures)
     assert (first.lost, first.warnings) == (None, ())
     assert (lost.start_seconds, lost.end_seconds, lost.following, lost.errors) == (0.4, 0.8, 2, 7)
     assert lost.lost is not None
@@ -123,7 +124,7 @@ def test_a_window_that_is_lost_ends_no_other(tmp_path: Path, monkeypatch: pytest
 
 def test_frames_are_freed_while_a_long_video_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And so are the threads that convert them, which take address space."""
-    monkeypatch.setattr(video, "MOST_GARBAGE", 1 << 20)
+    monkeypatch.setattr("xclip_cli.video.pictures.MOST_GARBAGE", 1 << 20)
     path = write_clip(tmp_path / "clip.mp4", 120)
     alive: list[int] = []
 
@@ -139,7 +140,7 @@ def test_frames_are_freed_while_a_long_video_is_read(tmp_path: Path, monkeypatch
     gc.disable()
     try:
         request = ClipRequest(str(path), 10, length=Fraction("0.4"), stride=Fraction("0.4"))
-        assert len(list(video.read_clips(request, Counting()))) == 12
+        assert len(list(read_clips(request, Counting()))) == 12
     finally:
         gc.enable()
     assert len(alive) == 3
@@ -160,3 +161,30 @@ def test_a_last_packet_without_a_picture_is_no_damage(tmp_path: Path) -> None:
 def test_a_whole_clip_has_no_warnings(tmp_path: Path) -> None:
     info = read(damaged(tmp_path / "clip.mov"))[1]
     assert (info.errors, info.warnings) == (0, ())
+
+
+def test_damage_is_skipped_and_counted(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mkv", 60, codec="ffv1", options={"slicecrc": "1"})
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 3000] = os.urandom(3000)
+    path.write_bytes(bytes(data))
+    _, info = read(path)
+    assert info.errors > 0
+    assert len(info.times_seconds) == 8
+
+
+def test_a_file_cut_short_says_so(tmp_path: Path) -> None:
+    options = {"movflags": "faststart"}
+    path = tmp_path / "cut.mp4"
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        for i in range(100):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(i), format="rgb24")))
+        container.mux(stream.encode(None))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 3 // 4])
+    numbers, info = read(path)
+    assert 0 < numbers[-1] < 99
+    assert info.errors > 0

@@ -21,13 +21,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import number_of, numbered, read_pictures, write_audio, write_clip, write_two_streams
+from clips import number_of, numbered, read_frames, write_audio, write_clip, write_two_streams
 from conftest import Run
 from records import assert_all_same
 
 from xclip_cli.errors import VideoError
 from xclip_cli.video.pool import Decoders
-from xclip_cli.video.sampling import ClipInfo, ClipRequest
+from xclip_cli.video.sampling import ClipRequest
 
 TESTS = Path(__file__).parent.parent
 
@@ -78,13 +78,13 @@ HAZARDS = {
     ],
     # reliability: what is odd or broken
     "R1 no file, no video": [
-        "video/test_clips::test_what_is_no_video",
+        "video/test_opening::test_what_is_no_video",
         "video/test_hazards::test_a_file_without_permission",
     ],
     "R2 an MP4 without its description": ["video/test_hazards::test_an_mp4_without_its_description"],
-    "R3 a file that is cut off": ["video/test_clips::test_a_file_cut_short_says_so"],
+    "R3 a file that is cut off": ["video/test_damage::test_a_file_cut_short_says_so"],
     "R4 an unknown codec, a decoder that crashes": [
-        "video/test_clips::test_an_unknown_codec_is_said",
+        "video/test_opening::test_an_unknown_codec_is_said",
         "video/test_pool::test_a_crash_costs_one_video",
     ],
     "R5 damaged packets": [
@@ -92,35 +92,35 @@ HAZARDS = {
         "video/test_damage::test_half_of_the_frames_may_be_lost_and_no_more",
         "video/test_damage::test_decoding_ends_after_many_bad_packets_in_a_row",
     ],
-    "R6 headers without counts and durations": ["video/test_clips::test_constant_rate_gives_the_papers_frames"],
+    "R6 headers without counts and durations": ["video/test_stream::test_constant_rate_gives_the_papers_frames"],
     "R7 a rate that varies": [
-        "video/test_clips::test_variable_rate_counts_time_not_frames",
+        "video/test_stream::test_variable_rate_counts_time_not_frames",
         "video/test_hazards::test_a_rate_that_swings_is_sampled_by_time",
     ],
     "R8 frames out of order, times far from zero": [
-        "video/test_clips::test_frames_are_those_of_a_full_decode",
-        "video/test_clips::test_time_zero_is_the_first_frame",
+        "video/test_stream::test_frames_are_those_of_a_full_decode",
+        "video/test_stream::test_time_zero_is_the_first_frame",
     ],
     "R9 few frames": ["video/test_clips::test_short_videos_repeat_frames_and_say_so"],
     "R10 rotation": [
-        "video/test_clips::test_display_matrices",
-        "video/test_clips::test_a_crooked_display_matrix_is_ignored_and_said",
+        "video/test_pictures::test_display_matrices",
+        "video/test_pictures::test_a_crooked_display_matrix_is_ignored_and_said",
         "video/test_hazards::test_a_garbage_display_matrix_is_ignored_and_said",
     ],
     "R11 depths and colours": [
-        "video/test_clips::test_pixel_formats",
+        "video/test_pictures::test_pixel_formats",
         "video/test_hazards::test_deep_colours_become_bytes",
     ],
-    "R12 odd sizes": ["video/test_clips::test_odd_sizes", "video/test_hazards::test_pixels_are_taken_as_square"],
+    "R12 odd sizes": ["video/test_pictures::test_odd_sizes", "video/test_hazards::test_pixels_are_taken_as_square"],
     "R13 a size that changes on the way": ["video/test_limits::test_a_size_that_changes_on_the_way_is_refused"],
     "R14 sound, covers, stills": [
-        "video/test_clips::test_sound_alone_is_no_video",
-        "video/test_clips::test_a_cover_picture_is_no_video",
+        "video/test_opening::test_sound_alone_is_no_video",
+        "video/test_opening::test_a_cover_picture_is_no_video",
         "video/test_clips::test_a_still_picture_is_a_video_of_one_frame",
         "video/test_hazards::test_a_wave_file_is_no_video",
     ],
     "R15 several streams": [
-        "video/test_clips::test_the_default_stream_is_looked_at",
+        "video/test_opening::test_the_default_stream_is_looked_at",
         "video/test_hazards::test_the_default_stream_may_be_the_second",
     ],
     "R16 decoding that stops early": ["video/test_hazards::test_stopping_early_never_hangs"],
@@ -135,7 +135,7 @@ HAZARDS = {
     ],
     "R18 ten thousand files": ["test_soak::test_memory_and_descriptors_stay_flat"],
     "R19 names": [
-        "video/test_clips::test_no_name_means_anything",
+        "video/test_opening::test_no_name_means_anything",
         "cli/test_classify::test_names_survive_into_valid_json",
         "video/test_hazards::test_long_and_strange_names",
     ],
@@ -160,11 +160,6 @@ def test_every_hazard_has_its_tests() -> None:
             module, _, function = name.partition("::")
             tree = ast.parse((TESTS / f"{module}.py").read_text("utf-8"))
             assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, name
-
-
-def read(path: Path | str, count: int = 8) -> tuple[list[np.ndarray], ClipInfo]:
-    info, pictures = read_pictures(ClipRequest(str(path), count))
-    return [pictures[place] for place in info.places], info
 
 
 def records(text: str) -> list[dict]:
@@ -303,7 +298,7 @@ def test_a_duration_in_the_header_means_nothing(tmp_path: Path) -> None:
         at = data.index(box) + offset
         data[at : at + 4] = struct.pack(">I", 36_000_000)
     path.write_bytes(data)
-    pictures, info = read(path)
+    pictures, info = read_frames(path)
     assert [number_of(picture) for picture in pictures] == [2, 7, 12, 17, 22, 27, 32, 37]
     assert info.end_seconds == 1.6
 
@@ -370,7 +365,7 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mp4", 8)
     path.chmod(0)
     with without_privileges(), pytest.raises(VideoError, match="no permission to read the file") as caught:
-        read(path)
+        read_frames(path)
     assert caught.value.code == "permission"
 
 
@@ -379,7 +374,7 @@ def test_an_mp4_without_its_description(tmp_path: Path) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: data.index(b"moov") - 4])
     with pytest.raises(VideoError, match="not a video that can be read") as caught:
-        read(path)
+        read_frames(path)
     assert caught.value.code == "unsupported"
 
 
@@ -387,7 +382,7 @@ def test_a_rate_that_swings_is_sampled_by_time(tmp_path: Path) -> None:
     """Five seconds at 1 frame a second, one at 60, five at 1: every second gets its frame."""
     pts = [*range(0, 5000, 1000), *(5000 + i * 1000 // 60 for i in range(60)), *range(6000, 11000, 1000)]
     path = write_clip(tmp_path / "swing.mkv", 70, pts=pts, time_base=Fraction(1, 1000), codec="ffv1")
-    pictures, info = read(path, 11)
+    pictures, info = read_frames(path, 11)
     shown = [number_of(picture) for picture in pictures]
     assert shown[:5] == [0, 1, 2, 3, 4]
     centres = [info.end_seconds * (i + 0.5) / 11 * 1000 for i in range(11)]
@@ -397,7 +392,7 @@ def test_a_rate_that_swings_is_sampled_by_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [-(1 << 31), (1 << 31) - 1, 0, 3])
 def test_a_garbage_display_matrix_is_ignored_and_said(tmp_path: Path, value: int) -> None:
     path = write_clip(tmp_path / "garbage.mp4", 3, matrix=[value] * 9)
-    pictures, info = read(path)
+    pictures, info = read_frames(path)
     assert pictures[0].shape == numbered(0).shape
     assert info.warnings == ("the rotation in the file is not a multiple of 90 degrees and was ignored",)
 
@@ -418,7 +413,7 @@ DEEP = {
 @pytest.mark.parametrize("name", DEEP)
 def test_deep_colours_become_bytes(tmp_path: Path, name: str) -> None:
     codec, pixel_format, options = DEEP[name]
-    pictures, info = read(write_clip(tmp_path / name, 16, codec=codec, pix_fmt=pixel_format, options=options))
+    pictures, info = read_frames(write_clip(tmp_path / name, 16, codec=codec, pix_fmt=pixel_format, options=options))
     assert [number_of(picture) for picture in pictures] == [1, 3, 5, 7, 9, 11, 13, 15]
     assert pictures[0].dtype == np.uint8
     assert abs(pictures[0].astype(int) - numbered(1)).mean() < 8
@@ -429,7 +424,7 @@ def test_pixels_are_taken_as_square(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "wide.mkv", 3, options={"x264-params": "sar=16/11"})
     with av.open(str(path)) as container:
         assert container.streams.video[0].sample_aspect_ratio == Fraction(16, 11)
-    assert read(path)[0][0].shape == (96, 160, 3)
+    assert read_frames(path)[0][0].shape == (96, 160, 3)
 
 
 def test_a_wave_file_is_no_video(tmp_path: Path) -> None:
@@ -441,16 +436,16 @@ def test_a_wave_file_is_no_video(tmp_path: Path) -> None:
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     with pytest.raises(VideoError) as caught:
-        read(path)
+        read_frames(path)
     assert caught.value.code in {"unsupported", "no_video"}
     with pytest.raises(VideoError) as caught:
-        read(write_audio(tmp_path / "sound.mka", codec="libmp3lame"))
+        read_frames(write_audio(tmp_path / "sound.mka", codec="libmp3lame"))
     assert caught.value.code == "no_video"
 
 
 def test_the_default_stream_may_be_the_second(tmp_path: Path) -> None:
     path = write_two_streams(tmp_path / "two.mkv", widths=(320, 160), default=1)
-    (picture,), _ = read(path, 1)
+    (picture,), _ = read_frames(path, 1)
     assert (number_of(picture), picture.shape[1]) == (102, 160)
 
 

@@ -16,8 +16,10 @@ from clips import number_of, write_clip
 from conftest import Run
 
 from xclip_cli.errors import VideoError
-from xclip_cli.video.pool import NOTE_BYTES, Decoders
-from xclip_cli.video.sampling import DEFAULT_LIMITS, MEGABYTE, ClipRequest, Limits
+from xclip_cli.video.limits import DEFAULT_LIMITS, MEGABYTE, Limits
+from xclip_cli.video.pool import Decoders
+from xclip_cli.video.protocol import NOTE_BYTES
+from xclip_cli.video.sampling import ClipRequest
 
 PEAK = 400  # MB of memory that a refused file may take; a worker takes 70 before it decodes
 

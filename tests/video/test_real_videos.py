@@ -1,4 +1,4 @@
-"""Real files, where a folder of them is at hand: XCLIP_TEST_VIDEOS=FOLDER pytest -m slow tests/test_real_videos.py."""
+"""Files of a folder: XCLIP_TEST_VIDEOS=FOLDER pytest -m slow tests/video/test_real_videos.py."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from reference import processor as reference_processor
 from transformers import XCLIPConfig, XCLIPModel
 
 from xclip_cli.errors import VideoError
+from xclip_cli.inputs import VIDEO_SUFFIXES
 from xclip_cli.video.clips import read_clip
-from xclip_cli.video.sampling import VIDEO_SUFFIXES, ClipRequest
+from xclip_cli.video.sampling import ClipRequest
 
 pytestmark = [
     pytest.mark.slow,
@@ -158,7 +159,7 @@ def test_seeking_gives_what_decoding_straight_through_gives(monkeypatch: pytest.
         for request in (ClipRequest(str(path), 8), ClipRequest(str(path), 3, 2, Fraction(1, 3), Fraction(5, 2))):
             ours, pictures, restarts = outcome(request)
             with monkeypatch.context() as patch:
-                patch.setattr("xclip_cli.video.clips._has_index", lambda container: False)
+                patch.setattr("xclip_cli.video.clips.has_index", lambda container: False)
                 theirs, expected, _ = outcome(request)
             if restarts:
                 fell_back.append(path)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xclip_cli.video.sampling import ClipInfo, ClipRequest, Windows, check_windows, frame_times, parse_time
+from xclip_cli.video.sampling import ClipInfo, ClipRequest, Windows, check_windows, frame_times
 
 
 @pytest.mark.parametrize("frames", [1, 5, 8, 30, 299, 300, 1001])
@@ -22,27 +22,6 @@ def test_centres_known_by_heart() -> None:
     centres = frame_times(Fraction(0), Fraction(300), 8)
     assert [int(centre) for centre in centres] == [18, 56, 93, 131, 168, 206, 243, 281]
     assert [int(centre) for centre in frame_times(Fraction(0), Fraction(5), 8)] == [0, 0, 1, 2, 2, 3, 4, 4]
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("0", Fraction(0)),
-        ("12.5", Fraction(25, 2)),
-        (".1", Fraction(1, 10)),
-        ("1:02", Fraction(62)),
-        ("01:02:03.5", Fraction(7447, 2)),
-        ("100:00:00", Fraction(360000)),
-    ],
-)
-def test_times(text: str, seconds: Fraction) -> None:
-    assert parse_time(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "-1", "1e3", "abc", "1:2:3:4", "1/3", "nan", "1:", "12s"])
-def test_what_is_no_time(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a time: give seconds"):
-        parse_time(text)
 
 
 def test_requests_and_clips_cross_to_a_worker_unchanged() -> None:

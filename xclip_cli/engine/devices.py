@@ -42,6 +42,11 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return dtype
 
 
+def dtype_name(dtype: torch.dtype) -> str:
+    """A dtype as it is written in flags and records."""
+    return str(dtype).removeprefix("torch.")
+
+
 def dtype_misfits(dtype: torch.dtype, device: torch.device) -> Iterator[str]:
     """What speaks against computing in ``dtype`` on ``device``."""
     import torch

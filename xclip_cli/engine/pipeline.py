@@ -13,14 +13,15 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from ..errors import VideoError
-from ..results.records import Failure, Record
+from ..results.records import Failure
 from ..video.pool import Decoders
 from ..video.sampling import ClipInfo, ClipRequest
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass
@@ -32,21 +33,28 @@ class Decoded(Generic[T]):
     pictures: list[T]  # the different ones; ``info.places`` says which goes where
 
 
+class Outcome(NamedTuple, Generic[R]):
+    """What became of one window of a video."""
+
+    result: R | Failure
+    following: int  # outcomes of the same video that come after this one, one a window
+
+
 @dataclass
-class Answer:
-    """A clip on its way, or what it became."""
+class _Slot(Generic[R]):
+    """An outcome on its way: its place in the order."""
 
     video: str
-    following: int  # answers of the same video that come after this one, one a window
-    record: Record | None = None
+    following: int
+    result: R | Failure | None = None
 
 
-class Pipeline(Generic[T]):
-    """Requests in, one record for each of their windows out, in order: a Failure where decoding fails.
+class Pipeline(Generic[T, R]):
+    """Requests in, one outcome for each of their windows out, in order: a Failure where decoding fails.
 
     Those ``submitted`` to the decoders already come first: as many as keep the decoders busy, or all. ``compute`` makes
-    records of a batch, in a lane; ``prepare`` is called in each lane before. What is held at a time is bounded, however
-    many requests there are.
+    the results of a batch, in a lane; ``prepare`` is called in each lane before. What is held at a time is bounded,
+    however many requests there are.
     """
 
     def __init__(
@@ -55,7 +63,7 @@ class Pipeline(Generic[T]):
         requests: Iterator[ClipRequest],
         decoders: Decoders[T],
         *,
-        compute: Callable[[Sequence[Decoded[T]]], list[Record]],
+        compute: Callable[[Sequence[Decoded[T]]], list[R]],
         prepare: Callable[[], None],
         lanes: int,
         batch_size: int,
@@ -69,13 +77,13 @@ class Pipeline(Generic[T]):
         self._limit = batch_size * (lanes + 1) + len(submitted)  # clips and requests on their way
         self._more = True
         self._decoding = deque(request.path for request in submitted)  # what the decoders have
-        self._answers: deque[Answer] = deque()  # to what they had
-        self._batch: list[tuple[Answer, Decoded[T]]] = []  # decoded, waiting for a full batch
-        self._running: dict[Future[list[Record]], list[Answer]] = {}
+        self._slots: deque[_Slot[R]] = deque()  # of what they had
+        self._batch: list[tuple[_Slot[R], Decoded[T]]] = []  # decoded, waiting for a full batch
+        self._running: dict[Future[list[R]], list[_Slot[R]]] = {}
 
     def _fill(self) -> None:
         """Have as many videos decoded as may be on their way."""
-        while self._more and len(self._answers) + len(self._decoding) < self._limit:
+        while self._more and len(self._slots) + len(self._decoding) < self._limit:
             request = next(self._requests, None)
             if request is None:
                 self._more = False
@@ -83,26 +91,26 @@ class Pipeline(Generic[T]):
             self._decoders.submit(request)
             self._decoding.append(request.path)
 
-    def answers(self) -> Generator[Answer, None, None]:
-        """The answers, with their records. What is not finished when the iterator is closed is given up."""
+    def outcomes(self) -> Generator[Outcome[R], None, None]:
+        """The outcomes. What is not finished when the iterator is closed is given up."""
         woken, wake = os.pipe()
         os.set_blocking(wake, False)
         executor = ThreadPoolExecutor(self._lanes, "xclip-lane", initializer=self._prepare)
         try:
             self._fill()
             while True:
-                while self._answers and self._answers[0].record is not None:
-                    answer = self._answers.popleft()
+                while self._slots and (result := self._slots[0].result) is not None:
+                    following = self._slots.popleft().following
                     self._fill()
-                    yield answer
-                if not self._answers and not self._decoding:
+                    yield Outcome(result, following)
+                if not self._slots and not self._decoding:
                     return
                 # A video may have any number of windows: there is not always room for the next one.
-                taking = bool(self._decoding) and len(self._answers) < self._limit
+                taking = bool(self._decoding) and len(self._slots) < self._limit
                 if taking:
                     self._take_decoded(woken)
                 # Behind an unfinished batch there may be no room for more: then it goes as it is.
-                room = len(self._answers) < self._limit
+                room = len(self._slots) < self._limit
                 idle = not self._running and not (self._decoding and room)
                 last = idle or not (self._decoding or self._more)
                 if self._batch and (last or len(self._batch) == self._batch_size):
@@ -122,7 +130,7 @@ class Pipeline(Generic[T]):
             decoded = self._decoders.collect(woken)
         except VideoError as error:
             video = self._decoding.popleft()
-            self._answers.append(Answer(video, 0, Failure.of(video, error)))
+            self._slots.append(_Slot(video, 0, Failure.of(video, error)))
             return
         if decoded is None:
             os.read(woken, 1 << 12)
@@ -130,13 +138,13 @@ class Pipeline(Generic[T]):
         video, following = self._decoding[0], decoded[0].following
         if not following:
             self._decoding.popleft()
-        answer = Answer(video, following)
-        self._answers.append(answer)
+        slot: _Slot[R] = _Slot(video, following)
+        self._slots.append(slot)
         info, _ = decoded
         if info.lost is None:
-            self._batch.append((answer, Decoded(video, *decoded)))
+            self._batch.append((slot, Decoded(video, *decoded)))
         else:
-            answer.record = Failure(
+            slot.result = Failure(
                 video,
                 "damaged",
                 info.lost,
@@ -147,14 +155,14 @@ class Pipeline(Generic[T]):
 
     def _start_batch(self, executor: ThreadPoolExecutor, wake: int) -> None:
         future = executor.submit(self._compute, [decoded for _, decoded in self._batch])
-        self._running[future] = [answer for answer, _ in self._batch]
+        self._running[future] = [slot for slot, _ in self._batch]
         self._batch = []
         future.add_done_callback(lambda _: _write(wake))
 
     def _take_computed(self) -> None:
         for future in [future for future in self._running if future.done()]:
-            for answer, record in zip(self._running.pop(future), future.result(), strict=True):
-                answer.record = record
+            for slot, result in zip(self._running.pop(future), future.result(), strict=True):
+                slot.result = result
 
 
 def _write(descriptor: int) -> None:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from ..errors import ModelError
-from .checkpoint.files import one_line, read_json
+from ..text import one_line
+from .checkpoint.files import CONFIG_NAME, read_json
 
 _Tower = TypeVar("_Tower", bound="PretrainedConfig")
 
-CONFIG_NAME = "config.json"
 PREPROCESSINGS = ("hf", "paper")  # as the checkpoint's files say, or as the published accuracies were measured
 ACTIVATIONS = ("quick_gelu", "gelu", "gelu_new", "relu", "selu")
 
@@ -46,6 +46,11 @@ class PretrainedConfig:
         for name in ("output_attentions", "output_hidden_states", "return_dict"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} is {getattr(self, name)!r}, it must be true or false")
+
+    @property
+    def stacks(self) -> dict[str, int]:
+        """What the stacks of layers are called among the weights, and how many layers each has."""
+        raise NotImplementedError
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

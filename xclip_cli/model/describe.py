@@ -10,9 +10,8 @@ from .checkpoint.files import read_header
 from .checkpoint.find import BUNDLED, Checkpoint, find_cached, hub_name
 from .checkpoint.public import PublicCheckpoint, public_checkpoints
 from .config import XCLIPConfig
-from .loading import load_config
+from .formats import open_checkpoint
 
-HUB_HEADS = 8  # of MIT and prompt generator in every conversion on the hub, the large models' included
 SHORT_TEXT = 8  # tokens of a usual label, start and end included
 
 
@@ -21,25 +20,31 @@ def describe(name: str) -> dict[str, Any]:
 
     Of a hub id that is not cached only the config and the weights' header are fetched.
     """
-    checkpoint = find_cached(name)
-    if checkpoint is None:
+    cached = find_cached(name)
+    if cached is None:
         repo, revision = hub_name(name)
         folder, weights = hub.peek(repo, revision)
-        config = XCLIPConfig.from_folder(folder)
-        found = {"name": repo, "revision": folder.name, "cached": False}
+        checkpoint = Checkpoint(repo, folder, folder.name)
+        opened = open_checkpoint(checkpoint)
+        config = opened.config()
+        local: dict[str, Any] = {}
         words = None
     else:
-        config, weights = load_config(checkpoint), _local_weights(checkpoint)
-        found = {"name": checkpoint.name, "revision": checkpoint.revision, "cached": True}
-        found |= {"folder": str(checkpoint.folder), "identity": checkpoint.identity}
+        checkpoint = cached
+        opened = open_checkpoint(checkpoint)
+        config, weights = opened.config(), _local_weights(checkpoint)
+        local = {"folder": str(checkpoint.folder), "identity": checkpoint.identity}
         words = checkpoint.words
     return {
-        **found,
-        **_published(public_checkpoints().get(str(found["name"]))),
+        "name": checkpoint.name,
+        "revision": checkpoint.revision,
+        "cached": cached is not None,
+        **local,
+        **_published(public_checkpoints().get(checkpoint.name)),
         **_sizes(config),
-        "notes": _notes(config, checkpoint is not None and checkpoint.is_original),
+        "notes": opened.notes(config),
         "weights": weights,
-        "training": _training(checkpoint),
+        "training": opened.training(),
         "words": None if words is None else len(words),
     }
 
@@ -87,33 +92,6 @@ def _sizes(config: XCLIPConfig) -> dict[str, Any]:
         "gmac_per_short_text": round(config.text_macs(SHORT_TEXT) / 1e9, 4),
         "megabytes_in_memory": {"float32": round(parameters * 4 / 1e6), "bfloat16": round(parameters * 2 / 1e6)},
     }
-
-
-def _training(checkpoint: Checkpoint | None) -> dict[str, Any] | None:
-    """What an authors' file records of its training."""
-    if checkpoint is None or not checkpoint.is_original:
-        return None
-    from .checkpoint.original import training_config
-
-    return training_config(checkpoint.folder)
-
-
-def _notes(config: XCLIPConfig, original: bool) -> list[str]:
-    """What a user of this model should know and cannot see."""
-    usual, vision = config.projection_dim // 64, config.vision_config
-    heads = (vision.mit_num_attention_heads, config.prompt_num_attention_heads)
-    if original and usual != HUB_HEADS:
-        return [
-            f"MIT and prompt generator have {usual} attention heads each, as in the authors' code; the conversions of "
-            f"such models on the hub have {HUB_HEADS}: --heads {HUB_HEADS} computes what those compute"
-        ]
-    if config.projection_dim % 64 == 0 and heads != (usual, usual):
-        return [
-            f"MIT and prompt generator have {heads[0]} and {heads[1]} attention heads here; the authors' code has "
-            f"{usual} of each at this width, and weights do not tell: --heads {usual} computes what the authors' code "
-            "computes"
-        ]
-    return []
 
 
 def list_models() -> list[dict[str, Any]]:

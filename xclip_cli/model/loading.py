@@ -1,4 +1,4 @@
-"""A checkpoint → its config, tokenizer, image processor and model: a Hugging Face folder, or an authors' ``.pth``.
+"""A checkpoint → its config, tokenizer, image processor and model, whatever its format; and one format → another.
 
 Importing this imports no torch; what needs it imports it when called.
 """
@@ -13,6 +13,7 @@ from ..errors import ModelError
 from .checkpoint import hub
 from .checkpoint.find import Checkpoint, find_local, hub_name
 from .config import XCLIPConfig
+from .formats import open_checkpoint
 from .tokenizer import CLIPTokenizer
 
 if TYPE_CHECKING:
@@ -21,28 +22,18 @@ if TYPE_CHECKING:
     from .modeling import XCLIPModel
     from .processor import XCLIPImageProcessor
 
-ORIGINAL_TOKENIZER = "microsoft/xclip-base-patch32"  # CLIP's vocabulary: the same in all released checkpoints
-
 
 def load_config(checkpoint: Checkpoint, heads: int | None = None) -> XCLIPConfig:
     """The config; ``heads`` sets the attention heads of MIT and prompt generator. Raises ModelError."""
-    if checkpoint.is_original:
-        from .checkpoint.original import read_original
-
-        return read_original(checkpoint.folder, heads)[0]
-    config = XCLIPConfig.from_folder(checkpoint.folder)
-    try:
-        return config if heads is None else config.with_heads(heads)
-    except ValueError as error:
-        raise ModelError(f"{checkpoint.name} cannot have {heads} heads: {error}") from error
+    return open_checkpoint(checkpoint).config(heads)
 
 
 def load_tokenizer(checkpoint: Checkpoint, name: str | None = None) -> CLIPTokenizer:
-    """The tokenizer of ``name``, a folder or hub id; if None the checkpoint's own. Raises ModelError.
+    """The tokenizer of ``name``, a folder or hub id; if None the one that belongs to the checkpoint. Raises ModelError.
 
-    An authors' file holds none: its default is that of ``ORIGINAL_TOKENIZER``, from the cache or the hub.
+    An authors' file holds none: its default is CLIP's, from the cache or the hub.
     """
-    tokenizer = _find_tokenizer(checkpoint, name)
+    tokenizer = _find_tokenizer(checkpoint, name or open_checkpoint(checkpoint).tokenizer)
     tokens = load_config(checkpoint).text_config.vocab_size
     if tokenizer.eos_token_id >= tokens:
         raise ModelError(
@@ -52,39 +43,24 @@ def load_tokenizer(checkpoint: Checkpoint, name: str | None = None) -> CLIPToken
     return tokenizer
 
 
-def _find_tokenizer(checkpoint: Checkpoint, name: str | None) -> CLIPTokenizer:
-    if name is None and not checkpoint.is_original:
-        return CLIPTokenizer.from_folder(checkpoint.folder)
-    wanted = name or ORIGINAL_TOKENIZER
-    if Path(wanted).is_dir():
-        return CLIPTokenizer.from_folder(Path(wanted))
-    local = find_local(wanted)
+def _find_tokenizer(checkpoint: Checkpoint, name: str) -> CLIPTokenizer:
+    if Path(name).is_dir():
+        return CLIPTokenizer.from_folder(Path(name))
+    local = find_local(name)
     if local is not None:
         return CLIPTokenizer.from_folder(local.folder)
     try:
-        return CLIPTokenizer.from_folder(hub.tokenizer_folder(*hub_name(wanted)))
+        return CLIPTokenizer.from_folder(hub.tokenizer_folder(*hub_name(name)))
     except ModelError as error:
         raise ModelError(
-            f"{checkpoint.name} needs a tokenizer, and that of {wanted} cannot be had: {error}; "
-            "--tokenizer FOLDER names another"
+            f"{checkpoint.name} needs a tokenizer, and that of {name} cannot be had: {error}; --tokenizer FOLDER names "
+            "another"
         ) from error
 
 
 def load_image_processor(checkpoint: Checkpoint, config: XCLIPConfig) -> XCLIPImageProcessor:
     """The image processor; an authors' file has that of the released checkpoints. Raises ModelError."""
-    if checkpoint.is_original:
-        from .checkpoint.original import original_image_processor
-
-        return original_image_processor(config)
-    from .processor import XCLIPImageProcessor
-
-    processor = XCLIPImageProcessor.from_folder(checkpoint.folder)
-    if not processor.do_center_crop or config.vision_config.num_channels != 3:
-        raise ModelError(
-            f"{checkpoint.name} cannot take videos: its image processor must crop (do_center_crop) and its "
-            "model take 3 channels (num_channels)"
-        )
-    return processor
+    return open_checkpoint(checkpoint).image_processor(config)
 
 
 def load_model(
@@ -98,35 +74,9 @@ def load_model(
 
     Parameters whose names are not ``wanted`` are not read and stay on the meta device.
     """
-    if checkpoint.is_original:
-        return load_original(checkpoint.folder, config, dtype, device, wanted)
     from .modeling import XCLIPModel
 
-    return XCLIPModel.from_folder(checkpoint.folder, config, dtype, device, wanted)
-
-
-def load_original(
-    path: Path,
-    config: XCLIPConfig | None,
-    dtype: torch.dtype,
-    device: torch.device,
-    wanted: Callable[[str], bool] = lambda name: True,
-) -> XCLIPModel:
-    """The model of an authors' file, in eval mode; ``config`` None is that of the file. Raises ModelError."""
-    import torch
-
-    from .checkpoint.original import read_original
-    from .checkpoint.weights import check_values
-    from .modeling import XCLIPModel
-
-    own_config, stored = read_original(path)
-    with torch.device("meta"):
-        model = XCLIPModel(config or own_config)
-    state = {name: tensor.to(device, dtype) for name, tensor in stored.items() if wanted(name)}
-    for name, tensor in state.items():
-        check_values(path, name, stored[name], tensor)
-    model.load_state_dict(state, assign=True, strict=False)  # those not wanted are missing
-    return model.eval()
+    return XCLIPModel.from_checkpoint(checkpoint, config, dtype, device, wanted)
 
 
 def convert(checkpoint: Checkpoint, folder: Path, tokenizer: str | None = None, heads: int | None = None) -> None:

@@ -14,15 +14,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import ModelError
-from .checkpoint.weights import StoredWeights, save_weights
+from .checkpoint.find import Checkpoint, find_checkpoint
+from .checkpoint.weights import save_weights
 from .config import PretrainedConfig, XCLIPConfig, XCLIPTextConfig, XCLIPVisionConfig
+from .formats import open_checkpoint
 from .outputs import BaseModelOutput, BaseModelOutputWithPooling, Similarity, TextEncoding, VideoEncoding, XCLIPOutput
 
 
@@ -195,7 +196,7 @@ class CrossFrameLayer(nn.Module):
         return x + self.mlp(self.layer_norm2(x)), attention
 
 
-class Encoder(nn.Module):
+class TransformerStack(nn.Module):
     """A stack of layers that keeps what it is asked to keep."""
 
     def __init__(self, config: XCLIPTextConfig | XCLIPVisionConfig, layer: Callable[[Any], nn.Module]) -> None:
@@ -261,7 +262,7 @@ class TextTransformer(nn.Module):
     def __init__(self, config: XCLIPTextConfig) -> None:
         super().__init__()
         self.embeddings = TextEmbeddings(config)
-        self.encoder = Encoder(config, EncoderLayer)
+        self.encoder = TransformerStack(config, EncoderLayer)
         self.final_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(
@@ -322,7 +323,7 @@ class VisionTransformer(nn.Module):
         self.config = config
         self.embeddings = VisionEmbeddings(config)
         self.pre_layernorm = nn.LayerNorm(width, eps=eps)
-        self.encoder = Encoder(config, CrossFrameLayer)
+        self.encoder = TransformerStack(config, CrossFrameLayer)
         self.post_layernorm = nn.LayerNorm(width, eps=eps)
 
     def forward(
@@ -366,7 +367,7 @@ class MultiframeIntegrationTransformer(nn.Module):
             num_attention_heads=config.mit_num_attention_heads,
         )
         self.position_embedding = nn.Parameter(torch.empty(1, config.num_frames, config.mit_hidden_size))
-        self.encoder = Encoder(mit_config, EncoderLayer)
+        self.encoder = TransformerStack(mit_config, EncoderLayer)
 
     def forward(
         self, frames: Tensor, output_attentions: bool = False, output_hidden_states: bool = False
@@ -468,40 +469,28 @@ class PretrainedModel(nn.Module):
         Weights are memory-mapped, converted to ``dtype`` where they differ, and nothing is initialised first. Raises
         ModelError where the checkpoint is not found or does not fit.
         """
-        from .checkpoint.find import find_checkpoint
-
         checkpoint = find_checkpoint(str(name), revision=revision)
-        if checkpoint.is_original:
-            return cls._from_original(checkpoint.folder, dtype, torch.device(device))
-        config = cls.config_class.from_folder(checkpoint.folder)
-        return cls.from_folder(checkpoint.folder, config, dtype, torch.device(device))
+        config = open_checkpoint(checkpoint).config_of(cls.config_class)
+        return cls.from_checkpoint(checkpoint, config, dtype, torch.device(device))
 
     @classmethod
-    def from_folder(
+    def from_checkpoint(
         cls,
-        folder: Path,
+        checkpoint: Checkpoint,
         config: Any,
         dtype: torch.dtype,
         device: torch.device,
         wanted: Callable[[str], bool] = lambda name: True,
     ) -> Self:
-        """Load the weights of a checkpoint folder whose config has been read.
+        """Load the weights of a checkpoint whose config has been read.
 
         Parameters whose names are not ``wanted`` are not read and stay on the meta device. Raises ModelError.
         """
-        weights = StoredWeights(folder)
-        weights.check_layers(config.stacks)
+        weights = open_checkpoint(checkpoint).weights(config)
         with torch.device("meta"):
             model = cls(config)
         weights.load(model, dtype, device, wanted)
         return model.eval()
-
-    @classmethod
-    def _from_original(cls, path: Path, dtype: torch.dtype, device: torch.device) -> Self:
-        raise ModelError(
-            f"{path} is a whole X-CLIP of its authors' code: load it as XCLIPModel, or convert it with "
-            "`xclip models convert`"
-        )
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors``, which the Hugging Face library loads too."""
@@ -601,12 +590,6 @@ class XCLIPModel(PretrainedModel):
         self.mit = MultiframeIntegrationTransformer(vision)
         self.prompts_generator = PromptGenerator(config)
         initialise(self)
-
-    @classmethod
-    def _from_original(cls, path: Path, dtype: torch.dtype, device: torch.device) -> Self:
-        from .loading import load_original
-
-        return cast("Self", load_original(path, None, dtype, device))
 
     def encode_text(
         self,
@@ -746,7 +729,7 @@ def _initialise_vision(vision: VisionTransformer, config: XCLIPVisionConfig) -> 
     _initialise_encoder(vision.encoder, config.initializer_range, config.initializer_factor)
 
 
-def _initialise_encoder(encoder: Encoder, spread: float, factor: float) -> None:
+def _initialise_encoder(encoder: TransformerStack, spread: float, factor: float) -> None:
     _initialise_linear(encoder, spread)
     depth = len(encoder.layers)
     for module in encoder.modules():

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import ModelError
-from .checkpoint.files import one_line, read_json
-from .config import CONFIG_NAME, MAX_SIDE, PREPROCESSINGS, XCLIPConfig
+from ..text import one_line
+from .checkpoint.files import CONFIG_NAME, read_json
+from .config import MAX_SIDE, PREPROCESSINGS, XCLIPConfig
 from .tokenizer import CLIPTokenizer
 
 PREPROCESSOR_NAME = "preprocessor_config.json"

@@ -16,7 +16,8 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, 
 from tokenizers.models import BPE
 
 from ..errors import ModelError
-from .checkpoint.files import one_line, read_json, read_text
+from ..text import one_line
+from .checkpoint.files import read_json, read_text
 
 START = "<|startoftext|>"
 END = "<|endoftext|>"  # also the padding and the unknown token

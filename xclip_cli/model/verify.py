@@ -19,6 +19,7 @@ from .checkpoint.public import (
     PUBLISHED_TOLERANCE,
     public_checkpoints,
 )
+from .formats import open_checkpoint
 from .loading import load_config, load_model
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def verify(checkpoint: Checkpoint, published: bool = False) -> Iterator[Check]:
 
 def _check_files(checkpoint: Checkpoint) -> Iterator[Check]:
     """Every file against the hash that the hub knows it by, which is its name in the cache."""
-    files = [checkpoint.folder] if checkpoint.is_original else sorted(checkpoint.folder.iterdir())
+    files = open_checkpoint(checkpoint).files()
     hashed = [path for path in files if path.resolve().parent.name == "blobs"]
     if checkpoint.revision is None or not hashed:
         yield Check("files", True, f"{len(files)} local files: there is no hub to compare them with")

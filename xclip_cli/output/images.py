@@ -1,4 +1,4 @@
-"""The frames that the model saw, as PNG files: for when a result surprises."""
+"""Pictures as PNG, and a folder of the frames that the model saw: for when a result surprises."""
 
 from __future__ import annotations
 
@@ -53,13 +53,14 @@ def frame_name(video: str, seconds: float, crop: int | None = None) -> str:
     return f"{name}-{mark}-{seconds:013.6f}s{f'-crop{crop}' if crop else ''}.png"
 
 
-def png(picture: npt.NDArray[np.uint8]) -> bytes:
-    """A picture [H, W, 3] as PNG."""
-    height, width, _ = picture.shape
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits each of red, green and blue
-    rows = np.zeros((height, 1 + width * 3), np.uint8)  # each row begins with its filter: 0, none
-    rows[:, 1:] = picture.reshape(height, -1)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b""))
+def png(pixels: npt.NDArray[np.uint8], level: int = -1) -> bytes:
+    """Pixels [H, W, 3], or [H, W, 4] with opacity, as PNG; ``level`` of compression, 0 to 9, or -1 for zlib's usual."""
+    height, width, channels = pixels.shape
+    colours = {3: 2, 4: 6}[channels]  # PNG's numbers for red, green, blue; and those with opacity
+    header = struct.pack(">IIBBBBB", width, height, 8, colours, 0, 0, 0)  # 8 bits each
+    rows = np.zeros((height, 1 + width * channels), np.uint8)  # each row begins with its filter: 0, none
+    rows[:, 1:] = pixels.reshape(height, -1)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), level)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     )

@@ -1,111 +1,59 @@
-"""How timelines look: JSON and JSON Lines hold windows and segments; the table, CSV and subtitles show segments."""
+"""The formats of timelines: JSON and JSON Lines hold windows and segments, the others segments alone."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from typing import TextIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group
 
 from ..errors import ResultsError
-from ..results.records import Failure, RunHeader
-from ..timeline import BrokenOff, Drawing, Segment, TimelineRecord, VideoTimeline, WindowRecord, format_srt, format_vtt
-from ..timeline import csv_rows as segment_rows
-from .notes import Format, csv_rows, format_failure, format_record, format_warnings, has_blocks, write_jsonl, write_rows
+from ..results.records import Record, RunHeader
+from ..segments import Segment
+from .data import write_csv, write_json_by_video, write_jsonl
+from .drawing import Drawing
+from .files import Format
+from .subtitles import format_srt, format_vtt
+from .tables import format_failure, format_heading, format_warnings, write_each
 
 
-def write_json(records: Iterable[TimelineRecord], out: TextIO, header: RunHeader | None) -> None:
-    """One array with an object a video: its windows, written as they come, and its segments, or its error."""
-    separator, unfinished = "[\n", None
-    for record in records:
-        if not isinstance(record, WindowRecord):
-            out.write(_rest(record) if unfinished else separator + _object(record))
-            separator, unfinished = ",\n", None
-        elif unfinished:
-            out.write(",\n " + _object(record))
-        else:
-            out.write(separator + '{"windows": [\n ' + _object(record))
-            unfinished = record.record.video
-        out.flush()
-    if unfinished:
-        out.write(_rest(Failure(unfinished, "interrupted", "the run ended before the video did")))
-        separator = ",\n"
-    out.write("\n]\n" if separator != "[\n" else "[]\n")
-
-
-def _object(record: TimelineRecord) -> str:
-    return json.dumps({key: value for key, value in record.to_json().items() if key != "kind"})
-
-
-def _rest(record: VideoTimeline | Failure) -> str:
-    """An object's rest behind its windows."""
-    return "\n], " + _object(record).removeprefix("{")
-
-
-def write_csv(records: Iterable[TimelineRecord], out: TextIO, header: RunHeader | None) -> None:
-    """A row a segment, a row a failure, and a row for a video that has no segment."""
-    write_rows(map(_rows, _videos(records)), out)
-
-
-def _rows(record: VideoTimeline | Failure) -> Iterator[dict[str, object]]:
-    if segments := _segments(record):
-        yield from segment_rows(record.video, segments)
-    if isinstance(record, Failure):
-        yield from csv_rows(record)
-    elif not segments:
-        yield {"video": record.video, "status": "ok"}
-
-
-def _segments(record: VideoTimeline | Failure) -> Sequence[Segment]:
-    if isinstance(record, BrokenOff):
-        return record.timeline.segments
-    return () if isinstance(record, Failure) else record.segments
-
-
-def write_table(records: Iterable[TimelineRecord], out: TextIO, header: RunHeader | None) -> None:
+def write_table(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:
     """Each timeline drawn over the width of the terminal."""
-    console, blocks = Console(file=out, highlight=False), has_blocks(out)
-    for number, record in enumerate(_videos(records)):
-        if number:
-            console.print()
-        console.print(_shown(record, blocks))
+    write_each((record for record in records if record.completes), out, format_timeline)
 
 
-def _shown(record: VideoTimeline | Failure, blocks: bool) -> RenderableType:
-    if isinstance(record, BrokenOff):
-        return Group(_shown(record.timeline, blocks), format_failure(record))
-    if isinstance(record, Failure):
-        return format_record(record)
+def format_timeline(record: Record, blocks: bool = True, width: int = 80) -> Group:
+    """A video's timeline for people, up to its error if it has one; it is as wide as the console that prints it."""
     if record.timeline is None:
-        return format_record(Failure(record.video, "no_frames", "it has no length, so there is no timeline"))
+        reason = record.error.message if record.error else "it has no length, so there is no timeline"
+        return Group(format_heading(record.video), format_failure(reason))
     drawing = Drawing(record.video, record.timeline, record.segments, blocks)
-    return Group(drawing, *format_warnings(record.warnings))
+    failed = [format_failure(record.error.message)] if record.error else []
+    return Group(drawing, *format_warnings(record.warnings), *failed)
 
 
-def _subtitles(form: Callable[[Iterable[Segment]], str]) -> Format[TimelineRecord]:
-    """The segments of one video as subtitles, up to where it fails. Raises ResultsError where that is its start: then
-    there is nothing to write."""
+def _subtitles(form: Callable[[Iterable[Segment]], str]) -> Format:
+    """The segments of one video as subtitles, up to its error if it has one."""
 
-    def write(records: Iterable[TimelineRecord], out: TextIO, header: RunHeader | None) -> None:
-        for record in _videos(records):
-            if isinstance(record, Failure) and not isinstance(record, BrokenOff):
-                raise ResultsError(f"there are no subtitles for {record.video}: {record.message}")
-            out.write(form(_segments(record)))
+    def write(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:
+        """Raises ResultsError where the video has an error and no timeline: then there is nothing to write."""
+        for record in records:
+            if not record.completes:
+                continue
+            if record.error and record.timeline is None:
+                raise ResultsError(f"there are no subtitles for {record.video}: {record.error.message}")
+            out.write(form(record.segments))
 
     return write
 
 
-def _videos(records: Iterable[TimelineRecord]) -> Iterator[VideoTimeline | Failure]:
-    return (record for record in records if not isinstance(record, WindowRecord))
-
-
-FORMATS: dict[str, Format[TimelineRecord]] = {
+FORMATS: dict[str, Format] = {
     "table": write_table,
-    "json": write_json,
+    "json": write_json_by_video,
     "jsonl": write_jsonl,
     "csv": write_csv,
     "srt": _subtitles(format_srt),
     "vtt": _subtitles(format_vtt),
 }
+WITH_PARTS = ("json", "jsonl")  # formats that show each window as it comes
 ONE_VIDEO = ("srt", "vtt")  # formats that hold one video

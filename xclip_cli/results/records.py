@@ -1,17 +1,31 @@
-"""What comes out of a run, and its one JSON form (schema 1; fields are only ever added)."""
+"""The lines of a run's results, and their one JSON form, written and read (schema 1; fields are only ever added).
+
+A record knows itself: which video it is of, whether it completes that video, what share of it is done, what went wrong.
+Code that uses records asks them, not for their type.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from fractions import Fraction
+from typing import Any, ClassVar, Protocol, Self
 
 from ..errors import VideoError
+from ..segments import Segment, Timeline
+from .fields import LARGEST, read, read_field
 
 SCHEMA = 1
 
+NOT_IN_JSON = {"json": False}  # metadata of a field
 
-@dataclass(frozen=True)
+_TIME = re.compile(r"\d+(\.\d+|/0*[1-9]\d*)?", re.ASCII)  # in a header, as str(Fraction) writes it
+_TIME_LENGTH = 1000  # characters
+
+
+@dataclass(frozen=True, slots=True)
 class RankedLabel:
     """One label's place in a prediction."""
 
@@ -20,7 +34,7 @@ class RankedLabel:
     logit: float  # cosine similarity times the model's logit scale
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Frames:
     """What was looked at."""
 
@@ -31,7 +45,7 @@ class Frames:
     times_seconds: tuple[float, ...]  # since the video's first frame
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Seconds:
     """What a video, or window, took; of a batch an even share."""
 
@@ -40,35 +54,87 @@ class Seconds:
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """One video's ranked labels."""
+class Error:
+    """Why there is no result."""
+
+    code: str  # stable, see VideoError
+    message: str
+    type: str = VideoError.__name__
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in a record."""
+        return {"type": self.type, "code": self.code, "message": self.message}
+
+
+class Jsonable(Protocol):
+    """Whatever is a line of a results file."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The line."""
+
+
+class Record:
+    """One line of a run's results, about one video."""
 
     video: str  # the path as given
+    warnings: tuple[str, ...]
+    error: Error | None = None  # why the video, or this window of it, has no result
+    completes: ClassVar[bool] = True  # the video: no more records of it follow
+    share: float = 1.0  # of the video that is done with this record, 0 to 1
+    end_seconds: float | None = None  # of the part of the video that the record is about, if it knows
+    segments: tuple[Segment, ...] = ()
+    timeline: Timeline | None = None
+
+    @property
+    def prediction(self) -> Prediction | None:
+        """The ranked labels of the video, or of this window of it, if the record holds any."""
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON values."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Prediction(Record):
+    """One video's ranked labels."""
+
+    video: str
     model: str
     revision: str | None  # the commit of a model from the hub
     start_seconds: float
-    end_seconds: float
+    end_seconds: float = field()  # required: Record's default is not this field's
     frames: Frames
     predictions: tuple[RankedLabel, ...]  # best first
     warnings: tuple[str, ...] = ()
     withheld: int | None = None  # labels under the threshold or their lowest logit; None: there are no such limits
     seconds: Seconds | None = field(default=None, compare=False)
 
+    @property
+    def prediction(self) -> Prediction:
+        """The record itself."""
+        return self
+
     def top(self, count: int) -> Prediction:
-        """The ``count`` best labels alone; 0 keeps all."""
+        """Only the ``count`` best labels; 0 keeps all."""
         return dataclasses.replace(self, predictions=self.predictions[:count]) if count else self
 
     def to_json(self) -> dict[str, Any]:
-        """The record."""
+        """The record as JSON values."""
         values = asdict(self)
         for optional in ("withheld", "seconds"):
             if values[optional] is None:
                 del values[optional]
         return {"schema": SCHEMA, "video": values.pop("video"), "status": "ok", **values}
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Back from JSON values. Raises ValueError."""
+        return read(cls, values, "the record")
+
 
 @dataclass(frozen=True)
-class Failure:
+class Failure(Record):
     """One video's error."""
 
     video: str
@@ -79,56 +145,155 @@ class Failure:
     start_seconds: float | None = None  # of the one window of a timeline that is lost; None: it is the video
     end_seconds: float | None = None
 
-    def top(self, count: int) -> Failure:
-        """A failure has no labels to cut."""
-        return self
-
     @classmethod
     def of(cls, video: str, error: VideoError) -> Failure:
         """The record of an error."""
         return cls(video, error.code, str(error))
 
+    @property
+    def error(self) -> Error:  # type: ignore[override]
+        """What went wrong."""
+        return Error(self.code, self.message, self.type)
+
+    def top(self, count: int) -> Failure:
+        """A failure has no labels to cut."""
+        return self
+
     def to_json(self) -> dict[str, Any]:
-        """The record."""
+        """The record as JSON values."""
         window = {"start_seconds": self.start_seconds, "end_seconds": self.end_seconds}
         return {
             "schema": SCHEMA,
             "video": self.video,
             "status": "error",
-            **({} if self.start_seconds is None else window),
-            "error": {"type": self.type, "code": self.code, "message": self.message},
+            **{key: value for key, value in window.items() if value is not None},
+            "error": self.error.to_json(),
             "warnings": list(self.warnings),
         }
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Back from JSON values. Raises ValueError."""
+        error = read_field(Error, values, "error", "the record")
+        return read(cls, {**values, **asdict(error)}, "the record")
 
-Record = Prediction | Failure
 
+@dataclass(frozen=True)
+class WindowRecord(Record):
+    """One window of a video: its ranked labels, or why it is lost."""
 
-class Jsonable(Protocol):
-    """Whatever is a line of a results file."""
+    result: Prediction | Failure
+    share: float = field(default=0.0, compare=False)  # of the video's windows, those up to this one
+    completes: ClassVar[bool] = False
+
+    @property
+    def video(self) -> str:  # type: ignore[override]
+        """The path as given."""
+        return self.result.video
+
+    @property
+    def warnings(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Of the window."""
+        return self.result.warnings
+
+    @property
+    def error(self) -> Error | None:  # type: ignore[override]
+        """Why the window is lost, if it is."""
+        return self.result.error
+
+    @property
+    def prediction(self) -> Prediction | None:
+        """The window's ranked labels; None if it is lost."""
+        return self.result.prediction
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """The window's warnings, and a note if it is lost."""
+        lost = (f"lost to an error ({self.error.code})",) if self.error else ()
+        return (*self.warnings, *lost)
+
+    @property
+    def start_seconds(self) -> float:
+        """Where the window begins."""
+        return self.result.start_seconds or 0.0
+
+    @property
+    def end_seconds(self) -> float:  # type: ignore[override]
+        """Where it ends, half-open."""
+        return self.result.end_seconds or 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """The record."""
+        """The record as JSON values."""
+        return {**self.result.to_json(), "kind": "window"}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Back from JSON values. Raises ValueError."""
+        result = _result_from_json(values)
+        for key in ("start_seconds", "end_seconds"):
+            if getattr(result, key) is None:
+                raise ValueError(f"the record has no {key}")
+        return cls(result)
+
+
+@dataclass(frozen=True)
+class SegmentsRecord(Record):
+    """The segments that a video's windows make: this completes its timeline, or ends it early with an error."""
+
+    video: str
+    segments: tuple[Segment, ...] = field()  # required: Record's default is not this field's
+    num_windows: int
+    window_seconds: float | None = None  # these four: what the segments were made with
+    stride_seconds: float | None = None
+    min_score: float | None = None
+    min_duration: float | None = None
+    warnings: tuple[str, ...] = ()  # of its windows and its error
+    error: Error | None = None  # what ended the timeline early, after num_windows windows
+    timeline: Timeline | None = field(default=None, compare=False, repr=False, metadata=NOT_IN_JSON)
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON values."""
+        settings = ("window_seconds", "stride_seconds", "min_score", "min_duration")
+        return {
+            "schema": SCHEMA,
+            "kind": "segments",
+            "video": self.video,
+            "status": "error" if self.error else "ok",
+            "num_windows": self.num_windows,
+            **{key: getattr(self, key) for key in settings if getattr(self, key) is not None},
+            "segments": [asdict(segment) for segment in self.segments],
+            "warnings": list(self.warnings),
+            **({"error": self.error.to_json()} if self.error else {}),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Back from JSON values. Raises ValueError."""
+        error = read_field(Error, values, "error", "the record") if _failed(values) else None
+        return dataclasses.replace(read(cls, {**values, "error": None}, "the record"), error=error)
 
 
 @dataclass(frozen=True)
 class RunHeader:
-    """The first line of a JSONL file: what every record in it was made with. It has no ``video``."""
+    """The first line of a JSONL file: the settings that all its records were made with. It has no ``video``.
 
-    xclip: str  # version
-    model: str
-    revision: str | None
-    model_identity: str
-    labels: int
-    labels_sha256: str  # of names and texts, in order
-    num_frames: int
-    views: str
-    preprocess: str
-    heads: int | None  # of MIT and prompt generator, where they are not the checkpoint's
-    start: str | None  # of the window, in exact seconds; None: the video's start
-    end: str | None
-    dtype: str
-    top_k: int
+    A field is None where it does not apply, or where an earlier version did not write it.
+    """
+
+    xclip: str | None = None  # version
+    model: str | None = None
+    revision: str | None = None
+    model_identity: str | None = None
+    labels: int | None = None
+    labels_sha256: str | None = None  # of names and texts, in order
+    num_frames: int | None = None
+    views: str | None = None
+    preprocess: str | None = None
+    heads: int | None = None  # of MIT and prompt generator, where they are not the checkpoint's
+    start: str | None = None  # of the window, in exact seconds; None: the video's start
+    end: str | None = None
+    dtype: str | None = None
+    top_k: int | None = None
     window: str | None = None  # of a timeline, in exact seconds; None: each video is one window
     stride: str | None = None
     none_of_these: bool | None = None  # whether that may be the answer; None: no
@@ -140,3 +305,64 @@ class RunHeader:
     def to_json(self) -> dict[str, Any]:
         """The header line."""
         return {"schema": SCHEMA, "kind": "run", **asdict(self)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Back from JSON values. Raises ValueError."""
+        if not all(_is_time(values.get(key)) for key in ("start", "end")):
+            raise ValueError("start or end is no time")
+        return read(cls, values, "the header")
+
+    @property
+    def stretch(self) -> tuple[Fraction | None, Fraction | None]:
+        """The part of each video that was looked at: from, to; None for where the video starts or ends."""
+        start, end = (None if time is None else Fraction(time) for time in (self.start, self.end))
+        return start, end
+
+
+def from_json(values: Any) -> Record | RunHeader | None:
+    """A record, or a run's header, from its JSON values; None for a kind that this version does not know.
+
+    Raises ValueError that says what is wrong.
+    """
+    schema = read(_Schema, values, "the record").schema
+    if schema > SCHEMA:
+        raise ValueError(f"schema {schema} is newer than this version of xclip knows ({SCHEMA})")
+    kind = values.get("kind")
+    if kind is not None and not isinstance(kind, str):
+        return None
+    reader = _READERS.get(kind)
+    return None if reader is None else reader(values)
+
+
+@dataclass(frozen=True)
+class _Schema:
+    schema: int
+
+
+def _result_from_json(values: Mapping[str, Any]) -> Prediction | Failure:
+    return Failure.from_json(values) if _failed(values) else Prediction.from_json(values)
+
+
+def _failed(values: Mapping[str, Any]) -> bool:
+    """Whether a record's status is an error. Raises ValueError where it has no known status."""
+    status = values.get("status")
+    if status not in ("ok", "error"):
+        raise ValueError("status is not 'ok'" if "status" in values else "the record has no status")
+    return bool(status == "error")
+
+
+def _is_time(value: Any) -> bool:
+    """Whether a header's ``start`` or ``end`` is null or a number of exact seconds, bounded as in ``fields``."""
+    if value is None:
+        return True
+    fits = isinstance(value, str) and len(value) <= _TIME_LENGTH and _TIME.fullmatch(value)
+    return bool(fits) and Fraction(value) <= LARGEST
+
+
+_READERS: dict[str | None, Callable[[Mapping[str, Any]], Record | RunHeader]] = {  # by kind
+    None: _result_from_json,
+    "window": WindowRecord.from_json,
+    "segments": SegmentsRecord.from_json,
+    "run": RunHeader.from_json,
+}

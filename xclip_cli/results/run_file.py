@@ -1,7 +1,8 @@
-"""The results file of a run: a header, then a record a video, each whole on disk before the next is begun.
+"""The results file of a run: a header, then the records of each video, each whole on disk before the next is begun.
 
-A run that was killed goes on from its file: the videos that are recorded are done. Of a timeline, a video has window
-records first; a segments record, or a failure, completes it. A video without one is taken out and begun again.
+A run that was killed continues from its file: the videos that are recorded are done. A video of a timeline has window
+records first; a segments record or a failure completes it. The records of a video that nothing completes are removed,
+and the video is begun again.
 """
 
 from __future__ import annotations
@@ -17,34 +18,34 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..errors import ResultsError
-from .records import Jsonable, RunHeader
+from .records import Jsonable, Record, RunHeader, from_json
 
 
 @dataclass(frozen=True)
 class _Line:
-    """Where a record is in the file, and what it is of."""
+    """Where a record is in the file, and what a run must know about it."""
 
     offset: int
     length: int
     video: str
     ok: bool
-    completes: bool  # its video; a window does not
+    completes: bool  # its video
 
 
 class RunFile:
     """A JSON Lines file that one run at a time may write.
 
-    With ``resume`` an existing file is gone on with, otherwise it is written anew. Raises ResultsError where the file
-    is in use, cannot be written, or, resuming, is no results file.
+    With ``resume`` an existing file is continued, otherwise it is written anew. Raises ResultsError if the file is in
+    use, cannot be written, or is to be continued and is not a results file.
     """
 
     def __init__(self, path: Path, resume: bool = False) -> None:
         self.path = path
         self._is_new = not path.exists()
         self._file = open_locked(path)
-        self._header: dict[str, Any] | None = None  # of what is there
-        self._recorded: list[_Line] = []  # what is there behind the header
-        self._end = 0  # of its last whole line
+        self._header: dict[str, Any] | None = None  # of the file as it was found, with fields of other versions
+        self._recorded: list[_Line] = []  # the file's records as they were found
+        self._end = 0  # of the last whole line
         self.torn = False  # whether the last record was cut off: it is dropped
         try:
             if resume:
@@ -54,12 +55,12 @@ class RunFile:
             raise
 
     def done(self, retry_failed: bool = False) -> set[str]:
-        """The videos that are recorded; with ``retry_failed`` without those that failed."""
+        """The videos that are recorded; with ``retry_failed``, without those that failed."""
         return {line.video for line in self._recorded if line.completes and (line.ok or not retry_failed)}
 
     @property
     def unfinished(self) -> set[str]:
-        """The videos of which there are windows, and no record that completes them."""
+        """The videos that have windows, and no record that completes them."""
         return {line.video for line in self._recorded} - self.done()
 
     def counts(self, videos: set[str]) -> tuple[int, int]:
@@ -70,8 +71,8 @@ class RunFile:
     def begin(self, header: RunHeader, retried: Iterable[str] = ()) -> None:
         """Make the file ready for more records: check that it was made the same way, or write the header.
 
-        Earlier records of the videos to be ``retried``, and of unfinished ones, are taken out. Raises ResultsError
-        where the header differs.
+        Earlier records of the videos to be ``retried``, and of unfinished ones, are removed. Raises ResultsError if the
+        header differs.
         """
         ours = header.to_json()
         if self._header is None:
@@ -79,7 +80,7 @@ class RunFile:
             self._file.truncate()
             self._write(ours)
             return
-        # A field that an earlier version did not write is None there.
+        # None: a field that the version that wrote the file did not know
         if differing := [key for key in {**self._header, **ours} if self._header.get(key) != ours.get(key)]:
             shown = ", ".join(f"{key} was {self._header.get(key)!r}, is {ours.get(key)!r}" for key in differing)
             raise ResultsError(
@@ -87,21 +88,21 @@ class RunFile:
                 "run as it was made, or give another file"
             )
         if again := set(retried) & {line.video for line in self._recorded} | self.unfinished:
-            self._take_out(again)
+            self._remove(again)
         else:
             self._file.seek(self._end)
             self._file.truncate()
 
     def add(self, record: Jsonable) -> None:
-        """Write a record; when this returns, the system has it."""
+        """Write a record. When this returns, the operating system has it."""
         self._write(record.to_json())
 
     def close(self) -> None:
-        """Let others use the file. One that nothing was written to disappears."""
+        """Let others use the file. A new file that nothing was written to is deleted."""
         if not self._file.closed:
             if self._is_new and not os.fstat(self._file.fileno()).st_size:
                 self.path.unlink(missing_ok=True)
-            with suppress(OSError):  # what could not be written, which was reported when it was tried
+            with suppress(OSError):  # data that could not be written: that was reported at the time
                 self._file.close()
 
     def __enter__(self) -> Self:
@@ -123,25 +124,28 @@ class RunFile:
                 self.torn = True
                 return
             try:
-                values = json.loads(line)
-                if number > 1:
-                    if not isinstance(values["video"], str):
-                        raise ValueError("no video")
-                    ok, completes = values["status"] == "ok", values.get("kind") != "window"
-                    self._recorded.append(_Line(self._end, len(line), values["video"], ok, completes))
-                elif values["kind"] == "run":
-                    self._header = values
-                else:
-                    raise ValueError("no run header")
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                self._sort_in(json.loads(line), len(line))
+            except (ValueError, RecursionError) as error:
                 expected = "the header of a run" if number == 1 else "a record"
                 raise ResultsError(
                     f"cannot resume {self.path}: line {number} is not {expected}; was it written by xclip with -o?"
                 ) from error
             self._end += len(line)
 
-    def _take_out(self, videos: set[str]) -> None:
-        """Put a file without the records of ``videos`` in the place of this one, at once."""
+    def _sort_in(self, values: Any, length: int) -> None:
+        """Take in the next line, of ``length`` bytes. Raises ValueError if it has no place there."""
+        found = from_json(values)
+        if self._header is None:
+            if not isinstance(found, RunHeader):
+                raise ValueError("the file does not begin with a run header")
+            self._header = values
+        elif isinstance(found, Record):
+            self._recorded.append(_Line(self._end, length, found.video, found.error is None, found.completes))
+        else:
+            raise ValueError("not a record of a video")
+
+    def _remove(self, videos: set[str]) -> None:
+        """Replace the file, in one step, by one without the records of ``videos``."""
         part = self.path.with_name(f".xclip-{os.getpid()}.part")
         file = open_locked(part, self.path)
         try:
@@ -163,7 +167,7 @@ class RunFile:
 def open_locked(path: Path, instead_of: Path | None = None) -> BufferedRandom:
     """Open a file for reading and writing that nobody else has open like this. Raises ResultsError.
 
-    Where it is to take the place of another in the end, errors name that one, and a link is not followed: somebody may
+    ``instead_of``: the file that it will replace. Errors name that one, and a link is not followed: somebody else may
     have put it there.
     """
     shown, flags = (path, 0) if instead_of is None else (instead_of, os.O_NOFOLLOW)
@@ -174,7 +178,7 @@ def open_locked(path: Path, instead_of: Path | None = None) -> BufferedRandom:
     file = os.fdopen(descriptor, "r+b")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The other may have put a new file here between our opening and locking.
+        # Another run may have replaced the file between our opening and locking it.
         in_use = not os.path.samestat(os.fstat(descriptor), path.stat())
     except (BlockingIOError, FileNotFoundError):
         in_use = True

@@ -16,8 +16,7 @@ from pathlib import Path
 import av
 
 from ..errors import VideoError
-from .clips import too_many_pixels
-from .sampling import MEGABYTE, Limits
+from .limits import MEGABYTE, Limits
 
 MOST_MESSAGES = 1 << 16  # bytes that are kept
 
@@ -74,7 +73,7 @@ class Guard:
         for found in _TOO_LARGE.finditer(self._take_messages()):
             width, height = int(found[1]), int(found[2])
             if width * height > self._limits.pixels:
-                return too_many_pixels(f"{width}x{height} pixels", self._limits.pixels)
+                return self._limits.too_many_pixels(width, height)
         if isinstance(error, MemoryError) or self.is_spent:
             return VideoError(
                 f"decoding needs more memory than the limit of {self._limits.memory // MEGABYTE} MB (--max-memory)",

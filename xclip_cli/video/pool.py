@@ -1,25 +1,11 @@
-"""Decoding in worker processes: what breaks there costs one video, and they work while the parent imports torch.
+"""The decode workers, from their parent's side: the one door to this room for everybody outside.
 
-For each worker the parent owns a ring of memory that the worker inherits. Requests and replies are JSON lines on the
-worker's stdin and stdout; pictures cross in the ring, one at a time, and the parent frees each when it is done with it:
-
-    parent → worker   {"path": …, "num_frames": …, …, "threads": …, "limits": {…}}   a request
-                      ack                                             the oldest picture is free
-    worker → parent   {"picture": [offset, height, width]}
-                      {"alive": true}                                 now and then, as packets are read
-                      {"restart": true}                               the pictures of this request so far are void
-                      {"clip": {…}}                                   one a window; its "following" is how many more
-                      {"error": {"code": …, "message": …}}            instead of those that would follow
-                      {"retired": true}                               it does no more: give its requests to another
-
-Of a request with many windows, the parent holds the pictures that windows to come may need, and a few clips that nobody
-has collected: beyond those it stops to listen, and the worker waits.
+What breaks in decoding costs one video, and the workers work while the parent imports torch. ``protocol`` is what they
+say to each other.
 """
 
 from __future__ import annotations
 
-import fcntl
-import gc
 import json
 import mmap
 import os
@@ -27,35 +13,32 @@ import selectors
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import numpy as np
 
 from ..errors import VideoError
-from .sampling import DECODE_TIMEOUT, DEFAULT_LIMITS, MEGABYTE, ClipInfo, ClipRequest, Limits
+from .limits import DECODE_TIMEOUT, DEFAULT_LIMITS, MEGABYTE, Limits
+from .protocol import ACK, NOTE_BYTES, anonymous_file, request_line
+from .sampling import ClipInfo, ClipRequest
 
 if TYPE_CHECKING:
-    from .clips import Picture
-    from .guard import Guard
+    from .sampling import Picture
 
 RING_BYTES = 3 * 8192 * 4320  # at least; a ring holds a picture of the largest size. Memory is used where pictures are
 AHEAD = 2  # requests that a worker has at a time, so that it never waits for the next
 MOST_THREADS = 16  # of a decoder: each takes address space
 LONGEST_WAIT = 3600.0  # seconds; the system takes no endless ones
 CLIPS_AHEAD = 4  # clips of one request that are kept for being collected
-NOTE_BYTES = 8  # behind a ring: the most address space that its worker ever had
-NOTE_SECONDS = 0.01  # how often it writes that down, which takes 50 µs
 KILL_SECONDS = 5.0  # how long a process that was killed is waited for
-ALIVE_SECONDS = 1.0  # how often a worker that makes progress says so
 
 # The worker gets the parent's import path, and not the current folder, which may hold anybody's modules.
-_BOOT = "import sys; sys.path[:] = sys.argv[2:]; from xclip_cli.video.pool import serve; serve(int(sys.argv[1]))"
+_BOOT = "import sys; sys.path[:] = sys.argv[2:]; from xclip_cli.video.worker import serve; serve(int(sys.argv[1]))"
 
 # Nothing is computed in workers but decoding: threads of NumPy's and heaps of many threads would be idle.
 _LITTLE_ADDRESS_SPACE = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
@@ -64,7 +47,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class _Job(Generic[T]):
+class _Pending(Generic[T]):
     """A request and what has come of it so far."""
 
     request: ClipRequest
@@ -73,11 +56,7 @@ class _Job(Generic[T]):
     pictures: list[T] = field(default_factory=list)  # those that clips to come may need
     dropped: int = 0  # pictures that came before them
     clips: deque[tuple[ClipInfo, list[T]]] = field(default_factory=deque)  # whole and not collected
-    error: VideoError | None = None  # behind those
-
-    def to_line(self) -> bytes:
-        values = {**self.request.to_json(), "threads": self.threads, "limits": asdict(self.limits)}
-        return json.dumps(values).encode("ascii") + b"\n"
+    error: VideoError | None = None  # after those
 
     def add(self, clip: ClipInfo) -> None:
         """Take in a clip with its pictures; no later one needs a picture from before its first."""
@@ -108,25 +87,25 @@ class Decoders(Generic[T]):
         self._timeout = timeout
         self._limits = limits
         self._workers: list[_Worker[T]] = []
-        self._jobs: deque[_Job[T]] = deque()  # submitted and not collected, oldest first
-        self._waiting: deque[_Job[T]] = deque()  # those that no worker has yet
+        self._pending: deque[_Pending[T]] = deque()  # submitted and not collected, oldest first
+        self._waiting: deque[_Pending[T]] = deque()  # those that no worker has yet
         self._selector = selectors.DefaultSelector()
         self._closed = False
 
     @property
     def pending(self) -> int:
         """Requests that were submitted and not wholly collected."""
-        return len(self._jobs)
+        return len(self._pending)
 
     def submit(self, request: ClipRequest) -> None:
         """Have clips decoded, behind those submitted before; returns at once."""
         if self._closed:
             raise RuntimeError("the decoders are closed")
         # A clip on its own may use all cores; many share them, a core each.
-        threads = 1 if self._jobs else min(usable_cores(), MOST_THREADS)
-        job: _Job[T] = _Job(request, threads, self._limits)
-        self._jobs.append(job)
-        self._waiting.append(job)
+        threads = 1 if self._pending else min(usable_cores(), MOST_THREADS)
+        pending: _Pending[T] = _Pending(request, threads, self._limits)
+        self._pending.append(pending)
+        self._waiting.append(pending)
         self._assign()
 
     def collect(self, wake: int | None = None) -> tuple[ClipInfo, list[T]] | None:
@@ -134,24 +113,24 @@ class Decoders(Generic[T]):
 
         Raises VideoError, which ends the request. None where the descriptor ``wake`` becomes readable first.
         """
-        if not self._jobs:
+        if not self._pending:
             raise RuntimeError("nothing was submitted")
-        job = self._jobs[0]
-        while not job.clips and job.error is None:
-            if self._serve(wake):
+        oldest = self._pending[0]
+        while not oldest.clips and oldest.error is None:
+            if self._wait(wake):
                 return None
-        clip = job.clips.popleft() if job.clips else None
+        clip = oldest.clips.popleft() if oldest.clips else None
         if clip is None or not clip[0].following:
-            self._jobs.popleft()
-        if clip is None and job.error is not None:
-            raise job.error
+            self._pending.popleft()
+        if clip is None and oldest.error is not None:
+            raise oldest.error
         return clip
 
     def cancel(self) -> None:
         """Forget what was submitted and not collected."""
-        self._jobs.clear()
+        self._pending.clear()
         self._waiting.clear()
-        for worker in [worker for worker in self._workers if worker.jobs]:
+        for worker in [worker for worker in self._workers if worker.pending]:
             self._remove(worker)
 
     def close(self) -> None:
@@ -173,18 +152,18 @@ class Decoders(Generic[T]):
         self.close()
 
     def _assign(self) -> None:
-        """Give waiting jobs to workers: first to the one with the least to do, or to a new one."""
+        """Give waiting requests to workers: first to the one with the least to do, or to a new one."""
         while self._waiting:
-            worker = min(self._workers, key=lambda worker: len(worker.jobs), default=None)
-            if (worker is None or worker.jobs) and len(self._workers) < self._size:
+            worker = min(self._workers, key=lambda worker: len(worker.pending), default=None)
+            if (worker is None or worker.pending) and len(self._workers) < self._size:
                 worker = _Worker(max(RING_BYTES, 3 * self._limits.pixels))
                 self._workers.append(worker)
-            if worker is None or len(worker.jobs) >= AHEAD:
+            if worker is None or len(worker.pending) >= AHEAD:
                 return
             worker.take(self._waiting.popleft())
 
-    def _serve(self, wake: int | None) -> bool:
-        """Take in what the workers sent, waiting for something → whether ``wake`` became readable."""
+    def _wait(self, wake: int | None) -> bool:
+        """Wait for something from the workers, and take it in → whether ``wake`` became readable."""
         if sum(worker.catch_up(self._receive) for worker in self._workers):
             self._dismiss_retired()
             self._assign()
@@ -228,12 +207,12 @@ class Decoders(Generic[T]):
     def _dismiss_retired(self) -> None:
         """Take away the workers that do no more; what they were given goes to others."""
         for worker in [worker for worker in self._workers if worker.retired]:
-            self._waiting.extendleft(reversed(worker.jobs))
+            self._waiting.extendleft(reversed(worker.pending))
             self._remove(worker)
 
     def _replace(self, worker: _Worker[T], error: VideoError) -> None:
-        """Take away a worker that failed: its first job is over, the others go to another."""
-        rest = list(worker.jobs)
+        """Take away a worker that failed: its first request is over, the others go to another."""
+        rest = list(worker.pending)
         self._remove(worker)
         if rest:
             rest[0].error = error
@@ -251,9 +230,9 @@ class _Worker(Generic[T]):
 
     def __init__(self, ring_bytes: int) -> None:
         self.retired = False  # it does no more, of its own will
-        self.jobs: deque[_Job[T]] = deque()  # what it was given and has not answered, oldest first
+        self.pending: deque[_Pending[T]] = deque()  # what it was given and has not answered, oldest first
         self.heard = time.monotonic()  # when it last said something, or was given something to do
-        self._ring_file = _anonymous_file()
+        self._ring_file = anonymous_file()
         os.ftruncate(self._ring_file, ring_bytes + NOTE_BYTES)
         self._ring = mmap.mmap(self._ring_file, ring_bytes + NOTE_BYTES)
         self._process = subprocess.Popen(
@@ -268,22 +247,22 @@ class _Worker(Generic[T]):
         self._unread = b""  # the start of a line whose end has not come
         self._lines: deque[bytes] = deque()  # read, and not handled for want of room
 
-    def take(self, job: _Job[T]) -> None:
-        """Send a job."""
-        if not self.jobs:
+    def take(self, pending: _Pending[T]) -> None:
+        """Send it a request."""
+        if not self.pending:
             self.heard = time.monotonic()
-        self.jobs.append(job)
-        self._send(job.to_line())
+        self.pending.append(pending)
+        self._send(request_line(pending.request, pending.threads, pending.limits))
 
     @property
     def full(self) -> bool:
         """Whether as many clips as are kept wait for being collected."""
-        return bool(self.jobs) and len(self.jobs[0].clips) >= CLIPS_AHEAD
+        return bool(self.pending) and len(self.pending[0].clips) >= CLIPS_AHEAD
 
     @property
     def busy(self) -> bool:
         """Whether it should make progress."""
-        return bool(self.jobs) and not self.full
+        return bool(self.pending) and not self.full
 
     def read(self, receive: Callable[[Picture], T]) -> bool:
         """Take in what it sent; False when it has ended."""
@@ -305,21 +284,21 @@ class _Worker(Generic[T]):
         if "retired" in message:
             self.retired = True
             return
-        job = self.jobs[0]
+        oldest = self.pending[0]
         if "picture" in message:
             offset, height, width = message["picture"]
             picture = np.frombuffer(self._ring, np.uint8, height * width * 3, offset).reshape(height, width, 3)
-            job.pictures.append(receive(picture))
-            self._send(b"ack\n")
+            oldest.pictures.append(receive(picture))
+            self._send(ACK)
         elif "restart" in message:
-            job.pictures.clear()
+            oldest.pictures.clear()
         elif "clip" in message:
             clip = ClipInfo.from_json(message["clip"])
-            job.add(clip)
+            oldest.add(clip)
             if not clip.following:
-                self.jobs.popleft()
+                self.pending.popleft()
         elif "error" in message:
-            self.jobs.popleft().error = VideoError(message["error"]["message"], message["error"]["code"])
+            self.pending.popleft().error = VideoError(message["error"]["message"], message["error"]["code"])
 
     def _send(self, line: bytes) -> None:
         with suppress(BrokenPipeError):  # it died; its replies end
@@ -355,140 +334,3 @@ class _Worker(Generic[T]):
 def usable_cores() -> int:
     """The processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _anonymous_file() -> int:
-    """A file without a name, which no crash can leave behind."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("xclip")
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    # Where stdin or stdout is closed its number is free, and the worker's pipes would take it.
-    above = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
-    os.close(descriptor)
-    return above
-
-
-def serve(ring_file: int) -> None:
-    """The worker's whole life: decode one request after another until stdin ends."""
-    from .clips import read_clips
-    from .guard import Guard
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    # Where stderr is closed its number is free, and what is opened first would take it.
-    replies = os.fdopen(fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3), "wb")
-    guard = Guard(_anonymous_file())
-    os.dup2(2, 1)  # nothing that a library prints may look like a reply
-    server = _Server(mmap.mmap(ring_file, 0), sys.stdin.buffer, replies, guard)
-    gc.freeze()  # what is there to stay need not be looked through each time
-    while (asked := server.next_request()) is not None:
-        request, threads, limits = asked
-        guard.begin(limits)
-        try:
-            began = server.worked()
-            for clip in read_clips(request, server, threads, limits):
-                worked = server.worked()
-                server.reply({"clip": asdict(replace(clip, seconds=worked - began))})
-                began = worked
-        except Exception as error:  # a bug, or a library's surprise, too: it costs this video only
-            if not isinstance(found := guard.cause(error) or error, VideoError):
-                found = VideoError(f"the decoder failed on this file: {error!r}", "crashed")
-            server.reply({"error": {"code": found.code, "message": str(found)}})
-        # PyAV's containers refer to themselves: left to Python, hundreds of them would be in memory at a time.
-        gc.collect()
-        if guard.is_spent:
-            server.reply({"retired": True})
-            return
-
-
-class _Server:
-    """The worker's side: requests come in, pictures go into the ring behind each other, the parent frees the oldest.
-
-    It is the sink that ``read_clips`` sends pictures to.
-    """
-
-    def __init__(self, memory: mmap.mmap, incoming: IO[bytes], outgoing: IO[bytes], guard: Guard) -> None:
-        self._ring = np.frombuffer(memory, np.uint8)[:-NOTE_BYTES]
-        self._note = memoryview(memory)[-NOTE_BYTES:]
-        self._guard = guard
-        self._incoming = incoming
-        self._outgoing = outgoing
-        self._requests: deque[tuple[ClipRequest, int, Limits]] = deque()  # with threads
-        self._said_alive = 0.0
-        self._noted = 0.0
-        self._waited = 0.0  # seconds, for room
-        self._held: deque[tuple[int, int]] = deque()  # start and end of each picture not yet freed, oldest first
-
-    def next_request(self) -> tuple[ClipRequest, int, Limits] | None:
-        """The next request, how many threads to decode it with, and its limits; None when the parent is done."""
-        while not self._requests:
-            if not self._listen():
-                return None
-        return self._requests.popleft()
-
-    def put(self, picture: Picture) -> None:
-        """Copy a picture in, waiting for room, and tell the parent."""
-        began = time.monotonic()
-        while (offset := self._room(picture.nbytes)) is None:
-            if not self._listen():
-                raise SystemExit  # the parent is gone
-        self._waited += time.monotonic() - began
-        end = offset + picture.nbytes
-        self._ring[offset:end].reshape(picture.shape)[:] = picture
-        self._held.append((offset, end))
-        self.reply({"picture": [offset, *picture.shape[:2]]})
-
-    def worked(self) -> float:
-        """Seconds on a clock that stands still while there is no room for a picture."""
-        return time.monotonic() - self._waited
-
-    def restart(self) -> None:
-        """Have the parent forget the pictures of this request."""
-        self.reply({"restart": True})
-
-    def progress(self) -> None:
-        """Let the parent know, now and then, that this does not hang."""
-        self._guard.trim()
-        now = time.monotonic()
-        if now - self._noted >= NOTE_SECONDS:  # once it has crashed, nobody can ask it any more
-            self._noted = now
-            self._note[:] = self._guard.peak_memory.to_bytes(NOTE_BYTES, sys.byteorder)
-        if now - self._said_alive >= ALIVE_SECONDS:
-            self._said_alive = now
-            self.reply({"alive": True})
-
-    def skipped(self, error: Exception) -> None:
-        """Raise VideoError where a limit is the reason."""
-        if cause := self._guard.cause(error):
-            raise cause from error
-
-    def reply(self, message: dict[str, Any]) -> None:
-        """Send one line to the parent."""
-        try:
-            self._outgoing.write(json.dumps(message).encode("ascii") + b"\n")
-            self._outgoing.flush()
-        except BrokenPipeError:
-            os._exit(0)  # the parent is gone, and nobody is left to tell
-
-    def _listen(self) -> bool:
-        """Take in one line from the parent; False when there will be no more."""
-        line = self._incoming.readline()
-        if line == b"ack\n":
-            self._held.popleft()
-        elif line:
-            values = json.loads(line)
-            threads, limits = values.pop("threads"), Limits(**values.pop("limits"))
-            self._requests.append((ClipRequest.from_json(values), threads, limits))
-        return bool(line)
-
-    def _room(self, size: int) -> int | None:
-        """Where ``size`` bytes fit: as far in front as can be, so that no more memory is used than is needed."""
-        if not self._held:
-            return 0
-        oldest, newest_end = self._held[0][0], self._held[-1][1]
-        if newest_end > oldest:
-            if size <= oldest:
-                return 0
-            return newest_end if newest_end + size <= len(self._ring) else None
-        return newest_end if newest_end + size <= oldest else None

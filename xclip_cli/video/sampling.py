@@ -6,23 +6,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-# What a folder expands to. Stills are classified too, but only when named.
-VIDEO_SUFFIXES = (
-    *(".3g2", ".3gp", ".asf", ".avi", ".flv", ".gif", ".ivf", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"),
-    *(".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
-)
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Picture = npt.NDArray[np.uint8]  # [height, width, 3], red green blue
 
 MOST_OVERLAP = 64  # windows that may look at one moment: their frames are held at once
-
-DECODE_TIMEOUT = 120.0  # seconds without a new packet or picture after which decoding counts as hanging
-MEGABYTE = 1 << 20
-LEAST_MEMORY = 1024 * MEGABYTE  # of a decode worker, which takes some 400 MB of address space before it decodes
-
-NEAR = 4  # a failure counts as the limit's where no more than a quarter of the memory was free
-
-_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
 
 
 @dataclass(frozen=True)
@@ -52,22 +44,6 @@ class Views:
 
 
 ONE_VIEW = Views()
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a single video may cost. Beyond, it is an error of code ``limit``."""
-
-    pixels: int = 8192 * 4320  # of one frame
-    frames: int = 2_500_000  # decoded for a window: 24 hours at 25 frames a second, where a file cannot be sought in
-    memory: int = 4096 * MEGABYTE  # bytes of address space of the process that decodes, where the system can limit it
-
-    def nearly_reached(self, memory: int) -> bool:
-        """Whether a process with so many bytes of address space is so near the limit that its failures mean nothing."""
-        return memory > self.memory - self.memory // NEAR
-
-
-DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -183,13 +159,3 @@ def frame_times(start: Fraction, end: Fraction, count: int, clips: int = 1) -> l
         for clip in range(clips)
         for i in range(count)
     ]
-
-
-def parse_time(text: str) -> Fraction:
-    """Seconds, or ``HH:MM:SS.mmm`` with hours optional → exact seconds. Raises ValueError."""
-    if clock := _CLOCK.fullmatch(text):
-        hours, minutes, seconds = clock.groups()
-        return int(hours or 0) * 3600 + int(minutes) * 60 + Fraction(seconds)
-    if re.fullmatch(r"\d+(\.\d*)?|\.\d+", text):
-        return Fraction(text)
-    raise ValueError(f"{text!r} is not a time: give seconds, such as 12.5, or HH:MM:SS.mmm, such as 1:02:03.5")

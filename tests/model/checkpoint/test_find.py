@@ -512,10 +512,11 @@ def test_words(copy: Path) -> None:
 def test_the_model_that_auto_stands_for(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (copy / "words.txt").write_text("black screen", "utf-8")
     monkeypatch.setattr(find, "BUNDLED_FOLDER", copy)
-    assert choose_model(["black screen"]) == ("bundled", "it was trained on every word of the labels")
-    name, reason = choose_model(["black screen", "dog"])
+    assert choose_model("auto", ["black screen"]) == ("bundled", "it was trained on every word of the labels")
+    name, reason = choose_model("auto", ["black screen", "dog"])
     assert name == "microsoft/xclip-base-patch16-zero-shot"
     assert reason == "the bundled model was not trained on dog"
+    assert choose_model("a/model", ["black screen"]) == ("a/model", None)
 
 
 # The hub

@@ -465,7 +465,7 @@ def attempt(call):
 
 def use(folder):
     with Classifier(folder, labels=["a cat", "a dog"], device="cpu", dtype="float32") as classifier:
-        _ = classifier.checkpoint.identity, classifier.image_processor, classifier.load()
+        _ = classifier.checkpoint.identity, classifier.encoder.image_processor, classifier.load()
 
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 use(sys.argv[2])
@@ -532,7 +532,7 @@ def test_a_load_that_fails_leaves_the_model_as_it_was(checkpoint: Path, tmp_path
 
 
 def test_an_authors_file_cannot_fill_the_memory(tmp_path: Path) -> None:
-    from xclip_cli.model.checkpoint.original import read_original
+    from xclip_cli.model.checkpoint.original import OriginalWeights
 
     path = tmp_path / "k400.pth"
     names = b"".join(b"cm%d\nn\n0" % i for i in range(5000))
@@ -547,7 +547,7 @@ def test_an_authors_file_cannot_fill_the_memory(tmp_path: Path) -> None:
             archive.writestr("archive/data.pkl", data)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         with pytest.raises(ModelError, match=message):
-            read_original(path)
+            OriginalWeights(path).config()
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < GROWTH << 10
 
 

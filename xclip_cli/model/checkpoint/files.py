@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ModelError
+from ...text import one_line
 
+CONFIG_NAME = "config.json"
 SAFETENSORS_NAME = "model.safetensors"
 PICKLED_NAME = "pytorch_model.bin"
 WEIGHT_NAMES = (SAFETENSORS_NAME, SAFETENSORS_NAME + ".index.json", PICKLED_NAME, PICKLED_NAME + ".index.json")
 TOKENIZER_NAMES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
 TEXT_NAMES = (  # everything of a checkpoint that is not weights
-    *("config.json", "preprocessor_config.json", "processor_config.json"),
+    *(CONFIG_NAME, "preprocessor_config.json", "processor_config.json"),
     *TOKENIZER_NAMES,
 )
 NEEDED_TEXT_NAMES = (  # beside the config, one of each
@@ -27,11 +29,15 @@ NEEDED_TEXT_NAMES = (  # beside the config, one of each
 MAX_TEXT = 1 << 24  # bytes of a file that is not weights: CLIP's tokenizer.json has 3.6 MB
 MAX_HEADER = 10_000_000  # bytes of a safetensors header: those of X-CLIP have 0.1 MB, the format allows 100 MB
 MAX_SHARDS = 500  # weight files of one checkpoint
-MAX_SHOWN = 200  # characters of what a file says, in a message
 
 
 def find_weight_files(folder: Path) -> list[Path]:
-    """The weight files of a checkpoint folder: one, or its shards. safetensors is preferred. Raises ModelError."""
+    """The weight files of a checkpoint folder: one, or its shards. safetensors is preferred. Raises ModelError.
+
+    A file in place of a folder is its own.
+    """
+    if folder.is_file():
+        return [folder]
     for name in WEIGHT_NAMES:
         path = folder / name
         if not path.is_file():
@@ -128,10 +134,3 @@ def read_json(path: Path, required: bool = False) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ModelError(f"{path} holds {type(values).__name__}, not a JSON object")
     return values
-
-
-def one_line(said: object) -> str:
-    """What a file, or an error about it, says: printable, on one line, and not long."""
-    line = " ".join(str(said).split()) or type(said).__name__
-    line = line if len(line) <= MAX_SHOWN else line[: MAX_SHOWN - 3] + "..."
-    return "".join(character if character.isprintable() else "?" for character in line)

@@ -10,16 +10,19 @@ import hashlib
 import json
 import re
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from ...errors import ModelError
+from ...text import listed
 from . import hub
-from .files import TEXT_NAMES, find_weight_files, header_bytes, read_text
+from .files import CONFIG_NAME, TEXT_NAMES, find_weight_files, header_bytes, read_text
 from .public import full_name, nearest
 
+AUTO = "auto"  # the name that leaves the choice to the labels
 BUNDLED = "bundled"
 BUNDLED_FOLDER = Path(__file__).parent.parent.parent / "bundled" / "checkpoint"
 OPEN_LABELS_MODEL = "microsoft/xclip-base-patch16-zero-shot"  # what its authors recommend for labels of one's own
@@ -38,11 +41,6 @@ class Checkpoint:
     name: str  # a hub id, a path as given, or "bundled"
     folder: Path  # or the file, of the authors' own checkpoints
     revision: str | None = None  # the commit, of a hub id
-
-    @property
-    def is_original(self) -> bool:
-        """Whether this is a ``.pth`` of X-CLIP's authors, which holds weights alone."""
-        return self.folder.suffix == ORIGINAL_SUFFIX
 
     @cached_property
     def identity(self) -> str:
@@ -75,7 +73,7 @@ class Checkpoint:
     @property
     def weight_files(self) -> list[Path]:
         """Where the weights are. Raises ModelError."""
-        return [self.folder] if self.is_original else find_weight_files(self.folder)
+        return find_weight_files(self.folder)
 
     @cached_property
     def words(self) -> frozenset[str] | None:
@@ -88,6 +86,13 @@ class Checkpoint:
         if self.words is None:
             return []
         return sorted({word for text in texts for word in _WORD.findall(text.lower())} - self.words)
+
+
+class Choice(NamedTuple):
+    """The model to use."""
+
+    name: str  # for ``find_checkpoint``
+    reason: str | None = None  # why this one; None where it was named
 
 
 def find_checkpoint(name: str, revision: str | None = None, bar: type | None = None) -> Checkpoint:
@@ -132,7 +137,7 @@ def find_local(name: str) -> Checkpoint | None:
             f"{name} is a file; a model is a checkpoint folder, a hub id, {BUNDLED!r} or a {ORIGINAL_SUFFIX} file of "
             "X-CLIP's authors"
         )
-    if not (path / "config.json").is_file():
+    if not (path / CONFIG_NAME).is_file():
         raise ModelError(f"{name} is not a checkpoint folder: it has no config.json")
     find_weight_files(path)
     return Checkpoint(name, path)
@@ -159,18 +164,15 @@ def find_folder(name: str, revision: str | None = None) -> Path:
     return path if path is not None and path.is_dir() else find_checkpoint(name, revision).folder
 
 
-def choose_model(texts: Iterable[str]) -> tuple[str, str]:
-    """The name that ``auto`` stands for, and why: the bundled model if it was trained on every word of ``texts``, else
-    the checkpoint that X-CLIP's authors recommend for labels of one's own."""
+def choose_model(name: str, texts: Iterable[str]) -> Choice:
+    """``name``, or for ``auto`` the bundled model if it was trained on every word of ``texts``, else the checkpoint
+    that X-CLIP's authors recommend for labels of one's own. Raises ModelError where the bundled model is missing."""
+    if name != AUTO:
+        return Choice(name)
     unknown = find_checkpoint(BUNDLED).unknown_words(texts)
     if not unknown:
-        return BUNDLED, "it was trained on every word of the labels"
-    return OPEN_LABELS_MODEL, f"the bundled model was not trained on {shortened(unknown)}"
-
-
-def shortened(words: Sequence[str], limit: int = 5) -> str:
-    """The first of many words."""
-    return ", ".join(words[:limit]) + (f" and {len(words) - limit} more" if len(words) > limit else "")
+        return Choice(BUNDLED, "it was trained on every word of the labels")
+    return Choice(OPEN_LABELS_MODEL, f"the bundled model was not trained on {listed(unknown)}")
 
 
 def _existing(name: str) -> Path | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelError
-from .files import NEEDED_TEXT_NAMES, TEXT_NAMES, TOKENIZER_NAMES, WEIGHT_NAMES, find_weight_files
+from .files import CONFIG_NAME, NEEDED_TEXT_NAMES, TEXT_NAMES, TOKENIZER_NAMES, WEIGHT_NAMES, find_weight_files
 from .public import nearest
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def cached_folder(repo: str, revision: str | None) -> Path | None:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        config = huggingface_hub.try_to_load_from_cache(repo, "config.json", revision=revision)
+        config = huggingface_hub.try_to_load_from_cache(repo, CONFIG_NAME, revision=revision)
     except HFValidationError as error:
         raise ModelError(f"{repo} is neither a folder nor a hub id: {str(error).splitlines()[0]}") from error
     if not isinstance(config, str):
@@ -104,7 +104,7 @@ def peek(repo: str, revision: str | None) -> tuple[Path, dict[str, Any]]:
     with translated_errors(repo, revision):
         info = huggingface_hub.HfApi().model_info(repo, revision=revision, files_metadata=True)
         wanted = [name for name in needed_files(info, repo) if name.endswith((".safetensors", ".bin"))]
-        config = Path(huggingface_hub.hf_hub_download(repo, "config.json", revision=info.sha))
+        config = Path(huggingface_hub.hf_hub_download(repo, CONFIG_NAME, revision=info.sha))
         types: Counter[str] | None = None
         if wanted[0].endswith(".safetensors"):
             metadata = huggingface_hub.get_safetensors_metadata(repo, revision=info.sha)
@@ -121,7 +121,7 @@ def needed_files(info: ModelInfo, repo: str) -> list[str]:
     """The files of a repository that a checkpoint needs, weights in one format. Raises ModelError."""
     names = {file.rfilename for file in info.siblings or []}
     weights = next((name for name in WEIGHT_NAMES if name in names), None)
-    if weights is None or "config.json" not in names:
+    if weights is None or CONFIG_NAME not in names:
         raise ModelError(f"{repo} on the hub is not a checkpoint: it lacks config.json or weights")
     shards = []
     if weights.endswith(".json"):

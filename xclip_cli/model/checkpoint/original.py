@@ -20,19 +20,18 @@ import re
 import struct
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, NamedTuple, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...errors import ModelError
+from ...text import listed, one_line
 from ..config import XCLIPConfig, XCLIPTextConfig, XCLIPVisionConfig
-from ..modeling import XCLIPModel
-from ..processor import XCLIPImageProcessor
-from .files import one_line
 from .pickles import (
     LEGACY_START,
     MAX_NAMES,
@@ -44,7 +43,7 @@ from .pickles import (
     translated_errors,
     zip_span,
 )
-from .weights import listed
+from .weights import SHOWN_NAMES, Shapes, converted, misfits
 
 HEAD_WIDTH = 64  # of every attention in the authors' code; the files do not say
 
@@ -102,36 +101,81 @@ PACKED = re.compile(r"(.+\.(?:attn|message_attn)\.)([qkv])_proj\.(weight|bias)")
 LARGEST = 1 << 62  # number that torch takes as a size
 
 
-def read_original(path: Path, heads: int | None = None) -> tuple[XCLIPConfig, dict[str, Tensor]]:
-    """A ``.pth`` of the authors' code → config and weights under our names, for ``XCLIPModel.load_state_dict``.
+class OriginalWeights:
+    """The weights of a ``.pth`` of the authors' code: names and shapes are known, none is read yet.
 
-    The tensors are private maps of the file, of the file's dtype; some are views that overlap in no element. Sizes are
-    read off the tensors' shapes. Heads are the authors', width // 64 everywhere. ``heads`` sets those of the MIT and of
-    the prompt generator instead: the conversions of the large models on the hub have 8 there, these files mean 12.
-    Raises ModelError.
+    Tensors are private maps of the file; some are views that overlap in no element.
     """
-    file = _File.open(path)
+
+    def __init__(self, path: Path) -> None:
+        """Raises ModelError where the file cannot be read, or holds something else."""
+        self.path = path
+        file = _File.open(path)
+        self._mapped = file.mapped
+        with _translated_misfits(path):
+            entries = _state_dict(file.value).items()
+            self._stored = {_name(key): _stored_tensor(file, key, value) for key, value in entries}
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """By the authors' names."""
+        return {name: tensor.shape for name, tensor in self._stored.items()}
+
+    def config(self, heads: int | None = None) -> XCLIPConfig:
+        """The config that the shapes tell. Heads are the authors', width // 64 everywhere.
+
+        ``heads`` sets those of the MIT and of the prompt generator instead: the conversions of the large models on the
+        hub have 8 there, these files mean 12. Raises ModelError.
+        """
+        with _translated_misfits(self.path):
+            return infer_config(self.shapes, heads)
+
+    def tensors(self, shapes: Shapes) -> dict[str, Tensor]:
+        """The weights of a model whose tensors have these names and shapes, of the file's dtype. Raises ModelError."""
+        origins = {name: _Origin.of(name) for name in shapes}
+        with _translated_misfits(self.path):
+            wanted = {origin.name: origin.shape(shapes[name]) for name, origin in origins.items()}
+            if faults := misfits(wanted, self.shapes, "wrong shape by the other tensors", "expected"):
+                raise ValueError(faults)
+            theirs = {name: tensor.map(self._mapped) for name, tensor in self._stored.items()}
+            return {name: origin.take(theirs[origin.name]) for name, origin in origins.items()}
+
+    def load(
+        self,
+        model: nn.Module,
+        dtype: torch.dtype,
+        device: torch.device,
+        wanted: Callable[[str], bool] = lambda name: True,
+    ) -> None:
+        """Give a model of this file's config, built on the meta device, these weights.
+
+        Parameters whose names are not ``wanted`` stay on the meta device, and theirs are never read. Raises ModelError
+        that names what is missing, unexpected, of another shape or no finite number; the model is then as it was.
+        """
+        stored = self.tensors({name: tuple(tensor.shape) for name, tensor in model.state_dict().items()})
+        state = {
+            name: converted(self.path, name, tensor, dtype, device) for name, tensor in stored.items() if wanted(name)
+        }
+        model.load_state_dict(state, assign=True, strict=False)  # those not wanted are missing
+
+
+@contextmanager
+def _translated_misfits(path: Path) -> Iterator[None]:
+    """What contradicts an X-CLIP, as a ModelError."""
     try:
-        stored = {_name(key): _stored_tensor(file, key, value) for key, value in _state_dict(file.value).items()}
-        shapes = {name: tensor.shape for name, tensor in stored.items()}
-        config = infer_config(shapes, heads)
-        with torch.device("meta"):
-            wanted = {name: tuple(tensor.shape) for name, tensor in XCLIPModel(config).state_dict().items()}
-        origins = {name: _Origin.of(name) for name in wanted}
-        _check_fit({origin.name: origin.shape(wanted[name]) for name, origin in origins.items()}, shapes)
-        tensors = {name: tensor.map(file.mapped) for name, tensor in stored.items()}
-        return config, {name: origin.take(tensors[origin.name]) for name, origin in origins.items()}
+        yield
     except (ValueError, RuntimeError) as error:  # torch's own where sizes overflow
         raise ModelError(f"{path} is not an X-CLIP of the authors' code: {one_line(error)}") from error
 
 
-def infer_config(shapes: Mapping[str, tuple[int, ...]], heads: int | None = None) -> XCLIPConfig:
+def infer_config(shapes: Shapes, heads: int | None = None) -> XCLIPConfig:
     """The config of a model whose tensors, by the authors' names, have these shapes. Raises ValueError.
 
     ``heads`` sets the heads of the MIT and of the prompt generator.
     """
     if missing := [name for name in SIZING if name not in shapes]:
-        raise ValueError(f"missing {listed(missing)}; it holds {listed(sorted(shapes)) or 'no tensors'}")
+        held = listed(sorted(shapes), SHOWN_NAMES, one_line)
+        raise ValueError(f"missing {listed(missing, SHOWN_NAMES)}; it holds {held or 'no tensors'}")
     for name, dimensions in SIZING.items():
         if len(shapes[name]) != dimensions:
             raise ValueError(f"{name} is {list(shapes[name])}, expected {dimensions} dimensions")
@@ -173,12 +217,6 @@ def infer_config(shapes: Mapping[str, tuple[int, ...]], heads: int | None = None
         )
     except ValueError as error:
         raise ValueError(f"its sizes make no model, where heads are width // {HEAD_WIDTH} or given: {error}") from error
-
-
-def original_image_processor(config: XCLIPConfig) -> XCLIPImageProcessor:
-    """The image processor of the released checkpoints, for the image size of ``config``."""
-    size = config.vision_config.image_size
-    return XCLIPImageProcessor(size=size, crop_size=size)
 
 
 def training_config(path: Path) -> dict[str, Any]:
@@ -363,7 +401,7 @@ def _state_dict(value: Any) -> dict[Any, Any]:
         return _entries(entries["model"])
     if entries and all(isinstance(entry, _Inert) and not entry.entries for entry in entries.values()):
         return entries
-    found = listed([ascii(key) for key in entries if isinstance(key, str)])
+    found = listed([key for key in entries if isinstance(key, str)], SHOWN_NAMES, lambda key: one_line(ascii(key)))
     raise ValueError(f"expected weights under 'model', found {found or 'no dict'}")
 
 
@@ -424,21 +462,7 @@ class _Origin:
         return theirs.T if self.transposed else theirs
 
 
-def _check_fit(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> None:
-    """Raises ValueError that names what is missing, unexpected, or contradicts the sizes inferred from the rest."""
-    faults = []
-    if missing := sorted(wanted.keys() - found.keys()):
-        faults.append(f"missing {listed(missing)}")
-    if unexpected := sorted(found.keys() - wanted.keys()):
-        faults.append(f"unexpected {listed(unexpected)}")
-    if differing := [name for name in sorted(wanted.keys() & found.keys()) if wanted[name] != found[name]]:
-        shown = [f"{name} is {list(found[name])}, expected {list(wanted[name])}" for name in differing]
-        faults.append(f"wrong shape by the other tensors: {listed(shown)}")
-    if faults:
-        raise ValueError("; ".join(faults))
-
-
-def _count(shapes: Mapping[str, tuple[int, ...]], stack: str) -> int:
+def _count(shapes: Shapes, stack: str) -> int:
     """Layers of a stack, by their numbers in the names."""
     layer = re.compile(rf"{re.escape(stack)}\.(\d+)\.")
     return len({match[1] for name in shapes if (match := layer.match(name))})

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ...errors import ModelError
-from ..config import CONFIG_NAME
-from .files import SAFETENSORS_NAME, find_weight_files, one_line, read_header
+from ...text import listed, one_line
+from .files import CONFIG_NAME, SAFETENSORS_NAME, find_weight_files, read_header
 from .pickles import check_state_dict
 
 IGNORED_SUFFIX = "embeddings.position_ids"  # buffers in files of 2022: plain counting, never a parameter
@@ -28,6 +28,8 @@ TOWERS = ("text_model.", "vision_model.")
 SHOWN_NAMES = 4
 MAPPED_BYTES = 1 << 26  # of a weight file at a time
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # of weights; quantised ones need a scale
+
+Shapes = Mapping[str, tuple[int, ...]]  # of tensors, by name
 
 
 class TensorFile(Protocol):
@@ -130,28 +132,29 @@ class StoredWeights:
         """
         shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
         names = _own_names(list(self._home), shapes)
-        _check_fit(self.folder, shapes, {own: self._home[name].shapes[name] for own, name in names.items()})
+        found = {own: self._home[name].shapes[name] for own, name in names.items()}
+        if faults := misfits(shapes, found, "wrong shape", "config.json says"):
+            raise ModelError(f"the weights in {self.folder} do not fit their config.json: {faults}")
         with _translated_errors(self.folder):
-            state = {own: self._converted(name, dtype, device) for own, name in names.items() if wanted(own)}
+            state = {
+                own: converted(self.folder, name, self._home[name].tensor(name), dtype, device)
+                for own, name in names.items()
+                if wanted(own)
+            }
         model.load_state_dict(state, assign=True, strict=False)  # those not wanted are missing
 
-    def _converted(self, name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
-        stored = self._home[name].tensor(name)
-        if stored.dtype not in DTYPES:
-            raise ModelError(f"the weights in {self.folder} are unusable: {one_line(name)} is of {stored.dtype}")
-        tensor = stored.to(device=device, dtype=dtype)
-        check_values(self.folder, name, stored, tensor)
+
+def converted(source: Path, name: str, stored: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A weight of ``source`` in another dtype, on a device: finite numbers alone, also in that dtype. Raises
+    ModelError."""
+    if stored.dtype not in DTYPES:
+        raise ModelError(f"the weights in {source} are unusable: {one_line(name)} is of {stored.dtype}")
+    tensor = stored.to(device=device, dtype=dtype)
+    if _is_finite(tensor):
         return tensor
-
-
-def check_values(source: Path, name: str, stored: Tensor, converted: Tensor) -> None:
-    """Make sure that a weight is a finite number, also in the dtype it is converted to. Raises ModelError."""
-    if _is_finite(converted):
-        return
     if _is_finite(stored):
         raise ModelError(
-            f"the weights in {source} do not fit into {converted.dtype}: {one_line(name)} has larger numbers; "
-            "use another dtype"
+            f"the weights in {source} do not fit into {dtype}: {one_line(name)} has larger numbers; use another dtype"
         )
     raise ModelError(f"the weights in {source} are damaged: {one_line(name)} holds values that are no finite numbers")
 
@@ -203,24 +206,21 @@ def _own_names(names: list[str], wanted: Iterable[str]) -> dict[str, str]:
     return {prefix + name: name for name in names}
 
 
-def _check_fit(folder: Path, wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> None:
+def misfits(wanted: Shapes, found: Shapes, title: str, says: str) -> str:
+    """What is missing, unexpected or of another shape among tensors; empty where all fit.
+
+    ``title`` begins the list of other shapes, and ``says`` comes before what each should be.
+    """
     faults = []
     if missing := sorted(wanted.keys() - found.keys()):
-        faults.append(f"missing {listed(missing)}")
+        faults.append(f"missing {listed(missing, SHOWN_NAMES, one_line)}")
     if unexpected := sorted(found.keys() - wanted.keys()):
-        faults.append(f"unexpected {listed(unexpected)}")
+        faults.append(f"unexpected {listed(unexpected, SHOWN_NAMES, one_line)}")
     differing = [name for name in sorted(wanted.keys() & found.keys()) if wanted[name] != found[name]]
     if differing:
-        shown = [f"{name} is {list(found[name])}, config.json says {list(wanted[name])}" for name in differing]
-        faults.append(f"wrong shape: {listed(shown)}")
-    if faults:
-        raise ModelError(f"the weights in {folder} do not fit their config.json: {'; '.join(faults)}")
-
-
-def listed(names: list[str]) -> str:
-    """The first of many names, which may be a stranger's."""
-    more = len(names) - SHOWN_NAMES
-    return ", ".join(map(one_line, names[:SHOWN_NAMES])) + (f" and {more} more" if more > 0 else "")
+        shown = [f"{name} is {list(found[name])}, {says} {list(wanted[name])}" for name in differing]
+        faults.append(f"{title}: {listed(shown, SHOWN_NAMES, one_line)}")
+    return "; ".join(faults)
 
 
 @contextmanager

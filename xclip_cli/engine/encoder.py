@@ -1,0 +1,403 @@
+"""Encoder: a model's eyes. Videos → encodings, which any labels can be compared with later.
+
+Videos are decoded by worker processes, ahead and while torch and the weights are loaded; their windows are computed in
+batches, in the order in which they were asked for.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import math
+import os
+import time
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+
+import numpy as np
+
+from ..errors import VideoError
+from ..model.checkpoint.find import BUNDLED, Checkpoint, find_checkpoint
+from ..model.config import PREPROCESSINGS
+from ..model.loading import load_config, load_image_processor, load_model
+from ..results.records import Failure
+from ..text import parse_time
+from ..video.limits import DECODE_TIMEOUT, DEFAULT_LIMITS, Limits
+from ..video.pool import AHEAD, Decoders, usable_cores
+from ..video.sampling import ONE_VIEW, ClipInfo, ClipRequest, Views, check_windows, frame_times
+from .devices import AUTO, DTYPES, choose_device, choose_dtype, dtype_misfits, dtype_name
+from .pipeline import Decoded, Outcome, Pipeline
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from ..model.modeling import XCLIPModel
+    from ..model.processor import XCLIPImageProcessor
+    from ..video.sampling import Picture
+
+    Received = tuple[Tensor, int]  # crops [crops, 3, H, W] of a picture, and its short side in pixels
+
+R = TypeVar("R")
+
+Time = str | float | Fraction  # "HH:MM:SS.mmm", or seconds
+
+PROMPTS_AT_ONCE = 1 << 13  # texts times videos: each takes some kilobytes in the prompt generator
+# Tokens (frames times patches) computed at once: more are no faster, and on a CPU they leave its caches.
+TOKENS_AT_ONCE = {"cpu": 1 << 10, "cuda": 1 << 17}
+LARGEST_BATCH = {"cpu": 8, "cuda": 32}  # videos
+MOST_LANES = 16  # threads that compute batches, on a CPU
+
+
+class FrameSaver(Protocol):
+    """Where the frames go that the model sees, if anybody wants them."""
+
+    def save(self, video: str, seconds: float, crops: Any) -> None:
+        """Keep the crops [crops, 3, H, W] of one frame."""
+
+
+@dataclass(frozen=True)
+class Encodings:
+    """What the model keeps of one window of a video: an encoding a view, and what was decoded."""
+
+    video: str
+    info: ClipInfo
+    short_side: int  # of the smallest picture, in pixels
+    features: Tensor  # [views, P], of the whole clip; on the encoder's device
+    tokens: Tensor  # [views, n, P], of its patches: what texts are prompted with
+    seconds: float  # that the model took, an even share of the batch's
+
+
+class Encoder:
+    """Turns requests into encodings, in order, batched, on its device. It knows no labels.
+
+    ``model``: a checkpoint, or its name: a folder, a hub id, ``bundled``. The other keywords are those of
+    ``Classifier``; ``saver`` gets the frames as the model sees them. Raises ModelError, and ValueError for an unknown
+    dtype or preprocessing.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Checkpoint,
+        *,
+        device: str = AUTO,
+        dtype: str = AUTO,
+        threads: int | None = None,
+        preprocess: str = "hf",
+        heads: int | None = None,
+        views: Views = ONE_VIEW,
+        saver: FrameSaver | None = None,
+        workers: int | None = None,
+        batch_size: int | None = None,
+        timeout: float = DECODE_TIMEOUT,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
+        if preprocess not in PREPROCESSINGS:
+            raise ValueError(f"preprocess {preprocess!r} is not one of {', '.join(PREPROCESSINGS)}")
+        self.checkpoint = model if isinstance(model, Checkpoint) else find_checkpoint(str(model))
+        self.config = load_config(self.checkpoint, heads)
+        self.views, self.preprocess, self.heads = views, preprocess, heads
+        self.warnings: tuple[str, ...] = ()  # of the dtype, once that is known
+        self._device_name, self._dtype_name, self._threads = device, dtype, threads
+        self._workers, self._batch_size = workers or usable_cores(), batch_size
+        self._saver = saver
+        self._loaded = self._packed = False
+        self._latest_run: weakref.ref[Generator[Any, None, None]] | None = None
+        self.decoders: Decoders[Received] = Decoders(self._receive, self._workers, timeout, limits)
+
+    def encode(self, requests: Iterable[ClipRequest]) -> Iterator[Encodings | Failure]:
+        """The encodings of each window of each video, in order; a Failure where there are none.
+
+        Exhaust or close the iterator before the encoder is used again: until then other calls raise RuntimeError.
+        """
+        return results_of(self.run(requests, list, windows=True))
+
+    def run(
+        self,
+        requests: Iterable[ClipRequest],
+        finish: Callable[[Sequence[Encodings]], list[R]],
+        *,
+        windows: bool,
+        load: Callable[[], None] | None = None,
+    ) -> Generator[Outcome[R], None, None]:
+        """What ``finish`` makes of the encodings of each window, in order, which says how many of a video follow.
+
+        ``finish`` gets a batch at a time, in the thread that computed it. ``load`` is called before the first, while
+        the first videos decode (at least ``Encoder.load``, the default). ``windows``: each request may have many. A
+        Failure with a start and an end is of that window alone; without, it is the last outcome of a video that cannot
+        be read, or not to its end. Each video is decoded once, whatever its windows share, and no more of it is held
+        than the windows that are being looked at.
+        """
+        latest = self._latest_run() if self._latest_run else None
+        if latest is not None and inspect.getgeneratorstate(latest) != inspect.GEN_CLOSED:
+            raise RuntimeError("an iterator of classify_all is unfinished: exhaust or close it first")
+        self.decoders.cancel()  # what one that was closed before it began had submitted
+        others = iter(requests)
+        first = list(islice(others, self._workers * AHEAD))
+        for request in first:
+            self.decoders.submit(request)
+        run = self._outcomes(first, others, finish, windows, load or self.load)
+        self._latest_run = weakref.ref(run)
+        return run
+
+    def _outcomes(
+        self,
+        first: list[ClipRequest],
+        others: Iterator[ClipRequest],
+        finish: Callable[[Sequence[Encodings]], list[R]],
+        windows: bool,
+        load: Callable[[], None],
+    ) -> Generator[Outcome[R], None, None]:
+        """The outcomes of requests, the ``first`` of which are submitted already."""
+        if not first:
+            return
+        try:
+            load()
+            import torch
+
+            threads = torch.get_num_threads()
+            lanes = min(threads, MOST_LANES) if self.device.type == "cpu" else 1
+            batch_size = self.batch_size
+            known = list(islice(others, lanes * batch_size))
+            if not windows and len(known) < lanes * batch_size:  # these are all: shared out evenly
+                count = len(first) + len(known)
+                if self._batch_size is None:
+                    batch_size = min(batch_size, math.ceil(count / lanes))
+                lanes = min(lanes, math.ceil(count / batch_size))
+            elif not windows:  # how many there are shows only as they come
+                self.pack()
+            pipeline = Pipeline(
+                first,
+                chain(known, others),
+                self.decoders,
+                compute=lambda batch: self.compute(batch, finish),
+                prepare=lambda: torch.set_num_threads(threads // lanes),
+                lanes=lanes,
+                batch_size=batch_size,
+            )
+            try:
+                yield from pipeline.outcomes()
+            finally:
+                torch.set_num_threads(threads)  # the lanes' number is also that of threads to come
+        finally:
+            self.decoders.cancel()
+
+    def compute(self, batch: Sequence[Decoded[Received]], finish: Callable[[Sequence[Encodings]], list[R]]) -> list[R]:
+        """Encode windows that were decoded, all their views in as few steps as fit, and finish them."""
+        import torch
+
+        began = time.monotonic()
+        with torch.inference_mode():
+            clips = torch.cat([self._views_of(decoded) for decoded in batch])
+            parts = [self.encode_clips(part) for part in torch.split(clips, self.clips_at_once)]
+            count = self.views.count
+            features, tokens = (torch.split(torch.cat(part), count) for part in zip(*parts, strict=True))
+            seconds = (time.monotonic() - began) / len(batch)
+            encoded = [
+                Encodings(d.video, d.info, min(side for _, side in d.pictures), features[i], tokens[i], seconds)
+                for i, d in enumerate(batch)
+            ]
+            results = finish(encoded)
+        for decoded in batch if self._saver else ():
+            self._save_frames(decoded)
+        return results
+
+    def encode_clips(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Clips [B, T, 3, H, W] of bytes, cut to the model's size → features [B, P] and tokens [B, n, P]."""
+        import torch
+
+        with torch.inference_mode():
+            pixel_values = self.image_processor.normalize(clips.to(self.device)).to(self.dtype)
+            video = self.model.encode_video(pixel_values)
+        return video.features, video.visual_tokens
+
+    def similarity(self, texts: Tensor, features: Tensor, tokens: Tensor) -> Tensor:
+        """Text features [K, P] against encodings of B clips → logits [B, K], without softmax."""
+        import torch
+
+        rows = []
+        with torch.inference_mode():
+            for of_clips in zip(*(torch.split(part, self.clips_at_once) for part in (features, tokens)), strict=True):
+                parts = torch.split(texts, max(1, PROMPTS_AT_ONCE // len(of_clips[0])))
+                found = (self.model.similarity(part, *of_clips) for part in parts)
+                rows.append(torch.cat([similarity.logits_per_video for similarity in found], dim=1))
+            return torch.cat(rows)
+
+    def request(
+        self,
+        video: str | os.PathLike[str],
+        start: Time | None = None,
+        end: Time | None = None,
+        length: Time | None = None,
+        stride: Time | None = None,
+    ) -> ClipRequest:
+        """What to decode of a video for this model: one window, or many, each ``length`` long and one every ``stride``
+        (half of it, if not given). Raises ValueError where a time makes no sense."""
+        first, last, long, step = map(_exact, (start, end, length, stride))
+        if (first or 0) < 0 or (last is not None and last <= (first or 0)):
+            raise ValueError(f"the window from {start} to {end} is empty or begins before the video")
+        if long is not None:
+            step = step if step is not None else long / 2
+            check_windows(long, step)
+        frames = self.config.vision_config.num_frames
+        return ClipRequest(os.fspath(video), frames, self.views.clips, first, last, long, step)
+
+    def decoded_frames(self, frames: Any) -> Decoded[Received]:
+        """Frames in memory, sampled like a video of one frame a second. Raises TypeError, VideoError."""
+        if frames is None or isinstance(frames, bytes):
+            raise TypeError(f"a video is a path or a list of frames, got {frames!r:.40}")
+        total = len(frames)
+        if total == 0:
+            raise VideoError("there are no frames", "no_frames")
+        if any(np.asarray(frame).dtype != np.uint8 or np.size(frame) == 0 for frame in frames):
+            raise TypeError("frames must be arrays [height, width, 3] of bytes (uint8), 0 to 255, and not empty")
+        times = frame_times(Fraction(0), Fraction(total), self.config.vision_config.num_frames, self.views.clips)
+        chosen = [int(time) for time in times]
+        different = sorted(set(chosen))
+        info = ClipInfo(
+            start_seconds=0.0,
+            end_seconds=float(total),
+            times_seconds=tuple(map(float, chosen)),
+            places=tuple(different.index(i) for i in chosen),
+            errors=0,
+            warnings=(),
+        )
+        crops = [self.image_processor.resize_and_crops(frames[i], self.views.crops) for i in different]
+        # the channels are the smallest of the three sizes
+        received = [(crop, sorted(np.shape(frames[i]))[1]) for i, crop in zip(different, crops, strict=True)]
+        return Decoded("", info, received)
+
+    @property
+    def usual_window(self) -> Fraction:
+        """How many seconds of a video to look at at once, where nothing else is known: what the model was trained on.
+
+        The public checkpoints learned from clips of about 10 s; the bundled model knows states of a picture, which
+        may last a moment.
+        """
+        return Fraction(2 if self.checkpoint.name == BUNDLED else 10)
+
+    def load(self) -> None:
+        """Import torch and load the weights, unless that is done. Raises ModelError."""
+        if not self._loaded:
+            with _no_garbage_collection():
+                import torch
+            if self._threads:
+                torch.set_num_threads(self._threads)
+            self.warnings = tuple(dtype_misfits(self.dtype, self.device))
+            _ = self.model, self.image_processor
+            self._loaded = True
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the model runs. Raises XClipError where there is no such device."""
+        return choose_device(self._device_name)
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        """What the model computes in."""
+        return choose_dtype(self._dtype_name, self.device)
+
+    @cached_property
+    def model(self) -> XCLIPModel:
+        """The model without its text encoder (which is on the meta device), in eval mode, on its device."""
+        from ..model.modeling import is_text_parameter
+
+        return load_model(
+            self.checkpoint, self.config, self.dtype, self.device, lambda name: not is_text_parameter(name)
+        )
+
+    @cached_property
+    def image_processor(self) -> XCLIPImageProcessor:
+        """Resizes and normalises as the checkpoint, or the paper, says."""
+        return load_image_processor(self.checkpoint, self.config).variant(self.preprocess, self.views.crops)
+
+    def pack(self) -> None:
+        """Make a CPU's model faster at a cost that a few videos would not win back."""
+        from ..model.packing import can_pack, pack_linears
+
+        if not self._packed and can_pack(self.dtype, self.device):
+            self._packed = True
+            pack_linears(self.model.vision_model, rows=self.clips_at_once * self._tokens_a_clip)
+
+    @property
+    def batch_size(self) -> int:
+        """Videos computed at once."""
+        return self._batch_size or min(LARGEST_BATCH[self.device.type], max(1, self.clips_at_once // self.views.count))
+
+    @property
+    def clips_at_once(self) -> int:
+        """Clips that go through the model in one step."""
+        return max(1, TOKENS_AT_ONCE[self.device.type] // self._tokens_a_clip)
+
+    @property
+    def _tokens_a_clip(self) -> int:
+        vision = self.config.vision_config
+        return vision.num_frames * (vision.num_patches + 2)  # with class and message
+
+    def description(self) -> str:
+        """The model and how it runs, in a line."""
+        return f"model {self.checkpoint.name} on {self.device}, {dtype_name(self.dtype)}"
+
+    def close(self) -> None:
+        """End the decode workers."""
+        self.decoders.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _receive(self, picture: Picture) -> Received:
+        # Every picture is cut down on arrival: 32 frames of 4K would take 800 MB.
+        crops = self.image_processor.resize_and_crops(picture, self.views.crops)
+        return crops.clone(), min(picture.shape[:2])
+
+    def _views_of(self, decoded: Decoded[Received]) -> Tensor:
+        """[views, T, 3, H, W] of bytes: clip after clip, each in all its crops."""
+        import torch
+
+        frames = torch.stack([decoded.pictures[place][0] for place in decoded.info.places])
+        by_clip = frames.view(self.views.clips, -1, *frames.shape[1:])  # [clips, T, crops, 3, H, W]
+        return by_clip.transpose(1, 2).flatten(0, 1)
+
+    def _save_frames(self, decoded: Decoded[Received]) -> None:
+        assert self._saver is not None
+        for place, seconds in dict(zip(decoded.info.places, decoded.info.times_seconds, strict=True)).items():
+            self._saver.save(decoded.video, seconds, decoded.pictures[place][0].numpy())
+
+
+def results_of(outcomes: Generator[Outcome[R], None, None]) -> Iterator[R | Failure]:
+    """The results alone; closing the iterator closes the run."""
+    with closing(outcomes):
+        for outcome in outcomes:
+            yield outcome.result
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """For an import of very many objects, none of them garbage, through which the collector would go time and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _exact(time: Time | None) -> Fraction | None:
+    if time is None:
+        return None
+    if isinstance(time, float) and not math.isfinite(time):
+        raise ValueError(f"{time} is not a time")
+    return parse_time(time) if isinstance(time, str) else Fraction(time)

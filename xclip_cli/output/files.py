@@ -1,0 +1,128 @@
+"""Where results go: files that appear only when they are whole, and stdout."""
+
+from __future__ import annotations
+
+import os
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TextIO
+
+from ..errors import ResultsError
+from ..results.records import Record, RunHeader
+from ..results.run_file import open_locked
+
+Format = Callable[[Iterable[Record], TextIO, RunHeader | None], None]  # it writes the records, as they come
+
+SUFFIXES = {
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".txt": "table",
+    ".srt": "srt",
+    ".vtt": "vtt",
+}
+
+
+def format_of(path: Path) -> str | None:
+    """The format that a file name asks for by its suffix."""
+    return SUFFIXES.get(path.suffix.lower())
+
+
+def is_terminal(output: Path | None) -> bool:
+    """Whether results go to a terminal."""
+    return output is None and sys.stdout is not None and sys.stdout.isatty()
+
+
+def check_output(path: Path, force: bool, inputs: Iterable[str]) -> None:
+    """Refuse a file for results that would destroy something, before any work is done. Raises ResultsError."""
+    try:
+        if path.is_dir():
+            raise ResultsError(f"{path} is a folder: give a file for the results")
+        if not path.parent.is_dir():
+            raise ResultsError(f"the folder {path.parent} of the output does not exist")
+        if not path.exists():
+            return
+        for given in inputs:
+            with suppress(OSError):  # it cannot be reached, so it cannot be destroyed
+                if path.samefile(given):
+                    raise ResultsError(f"{path} is one of the inputs: give another file for the results")
+        if path.is_file() and not force:  # a device or a pipe is written to, and loses nothing
+            raise ResultsError(f"{path} exists: pass --force to replace it, --resume to go on, or give another file")
+    except OSError as error:
+        raise ResultsError(f"cannot write {path}: {error.strerror}") from error
+
+
+def write(
+    form: Format,
+    records: Iterable[Record],
+    path: Path | None,
+    header: RunHeader | None,
+    force: bool = False,
+) -> None:
+    """Write records in a format, to a file or to stdout. Raises ResultsError where the file cannot be written.
+
+    A file appears only when it is whole; a device or a pipe is written to as it is.
+    """
+    if path is None:
+        _write_stdout(form, records, header)
+        return
+    # Undecodable bytes of file names become escapes in tables and CSV; JSON escapes them itself.
+    with _whole_file(path, force, errors="backslashreplace") as out:
+        form(records, out, header)
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a text file that appears only when it is whole. Raises ResultsError."""
+    with _whole_file(path, force=True) as out:
+        out.write(text)
+
+
+@contextmanager
+def _whole_file(path: Path, force: bool, errors: str = "strict") -> Iterator[TextIO]:
+    """A text file that appears at ``path`` when it is whole, and that no other run writes meanwhile; a device or a pipe
+    is written to as it is. Raises ResultsError."""
+    try:
+        if is_special(path):
+            with open(path, "w", encoding="utf-8", errors=errors, newline="") as out:  # noqa: PTH123
+                yield out
+            return
+        part = path.with_name(f".xclip-{zlib.crc32(os.fsencode(path.name)):08x}.part")
+        with open_locked(part, path) as file:
+            try:
+                file.truncate()  # a run that was killed may have left something
+                text = TextIOWrapper(file, "utf-8", errors, newline="")
+                yield text
+                text.flush()
+                if not force and path.exists():
+                    rescued = path.with_name(f"{path.stem}.{os.getpid()}{path.suffix}")
+                    part.replace(rescued)
+                    raise ResultsError(f"{path} was made by another program meanwhile: these results are in {rescued}")
+                part.replace(path)
+                text.detach()
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise ResultsError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def is_special(path: Path) -> bool:
+    """Whether there is a device or a pipe, which is written to as it is."""
+    return path.exists() and not path.is_file()
+
+
+def _write_stdout(form: Format, records: Iterable[Record], header: RunHeader | None) -> None:
+    if sys.stdout is None:
+        raise ResultsError("stdout is closed: pass -o FILE")
+    try:
+        form(records, sys.stdout, header)
+        sys.stdout.flush()
+    except OSError as error:
+        # What is left in Python's buffer would fail again at exit: send it nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise ResultsError(f"cannot write to stdout: {error.strerror or error}") from error

@@ -1,0 +1,123 @@
+"""Results for people: a small table a video; models and fields as text. A format is a function in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ..results.records import Record, RunHeader
+from ..text import printable
+from .data import write_csv, write_json, write_jsonl
+from .files import Format
+
+BAR_WIDTH = 24
+LABEL_WIDTH = 28  # at least, where there is room
+
+
+def write_table(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:
+    """A small table a video, with bars."""
+    write_each(records, out, format_record)
+
+
+def write_each(records: Iterable[Record], out: TextIO, form: Callable[[Record, bool, int], RenderableType]) -> None:
+    """Records with an empty line between them. ``form`` draws one; it is given whether block characters can be written,
+    and how many characters wide the terminal is."""
+    console, blocks = Console(file=out, highlight=False), has_blocks(out)
+    for number, record in enumerate(records):
+        if number:
+            console.print()
+        console.print(form(record, blocks, console.width))
+
+
+def has_blocks(out: TextIO) -> bool:
+    """Whether block characters can be written."""
+    return (out.encoding or "").lower().replace("-", "").startswith("utf")
+
+
+def format_record(record: Record, blocks: bool = True, width: int = 80) -> Group:
+    """One record for people, ``width`` characters wide at most: the video, then rank, label, bar and score. ``blocks``
+    False draws in ASCII."""
+    heading = format_heading(record.video)
+    if record.error:
+        return Group(heading, format_failure(record.error.message))
+    table = Table(box=None, padding=(0, 1), show_header=False)
+    table.add_column(justify="right", style="dim")
+    table.add_column(overflow="fold", min_width=min(LABEL_WIDTH, width // 3))  # so that bars of most videos align
+    bar_width = min(BAR_WIDTH, width // 3)
+    table.add_column(width=bar_width, no_wrap=True, style="green")
+    table.add_column(justify="right", no_wrap=True)
+    predictions = record.prediction.predictions if record.prediction else ()
+    for rank, ranked in enumerate(predictions, start=1):
+        label = Text(printable(ranked.label), style="bold" if rank == 1 else "")
+        table.add_row(str(rank), label, bar(ranked.score, bar_width, blocks), f"{ranked.score:.3f}")
+    notes = [] if predictions else [Text("no label is sure enough", style="yellow")]
+    return Group(heading, table, *notes, *format_warnings(record.warnings))
+
+
+def format_heading(video: str) -> Text:
+    """A video's name."""
+    return Text(printable(video), style="bold", overflow="fold")
+
+
+def format_failure(message: str) -> Text:
+    """Why a video failed."""
+    return Text(f"failed: {printable(message)}", style="red")
+
+
+def format_warnings(warnings: Iterable[str]) -> list[Text]:
+    """A line each."""
+    return [Text(f"warning: {printable(warning)}", style="yellow") for warning in warnings]
+
+
+def print_models(rows: list[dict[str, Any]]) -> None:
+    """Models as a table, as wide as it needs to be where stdout is not a terminal."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200)
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    numbers = ("frames", "px", "patch", "MB", "GMAC")
+    for heading in ("name", *numbers, "cached", "trained on", "accuracy (top-1 / top-5, %)"):
+        table.add_column(heading, justify="right" if heading in numbers else "left")
+    for row in rows:
+        table.add_row(
+            row["name"].removeprefix("microsoft/xclip-"),
+            *(str(row[key]) for key in ("num_frames", "image_size", "patch_size", "megabytes")),
+            f"{row['gmac']:.1f}",
+            "yes" if row["cached"] else "no",
+            row["trained_on"],
+            f"{row['accuracy']}, {row['protocol']}",
+        )
+    console.print(table)
+
+
+def format_fields(values: dict[str, Any], indent: str = "") -> str:
+    """Nested values, a line each."""
+    lines = []
+    for name, value in values.items():
+        key = printable(str(name))
+        if isinstance(value, dict):
+            lines += [f"{indent}{key}:", format_fields(value, indent + "  ")]
+        elif isinstance(value, list):
+            lines += [f"{indent}{key}: {printable(str(item))}" for item in value]
+        elif isinstance(value, bool):
+            lines.append(f"{indent}{key}: {'yes' if value else 'no'}")
+        elif isinstance(value, int):
+            lines.append(f"{indent}{key}: {value:,}")
+        elif value is not None:
+            lines.append(f"{indent}{key}: {printable(str(value))}")
+    return "\n".join(lines)
+
+
+def bar(share: float, width: int, blocks: bool = True) -> str:
+    """A bar of ``share`` (0 to 1) of ``width`` characters, to an eighth of a character where blocks can be shown."""
+    if not blocks:
+        return "#" * round(share * width)
+    eighths = round(share * width * 8)
+    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+
+
+FORMATS: dict[str, Format] = {"table": write_table, "json": write_json, "jsonl": write_jsonl, "csv": write_csv}
