@@ -17,6 +17,7 @@ from xclip_cli.bundled import generator, phrasings, pictures, training
 from xclip_cli.bundled.pictures import make_picture
 from xclip_cli.classifier import Classifier
 from xclip_cli.labels import read_labels
+from xclip_cli.model.checkpoint.find import OPEN_LABELS_MODEL, PHRASES_NAME, choose_model
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -69,7 +70,7 @@ def test_what_clips_show_is_told(label_set: str, seed: int, xclip: Run, tmp_path
     done = xclip("classify", *videos, "--labels", label_set, "--format", "jsonl")
     assert done.returncode == 0, done.stderr
     records = [json.loads(line) for line in done.stdout.splitlines()]
-    assert {record["model"] for record in records} == {"bundled"}  # auto, the default, knows every word
+    assert {record["model"] for record in records} == {"bundled"}  # auto, the default, knows every label
     told = {Path(record["video"]).name: record["predictions"][0]["label"] for record in records}
     assert told == {path.name: label for path, label in zip(videos, shown, strict=True)}
 
@@ -149,9 +150,45 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(monkeypatch: pytest.Mo
     assert {ranked.label for ranked in record.predictions} == set(generator.CAMERA)
 
 
-def test_the_checkpoint_knows_the_end_token_and_its_words() -> None:
+def test_the_checkpoint_knows_the_end_token_and_its_phrases() -> None:
     vocabulary = json.loads((training.CHECKPOINT / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
     assert max(vocabulary, key=vocabulary.__getitem__) == "<|endoftext|>"
-    words = (training.CHECKPOINT / "words.txt").read_text(encoding="utf-8").split()
-    assert words == phrasings.words(phrasings.training_texts())
-    assert {"footage", "recording"} <= set(words)  # words of templates count too
+    listed = json.loads((training.CHECKPOINT / PHRASES_NAME).read_text(encoding="utf-8"))
+    assert listed == {"templates": list(phrasings.TEMPLATES), "families": phrasings.families()}
+
+
+@pytest.mark.parametrize(
+    "family", [generator.PICTURE_STATES, generator.CAMERA, tuple(generator.MOVING_SHAPES)], ids=lambda family: family[0]
+)
+def test_auto_takes_it_for_every_phrasing_in_every_template(family: Sequence[str]) -> None:
+    texts = [words for label in family for words in phrasings.trained_phrasings(label)]
+    assert choose_model("auto", texts).name == "bundled"
+    for template in phrasings.TEMPLATES:
+        assert choose_model("auto", [template.format(text).upper() for text in texts]).name == "bundled"
+
+
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        (["a red light", "a green light"], "was not trained on 'a red light', 'a green light'"),
+        (["color bars", "a dog"], "was not trained on 'a dog'"),
+        (["black"], "was not trained on 'black'"),
+        (["a black screen 2"], "was not trained on 'a black screen 2'"),
+        (["something red"], "was not trained on 'something red'"),
+        (["color bars", "a static shot"], "was not trained to tell labels of camera, picture-state from each other"),
+    ],
+)
+def test_auto_does_not_trust_it_with_what_it_was_not_trained_to_tell_apart(labels: Sequence[str], why: str) -> None:
+    choice = choose_model("auto", labels)
+    assert choice.name == OPEN_LABELS_MODEL
+    assert choice.reason == f"the bundled model {why}"
+
+
+def test_strange_labels_are_warned_of_in_the_table(xclip: Run, tmp_path: Path) -> None:
+    (video,) = write_clips(tmp_path, ["color bars"], 0)
+    labels = ("--label", "a red light", "--label", "a green light")
+    done = xclip("classify", video, *labels, "--model", "bundled", "--format", "table")
+    assert done.returncode == 0, done.stderr
+    said = "warning: the model bundled can only guess: it was not trained on 'a red light', 'a green light'"
+    assert said in " ".join(done.stdout.split())
+    assert said in " ".join(done.stderr.split())

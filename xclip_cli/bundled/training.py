@@ -27,6 +27,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
+from ..model.checkpoint.find import PHRASES_NAME
 from ..model.config import XCLIPConfig, XCLIPTextConfig, XCLIPVisionConfig
 from ..model.modeling import XCLIPModel
 from ..model.outputs import VideoEncoding
@@ -346,7 +347,8 @@ def save_checkpoint(model: XCLIPModel, processor: XCLIPProcessor, folder: Path) 
         shutil.rmtree(left_over, ignore_errors=True)
     model.half().save_pretrained(new)
     processor.save_pretrained(new)
-    (new / "words.txt").write_text("\n".join(phrasings.words(phrasings.training_texts())) + "\n", encoding="utf-8")
+    phrases = {"templates": phrasings.TEMPLATES, "families": phrasings.families()}
+    (new / PHRASES_NAME).write_text(json.dumps(phrases, indent=1) + "\n", encoding="utf-8")
     if folder.exists():
         folder.rename(old)
     new.rename(folder)
