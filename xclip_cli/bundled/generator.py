@@ -324,14 +324,14 @@ def film(rng: Rng, frames: Frames, noise: float | None = None) -> Frames:
     first = levels[frames[0]]
     middle, spread = first.mean(), first.std()
     contrast = min(max(rng.uniform(0.6, 1.2), 22 / (spread + 1)), 4.0)
-    darkest, brightest = (12, 243) if spread > 30 else (45, 215)
+    darkest, brightest = (3, 252) if np.ptp(np.percentile(first, (0.5, 99.5))) > 90 else (45, 215)
     brightness = min(max(middle + rng.uniform(-20, 20), darkest), brightest)
     tint = 1 + rng.choice([0.03, 0.15]) * rng.standard_normal(3)  # of the light, more than of the things
     table = np.clip(((levels[:, None] - middle) * contrast + brightness) * tint, 0, 255)
     exposed = np.stack([table[:, channel].astype(np.uint8)[frames[..., channel]] for channel in range(3)], -1)
-    exposed = set_colorfulness(exposed, math.exp(rng.uniform(math.log(LEAST_COLOR), math.log(120))))
+    exposed = set_colorfulness(exposed, math.exp(rng.uniform(math.log(LEAST_COLOR), math.log(160))))
     if rng.random() < 0.3:  # a lens is never perfect
-        exposed = blur(exposed, min(exposed.shape[1:3]) * rng.uniform(0.005, 0.012))
+        exposed = blur(exposed, min(exposed.shape[1:3]) * rng.uniform(0.005, 0.018))
     if rng.random() < 0.15:
         exposed = overlay(rng, exposed)
     if noise is None:
@@ -458,7 +458,11 @@ def test_pattern(rng: Rng, count: int, height: int, width: int) -> Frames:
     u = ((np.arange(width) + 0.5 - width / 2) / short)[None, :]
     frames = frames.copy()
     if rng.random() < 0.4:  # only within a circle
-        frames[:, u**2 + v**2 > rng.uniform(0.4, 0.55) ** 2] = rng.choice([0, 255, 110])
+        outside = u**2 + v**2 > rng.uniform(0.3, 0.55) ** 2
+        frames[:, outside] = rng.choice([0, 255, 110])
+        if rng.random() < 0.5:  # a grid
+            lines = ((abs(u) * 12) % 1 < 0.15) | ((abs(v) * 12) % 1 < 0.15)
+            frames[:, outside & lines] = rng.choice([0, 180, 255])
     if rng.random() < 0.4:  # a ramp of grey, or of all colors
         ramp = np.linspace(0, 255, width)[:, None] if rng.random() < 0.6 else 255 * abs(np.sin(u.T * (3, 4, 5)))
         top = int(height * rng.uniform(0.6, 0.85))
@@ -628,7 +632,7 @@ def apply_state(rng: Rng, state: str, frames: Frames, other: Frames) -> Frames:
         cuts = np.sort(rng.choice(np.arange(1, NUM_FRAMES), rng.integers(2, 6), replace=False))
         return np.concatenate(scenes_between(rng, frames, other, [int(sampled_frames(count)[cut]) for cut in cuts]))
     if state == "a blurry picture":
-        return blur(frames, min(height, width) * rng.uniform(0.04, 0.09))
+        return blur(frames, min(height, width) * rng.uniform(0.045, 0.09))
     if state == "a black-and-white picture":
         return to_bytes(luma(frames))[..., None].repeat(3, -1)
     if state == "blocky compression damage":
@@ -755,7 +759,8 @@ def state_clip(
     if rng.random() < 0.35:
         changed = compressed(rng, changed)
         changed = to_bytes(luma(changed))[..., None].repeat(3, -1) if grey else changed
-    changed = add_noise(rng, changed, rng.choice([0.0, 0.7, 2.0]), channels=1 if grey else 3)
+    if state != "a frozen picture":
+        changed = add_noise(rng, changed, rng.choice([0.0, 0.7, 2.0]), channels=1 if grey else 3)
     shows_camera = state in CAMERA_SHOWS_IN and len(states) == 1 and shows_move(move, frames)
     return Clip(changed, (*states, move) if shows_camera else states, distances, NO_TRACK)
 

@@ -214,14 +214,32 @@ def draw_landscape(rng: Rng, size: int) -> Floats:
     return np.asarray(picture, np.float32)
 
 
+def draw_plain(rng: Rng, size: int) -> Floats:
+    """Titles, a logo or a thing or two before an even ground, most often a black, white or grey one."""
+    ground = rng.choice([0.0, 0.0, 255.0, 128.0, rng.uniform(0, 255)]) + rng.choice([0.0, 12.0]) * rng.standard_normal(
+        3
+    )
+    shade = np.linspace(-0.5, 0.5, size, dtype=np.float32)[:, None, None] * rng.choice([0, 0, 60])
+    picture = np.asarray(np.zeros((size, size, 3)) + ground + shade, np.float32)
+    for _ in range(rng.integers(1, 4)):
+        radius = max(4, int(size * math.exp(rng.uniform(math.log(0.03), math.log(0.25)))))
+        mask = leaf_mask(rng, radius)
+        place = np.ix_(*((np.arange(len(mask)) + rng.integers(size)) % size for _ in range(2)))
+        picture[place] = np.where(mask[..., None], random_color(rng, 1.5), picture[place])
+    for _ in range(rng.integers(0, 3)):
+        write_lines(rng, picture, np.full(3, 235 if picture.mean() < 128 else 20, np.float32))
+    return picture
+
+
 # kind → how often, and whether it joins at its edges by itself; the others are mirrored
 KINDS = (
-    (draw_leaves, 0.46, True),
+    (draw_leaves, 0.38, True),
     (draw_room, 0.18, False),
     (draw_screen, 0.1, False),
     (draw_cartoon, 0.08, False),
     (draw_night, 0.08, False),
     (draw_landscape, 0.1, False),
+    (draw_plain, 0.08, False),
 )
 
 
