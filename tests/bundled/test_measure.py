@@ -6,10 +6,13 @@ import csv
 import hashlib
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from xclip_cli.bundled import generator, measure
 from xclip_cli.bundled.measure import Footage
+from xclip_cli.bundled.pictures import make_picture
 
 TRUTH = Path(__file__).with_name("real_footage.tsv")
 NORMAL, BLACK, CUT, BOXED = "a normal picture", "a black screen", "a cut to another scene", "a letterboxed picture"
@@ -81,3 +84,30 @@ def test_truth_without_a_folder_is_refused(capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit):
         measure.main(["--truth", str(TRUTH)])
     assert "give their folder, too, with --real FOLDER" in capsys.readouterr().err
+
+
+def test_photographs_are_filmed_and_compressed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (90, 160, 3)).astype(np.uint8)
+    for name in ("large.png", "folder/more.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        with av.open(str(tmp_path / name), "w", format="image2") as container:
+            stream = container.add_stream("png", rate=1)
+            stream.height, stream.width, stream.pix_fmt = 90, 160, "rgb24"
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+            container.mux(stream.encode())
+    assert list(measure.read_stills(tmp_path)) == []  # too small for photographs
+    monkeypatch.setattr(measure, "LEAST_STILL", 90)
+    assert [still.shape for still in measure.read_stills(tmp_path)] == [(1, 240, 426, 3)] * 2
+    well, strongly = measure.measure_stills(tmp_path, "bundled")
+    assert (well.name, well.asked) == ("photographs filmed", 2)
+    assert (strongly.name, strongly.asked) == ("photographs filmed, strongly compressed", 2)
+
+
+@pytest.mark.parametrize("suffix", measure.LOSSY)
+def test_strong_compression_saves_on_bits(suffix: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    clip = generator.make_clip(rng, "a moving camera", [make_picture(rng)], count=12, height=144, width=176)
+    well, strongly = tmp_path / f"well{suffix}", tmp_path / f"strongly{suffix}"
+    generator.write_video(well, clip.frames, frames_per_second=25)
+    generator.write_video(strongly, clip.frames, frames_per_second=25, strongly=True)
+    assert strongly.stat().st_size < 0.7 * well.stat().st_size

@@ -177,6 +177,17 @@ def camera_path(rng: Rng, move: str, times: Floats) -> CameraPath:
     )
 
 
+def settle(rng: Rng, path: CameraPath, times: Floats) -> CameraPath:
+    """`path` gone sooner and then held by hand: it hardly moves, and yet no two frames are the same."""
+    when = np.minimum(times * rng.uniform(1.5, 5), 1)
+    tremble = rng.uniform(0.003, 0.02) * rng.standard_normal((2, len(times)), np.float32)
+
+    def at(values: Floats) -> Floats:
+        return np.asarray(np.interp(when, times, values), np.float32)
+
+    return CameraPath(at(path.x) + tremble[0], at(path.y) + tremble[1], at(path.zoom), at(path.roll))
+
+
 # ---- scenes ----------------------------------------------------------------------------------------------------------
 
 
@@ -706,12 +717,23 @@ CAMERA_SHOWS_IN = ("a normal picture", "a black-and-white picture", "a letterbox
 
 
 def footage(
-    rng: Rng, pictures: Sequence[Picture], move: str, count: int, height: int, width: int, *, supersample: int = 1
+    rng: Rng,
+    pictures: Sequence[Picture],
+    move: str,
+    count: int,
+    height: int,
+    width: int,
+    *,
+    supersample: int = 1,
+    settles: bool = False,
 ) -> tuple[Frames, Floats]:
-    """A scene as filmed by one of `CAMERA`, and how far apart the views of its frames are (see `Clip.distances`)."""
+    """A scene as filmed by one of `CAMERA`, which at times settles, and how far apart the views of its frames are (see
+    `Clip.distances`)."""
     times = frame_times(count)
     picture = pick(rng, pictures)
     path = camera_path(rng, move, times)
+    if settles and rng.random() < 0.4:
+        path = settle(rng, path, times)
     scene = draw_scene(picture, path, passers_by(rng, pictures, times), height, width, supersample=supersample)
     return film(rng, scene), view_distances(path)
 
@@ -736,7 +758,10 @@ def state_clip(
         if state in WITHOUT_FOOTAGE:
             frames, distances = np.zeros((count, height, width, 3), np.uint8), np.zeros((NUM_FRAMES,) * 2, np.float32)
         else:
-            frames, distances = footage(rng, pictures, move, count, height, width, supersample=supersample)
+            settles = state == "a normal picture" and move == "a moving camera"
+            frames, distances = footage(
+                rng, pictures, move, count, height, width, supersample=supersample, settles=settles
+            )
         changed, doubtful = frames, False
         for applied in reversed(states):
             before, other = changed, changed
@@ -865,14 +890,22 @@ ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {
 }
 
 
-def write_video(path: Path, frames: Frames, *, frames_per_second: int = 24) -> None:
-    """Encodes `frames` [T, H, W, 3] to `path`; the suffix chooses container and codec (see `ENCODERS`).
+# What an encoder of `ENCODERS` is told where it is to save on bits until it shows; the others know no `crf`.
+STRONGLY = {"libx264": {"crf": "40"}, "libvpx-vp9": {"crf": "60"}}
+COARSELY = {"qmin": "24", "qmax": "31"}
+
+
+def write_video(path: Path, frames: Frames, *, frames_per_second: int = 24, strongly: bool = False) -> None:
+    """Encodes `frames` [T, H, W, 3] to `path`; the suffix chooses container and codec (see `ENCODERS`). `strongly`
+    compresses so much that it shows.
 
     Height and width must be even: most codecs store color at half the size.
     """
     import av  # only here: nothing else in this file needs it
 
     codec, pixel_format, options = ENCODERS[path.suffix]
+    if strongly:
+        options = {**options, **STRONGLY.get(codec, COARSELY)}
     with av.open(str(path), "w") as container:
         stream = cast("VideoStream", container.add_stream(codec, rate=frames_per_second, options=options))
         stream.height, stream.width = frames.shape[1:3]

@@ -334,6 +334,44 @@ def measure_unaltered(root: Path, truth: Path, model: str, *, names: bool) -> It
                 yield f"{seen.video}: {', '.join(seen.states)} → {', '.join(answer)}"
 
 
+# ---- photographs filmed ----------------------------------------------------------------------------------------------
+
+STILL_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+LOSSY = [suffix for suffix in generator.ENCODERS if suffix != ".mkv"]
+LEAST_STILL = 600  # pixels of the short side: smaller files are icons and previews
+
+
+def read_stills(folder: Path, short_side: int = 240) -> Iterator[generator.Frames]:
+    """The pictures in a folder and those in it, scaled down to even sides, [1, H, W, 3] each."""
+    import av
+
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in STILL_SUFFIXES):
+        with av.open(str(path)) as container:
+            frame = next(iter(container.decode(video=0)), None)
+        if frame is not None and min(frame.width, frame.height) >= LEAST_STILL:
+            scale = short_side / min(frame.width, frame.height)
+            width, height = (int(side * scale) // 2 * 2 for side in (frame.width, frame.height))
+            shrunk = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
+            yield np.asarray(shrunk, np.uint8)[None]
+
+
+def measure_stills(folder: Path, model: str) -> Iterator[Tally]:
+    """Photographs as a camera sees them that stands, moves or shakes, compressed well and strongly: all is normal."""
+    rng = np.random.default_rng(SEED)
+    stills = list(read_stills(folder))
+    for name, strongly in (("photographs filmed", False), ("photographs filmed, strongly compressed", True)):
+        with tempfile.TemporaryDirectory() as written:
+            paths: list[Path] = []
+            for still in stills:
+                suffix = LOSSY[rng.integers(len(LOSSY))]
+                filmed = refilm(rng, still.repeat(24, 0), generator.CAMERA[rng.integers(len(generator.CAMERA))])
+                paths.append(Path(written) / f"{len(paths):04d}{suffix}")
+                generator.write_video(paths[-1], filmed, frames_per_second=25, strongly=strongly)
+            (places,) = answers(paths, [generator.PICTURE_STATES], model)
+        labels = [generator.PICTURE_STATES[place] for place in places]
+        yield tally(name, ["a normal picture"] * len(labels), labels)
+
+
 def milliseconds_a_clip(model: str) -> float:
     """Model time for one clip, warm: the frames' way from pixels to scores, decoding left out."""
     with Classifier(model, labels=generator.PICTURE_STATES) as classifier:
@@ -359,6 +397,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--real", type=Path, help="a folder with real clips: those named in this file are altered")
     parser.add_argument("--truth", type=Path, help="what a person sees in the clips of --real (see read_truth)")
+    parser.add_argument(
+        "--stills", type=Path, help="a folder of photographs that are filmed: nothing is wrong with them"
+    )
     parser.add_argument("--names", action="store_true", help="name the clips of the guide half that are mistaken")
     arguments = parser.parse_args(argv)
     if arguments.truth:
@@ -378,6 +419,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 print(result, flush=True)
     if arguments.real and "altered" in arguments.families:
         for result in measure_real(arguments.real, arguments.model, rounds=1):
+            print(result, flush=True)
+    if arguments.stills:
+        for result in measure_stills(arguments.stills, arguments.model):
             print(result, flush=True)
     print(f"\none clip, warm: {milliseconds_a_clip(arguments.model):.1f} ms")
 
