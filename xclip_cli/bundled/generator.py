@@ -180,7 +180,7 @@ def camera_path(rng: Rng, move: str, times: Floats) -> CameraPath:
 def settle(rng: Rng, path: CameraPath, times: Floats) -> CameraPath:
     """`path` gone sooner and then held by hand: it hardly moves, and yet no two frames are the same."""
     when = np.minimum(times * rng.uniform(1.5, 5), 1)
-    tremble = rng.uniform(0.003, 0.02) * rng.standard_normal((2, len(times)), np.float32)
+    tremble = rng.uniform(0.008, 0.03) * rng.standard_normal((2, len(times)), np.float32)
 
     def at(values: Floats) -> Floats:
         return np.asarray(np.interp(when, times, values), np.float32)
@@ -494,7 +494,7 @@ def television_static(rng: Rng, count: int, height: int, width: int) -> Frames:
     short = min(height, width)
     grain = short * math.exp(rng.uniform(math.log(1 / 140), math.log(1 / 22)))  # in pixels; finer grain fades to grey
     across = grain * rng.choice([1, 1, 2, 4])
-    channels = 3 if rng.random() < 0.3 else 1
+    channels = 3 if rng.random() < 0.5 else 1
     rows, columns = math.ceil(height / max(grain, 1)) + 1, math.ceil(width / max(across, 1)) + 1
     snow = rng.standard_normal((count, rows, columns, channels), np.float32)
     if rng.random() < 0.4:
@@ -732,7 +732,7 @@ def footage(
     times = frame_times(count)
     picture = pick(rng, pictures)
     path = camera_path(rng, move, times)
-    if settles and rng.random() < 0.4:
+    if settles and rng.random() < 0.2:
         path = settle(rng, path, times)
     scene = draw_scene(picture, path, passers_by(rng, pictures, times), height, width, supersample=supersample)
     return film(rng, scene), view_distances(path)

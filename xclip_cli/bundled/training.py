@@ -48,6 +48,8 @@ LATER = 1500  # the first step of LATER_SHARES, and of states and camera moves d
 OFTEN = {
     **dict.fromkeys(generator.WITHOUT_FOOTAGE, 1),
     "color bars": 2,
+    "television static": 2,
+    "a frozen picture": 4,
     "a cut to another scene": 4,
     "a black-and-white picture": 3,
     "blocky compression damage": 3,
