@@ -221,12 +221,13 @@ def test_weights_that_give_no_number_fail_the_video(checkpoint: Path, clip: Path
     assert caught.value.code == "not_finite"
 
 
-def test_words_the_model_never_saw_are_said(checkpoint: Path, clip: Path, tmp_path: Path) -> None:
+def test_labels_the_model_was_not_trained_on_are_said(checkpoint: Path, clip: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(checkpoint, tmp_path / "copy")
-    (folder / "words.txt").write_text("a\nblack\nscreen\n")
+    families = {"state": {"patterns": ["{}"], "parts": [["a black screen", "black"]]}}
+    (folder / "phrases.json").write_text(json.dumps({"templates": ["{}"], "families": families}))
     with make(folder, ["a black screen", "A White screen"]) as classifier:
         (warning,) = classifier.classify(clip).warnings
-    assert warning.endswith("can only guess: it was not trained on white")
+    assert warning.endswith("can only guess: it was not trained on 'A White screen'")
     with make(folder, ["a black screen", "black"]) as classifier:
         assert classifier.warnings == ()
     with make(folder, ["a black screen", "black"], multi_label=True) as classifier:

@@ -379,7 +379,7 @@ class ModelFlags:
             envvar="XCLIP_MODEL",
             metavar="NAME",
             help="A checkpoint folder, a hub id or its short name, 'bundled', or 'auto': the bundled model if it was "
-            "trained on every word of the labels, else the checkpoint for open labels, base-patch16-zero-shot.",
+            "trained to tell the labels apart, else the checkpoint for open labels, base-patch16-zero-shot.",
         ),
     ] = AUTO
     device: Annotated[

@@ -499,23 +499,36 @@ def test_identity_changes_with_the_weights(copy: Path, theirs: Any, format_name:
     assert find_checkpoint(str(copy)).identity != before
 
 
-def test_words(copy: Path) -> None:
+PHRASES = {
+    "templates": ["{}", "a video of {}"],
+    "families": {
+        "state": {"patterns": ["{}"], "parts": [["a black screen", "color bars"]]},
+        "shape": {"patterns": ["a {} {}", "the {} is {}"], "parts": [["circle", "cross"], ["growing"]]},
+    },
+}
+
+
+def test_phrases(copy: Path) -> None:
+    assert find_checkpoint(str(copy)).phrases is None
+    assert find_checkpoint(str(copy)).why_a_guess(["anything at all"]) is None
+    (copy / "phrases.json").write_text(json.dumps(PHRASES), "utf-8")
     checkpoint = find_checkpoint(str(copy))
-    assert checkpoint.words is None
-    assert checkpoint.unknown_words(["anything at all"]) == []
-    (copy / "words.txt").write_text("black\nscreen\nbars colour\n", "utf-8")
-    checkpoint = find_checkpoint(str(copy))
-    assert checkpoint.words == {"black", "screen", "bars", "colour"}
-    assert checkpoint.unknown_words(["Black screen", "colour bars, 2 of them", "a Dog"]) == ["a", "dog", "of", "them"]
+    known = ["Black screen", "a video of the color bars", "A VIDEO OF A BLACK SCREEN."]
+    assert checkpoint.why_a_guess(known) is None
+    assert checkpoint.why_a_guess(["the cross is growing", "a circle growing"]) is None
+    assert checkpoint.why_a_guess([]) is None
+    assert checkpoint.why_a_guess([*known, "black", "bars 2"]) == "was not trained on 'black', 'bars 2'"
+    mixed = checkpoint.why_a_guess([*known, "a cross growing"])
+    assert mixed == "was not trained to tell labels of shape, state from each other"
 
 
 def test_the_model_that_auto_stands_for(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (copy / "words.txt").write_text("black screen", "utf-8")
+    (copy / "phrases.json").write_text(json.dumps(PHRASES), "utf-8")
     monkeypatch.setattr(find, "BUNDLED_FOLDER", copy)
-    assert choose_model("auto", ["black screen"]) == ("bundled", "it was trained on every word of the labels")
+    assert choose_model("auto", ["black screen"]) == ("bundled", "it was trained to tell these labels apart")
     name, reason = choose_model("auto", ["black screen", "dog"])
     assert name == "microsoft/xclip-base-patch16-zero-shot"
-    assert reason == "the bundled model was not trained on dog"
+    assert reason == "the bundled model was not trained on 'dog'"
     assert choose_model("a/model", ["black screen"]) == ("a/model", None)
 
 
@@ -646,7 +659,8 @@ def test_the_cache_needs_no_hub(hub: Hub, downloaded: Any) -> None:
     missing = look_up([*NAMES, ("owner/missing", None)], cache, hub.address, offline=True)
     assert missing[:-1] == expected
     assert missing[-1].startswith("ModelError: owner/missing is not, or not wholly, in the cache (")
-    assert missing[-1].endswith("switch it on to download the model, or use the 'bundled' model, which needs none")
+    assert "switch it on and run `xclip models pull owner/missing`, set HF_ENDPOINT to a mirror, or give" in missing[-1]
+    assert "bundled" not in missing[-1]
     assert len(hub.asked) == before
 
 
@@ -664,7 +678,8 @@ def test_what_the_cache_lacks_is_fetched(hub: Hub, downloaded: Any, tmp_path: Pa
 def test_a_hub_that_cannot_be_reached(tmp_path: Path) -> None:
     (message,) = look_up([("owner/good", None)], tmp_path, "http://127.0.0.1:9")
     assert message.startswith("ModelError: cannot download owner/good from the hub (")
-    assert message.endswith("check the network and try again, or use the 'bundled' model, which needs none")
+    assert "check the network and try again, set HF_ENDPOINT to a mirror, or give a folder" in message
+    assert "bundled" not in message
 
 
 def test_identity_of_a_cached_checkpoint_is_the_hubs(tmp_path: Path, folder: Path) -> None:

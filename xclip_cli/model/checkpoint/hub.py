@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WITHOUT_NETWORK = "use the 'bundled' model, which needs none"
+ANOTHER_WAY = "set HF_ENDPOINT to a mirror, or give a folder that `xclip models pull` filled on another machine"
 
 
 def cached_folder(repo: str, revision: str | None) -> Path | None:
@@ -97,7 +97,7 @@ def _require_hub(repo: str) -> None:
     if constants.HF_HUB_OFFLINE:
         raise ModelError(
             f"{repo} is not, or not wholly, in the cache ({constants.HF_HUB_CACHE}) and the hub is switched off "
-            f"(--offline or HF_HUB_OFFLINE): switch it on to download the model, or {WITHOUT_NETWORK}"
+            f"(--offline or HF_HUB_OFFLINE): switch it on and run `xclip models pull {repo}`, {ANOTHER_WAY}"
         )
 
 
@@ -229,10 +229,10 @@ def _advice(repo: str, error: Exception) -> str:
     if status in (401, 403):
         return f"the hub refuses {repo} ({status}): log in with `hf auth login`, or check that your token may read it"
     if status is not None:
-        return f"cannot download {repo} from the hub ({reason}): try again later, or {WITHOUT_NETWORK}"
+        return f"cannot download {repo} from the hub ({reason}): try again later, {ANOTHER_WAY}"
     if type(error).__name__ in ("RemoteProtocolError", "ReadError", "ReadTimeout") or "Consistency check" in reason:
         return f"the download of {repo} was interrupted ({reason}): run it again"
-    return f"cannot download {repo} from the hub ({reason}): check the network and try again, or {WITHOUT_NETWORK}"
+    return f"cannot download {repo} from the hub ({reason}): check the network and try again, {ANOTHER_WAY}"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
