@@ -57,6 +57,7 @@ class ClipRequest:
     end: Fraction | None = None  # seconds; None: the video's end
     length: Fraction | None = None  # seconds of each window; None: one window, all from start to end
     stride: Fraction | None = None  # seconds from the start of a window to that of the next
+    stream: int | None = None  # which of the file's video streams, from 0; None: the best
 
     def to_json(self) -> dict[str, Any]:
         """The plain form that crosses to a decode worker: times as exact ratios."""
