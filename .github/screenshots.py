@@ -9,10 +9,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from rich.console import Console
-from xclip_cli.cli.run import Run
 
 from xclip_cli import Classifier, load_labels
 from xclip_cli.bundled.generator import write_samples
+from xclip_cli.cli.run import Run
 from xclip_cli.output.drawing import Drawing
 from xclip_cli.output.tables import format_record
 from xclip_cli.timeline import Rules, Timelines

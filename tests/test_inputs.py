@@ -2,19 +2,15 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import sys
 from pathlib import Path
 
 import pytest
 
 from xclip_cli import inputs
-from xclip_cli.errors import ResultsError, VideoError
-from xclip_cli.inputs import Run, expand_inputs, read_path_list
-from xclip_cli.results.records import Failure, Frames, Prediction
-
-GOOD = Prediction("a", "m", None, 0, 1, Frames(8, 8, 0, 0, ()), ())
-BAD = Failure.of("b", VideoError("broken", "damaged"))
+from xclip_cli.errors import ResultsError
+from xclip_cli.inputs import expand_inputs, read_path_list
+from xclip_cli.results.records import Failure
 
 
 @pytest.fixture
@@ -126,28 +122,3 @@ def test_a_list_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inputs, "MAX_LIST", 1 << 20)
     with pytest.raises(ResultsError, match="the list of videos /dev/zero is larger than 1 MB"):
         read_path_list("/dev/zero")
-
-
-@pytest.mark.parametrize(
-    ("records", "code"), [([GOOD], 0), ([GOOD, BAD], 3), ([BAD], 1), ([BAD, BAD], 1), ([GOOD, GOOD], 0)]
-)
-def test_exit_codes(records: list[Prediction | Failure], code: int) -> None:
-    run = Run()
-    assert list(run.counted(iter(records))) == records
-    assert run.exit_code == code
-
-
-def test_fail_fast_ends_with_the_failure() -> None:
-    run = Run(fail_fast=True)
-    assert list(run.counted(iter([GOOD, BAD, GOOD]))) == [GOOD, BAD]
-
-
-def test_an_interrupt_ends_the_records() -> None:
-    def records():
-        yield GOOD
-        raise KeyboardInterrupt
-
-    run = Run()
-    assert list(run.counted(records())) == [GOOD]
-    assert run.interrupted
-    assert re.fullmatch(r"1 of 1 videos classified in \d+\.\d s \(\d+\.\d videos/s\)", run.summary())

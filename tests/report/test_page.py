@@ -4,7 +4,9 @@ import base64
 import hashlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from fractions import Fraction
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,49 +16,63 @@ import pytest
 from browser import PROGRAM, Browser
 from PIL import Image
 
-from xclip_cli.report.page import Thumbnails, render, shades
+from xclip_cli.report.cards import shades
+from xclip_cli.report.entries import Thumbnails
+from xclip_cli.report.page import render
 from xclip_cli.report.thumbnails import jpeg
 from xclip_cli.results.reading import Results
-from xclip_cli.timeline import Window, combine, segments_of, segments_record, window_record
+from xclip_cli.results.records import (
+    Error,
+    Failure,
+    Frames,
+    Prediction,
+    RankedLabel,
+    Record,
+    RunHeader,
+    Seconds,
+    SegmentsRecord,
+    WindowRecord,
+)
+from xclip_cli.segments import WindowScores, combine, segments_of
 from xclip_cli.video.sampling import Windows
 
-HEADER = {"schema": 1, "kind": "run", "xclip": "1.2.3", "model": "the-model", "labels": 7, "dtype": "float32"}
+HEADER = RunHeader(xclip="1.2.3", model="the-model", labels=7, dtype="float32")
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&\u202e\x1b[2J\udce9</style></title>--><b>"
 SHOWN = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&\\u202e\\x1b[2J\\udce9</style></title>--><b>"
 
 
-def record(video: str, labels: list[str], scores: list[float], **fields: Any) -> dict[str, Any]:
-    ranked = [{"label": label, "score": score, "logit": 20.0} for label, score in zip(labels, scores, strict=True)]
-    times = [0.5, 1.5, 2.5, 3.5]
-    frames = {"requested": 4, "decoded": 4, "repeated": 0, "errors": 0, "times_seconds": times}
-    base = {"schema": 1, "video": video, "status": "ok", "model": "the-model", "start_seconds": 0.0, "end_seconds": 4.0}
-    return {**base, "frames": frames, "predictions": ranked, "warnings": [], **fields}
+def record(video: str, labels: Sequence[str], scores: Sequence[float], **fields: Any) -> Prediction:
+    ranked = tuple(RankedLabel(label, score, 20.0) for label, score in zip(labels, scores, strict=True))
+    frames = Frames(4, 4, 0, 0, (0.5, 1.5, 2.5, 3.5))
+    return replace(Prediction(video, "the-model", None, 0.0, 4.0, frames, ranked), **fields)
 
 
-def failure(video: str, code: str = "missing", message: str = "no such file") -> dict[str, Any]:
-    error = {"type": "VideoError", "code": code, "message": message}
-    return {"schema": 1, "video": video, "status": "error", "error": error, "warnings": []}
+def failure(video: str, code: str = "missing", message: str = "no such file", **fields: Any) -> Failure:
+    return Failure(video, code, message, **fields)
 
 
-def timeline(video: str, labels: tuple[str, str] = ("a cat", "a dog"), complete: bool = True) -> list[dict[str, Any]]:
-    """Ten windows: the first label, then the second."""
+def timeline(video: str, labels: tuple[str, str] = ("a cat", "a dog")) -> tuple[list[WindowRecord], SegmentsRecord]:
+    """Ten windows, the first label and then the second, and the segments they make."""
     windows = [
-        Window(float(a), float(b), dict(zip(labels, (a < 5, a >= 5), strict=True))) for a, b in Windows(0, 10, 1, 1)
+        WindowScores(float(a), float(b), dict(zip(labels, (float(a < 5), float(a >= 5)), strict=True)))
+        for a, b in Windows(Fraction(0), Fraction(10), Fraction(1), Fraction(1))
     ]
     records = [
-        window_record(
-            record(video, [*labels], [*w.scores.values()], start_seconds=w.start_seconds, end_seconds=w.end_seconds)
+        WindowRecord(
+            record(
+                video, labels, [*(w.scores or {}).values()], start_seconds=w.start_seconds, end_seconds=w.end_seconds
+            )
         )
         for w in windows
     ]
-    return records + ([segments_record(video, segments_of(combine(windows)), 10)] if complete else [])
+    return records, SegmentsRecord(video, tuple(segments_of(combine(windows))), 10)
 
 
 def picture(colour: tuple[int, int, int] = (200, 30, 30)) -> bytes:
     return jpeg(np.full((90, 160, 3), colour, np.uint8), 192)
 
 
-def page(*records: dict[str, Any], thumbnails: Thumbnails | None = None, title: str = "results.jsonl") -> str:
+def page(*records: Record | RunHeader, thumbnails: Thumbnails | None = None, title: str = "results.jsonl") -> str:
     return render(Results.of(records), thumbnails or Thumbnails(), title)
 
 
@@ -89,9 +105,9 @@ def test_a_page_says_what_there_is() -> None:
     texts = Reader(
         page(
             HEADER,
-            record("clips/a.mp4", ["a cat", "a dog"], [0.9, 0.1], warnings=["only 3 different frames"]),
+            record("clips/a.mp4", ["a cat", "a dog"], [0.9, 0.1], warnings=("only 3 different frames",)),
             record("b.mp4", ["a dog", "a cat"], [0.75, 0.25]),
-            record("c.mp4", ["a dog", "a cat"], [0.5, 0.5], seconds={"decode": 1.25, "model": 3.5}),
+            record("c.mp4", ["a dog", "a cat"], [0.5, 0.5], seconds=Seconds(1.25, 3.5)),
             failure("d.mp4", "damaged", "none of 12 packets"),
         )
     ).texts
@@ -121,7 +137,8 @@ def test_pictures_stand_with_their_times_and_reasons_where_there_are_none() -> N
 
 
 def test_a_timeline_is_a_heat_map_with_segments() -> None:
-    reader = Reader(page(*timeline("a.mp4"), thumbnails=Thumbnails({"a.mp4": {2.0: picture()}})))
+    windows, segments = timeline("a.mp4")
+    reader = Reader(page(*windows, segments, thumbnails=Thumbnails({"a.mp4": {2.0: picture()}})))
     rows = [attributes for tag, attributes in reader.tags if attributes.get("class") == "row"]
     heat = [np.asarray(Image.open(io.BytesIO(base64.b64decode(str(row["src"]).partition(",")[2])))) for row in rows]
     assert [row["alt"] for row in rows] == ["highest at 0:00.0, 1.00", "highest at 0:05.0, 1.00"]
@@ -139,25 +156,24 @@ def test_a_timeline_is_a_heat_map_with_segments() -> None:
 
 
 def test_timelines_that_are_not_whole_say_so() -> None:
-    assert "the timeline is not complete: the run ended after 10 of its windows" in page(
-        *timeline("a.mp4", complete=False)
-    )
-    assert "the timeline is not complete: 9 of 10 windows" in page(*timeline("a.mp4")[1:])
-    assert "not complete" not in page(*timeline("a.mp4"))
-    twice = [*timeline("a.mp4"), {**timeline("a.mp4")[0], "end_seconds": 9.5}]
-    assert "its windows make no timeline" in page(*twice)
+    windows, segments = timeline("a.mp4")
+    assert "the timeline is not complete: the run ended after 10 of its windows" in page(*windows)
+    assert "the timeline is not complete: 9 of 10 windows" in page(*windows[1:], segments)
+    assert "not complete" not in page(*windows, segments)
+    twice = WindowRecord(replace(windows[0].result, end_seconds=9.5))
+    assert "its windows make no timeline" in page(*windows, segments, twice)
 
 
 def test_timelines_show_what_is_lost_and_where_they_broke_off() -> None:
-    *windows, _ = timeline("a.mp4")
-    error = failure("a.mp4", "damaged", "too damaged")
-    windows[3] = {**error, "kind": "window", "start_seconds": 3.0, "end_seconds": 4.0}
-    whole = segments_record("a.mp4", [], 10)
+    windows, _ = timeline("a.mp4")
+    lost = failure("a.mp4", "damaged", "too damaged", start_seconds=3.0, end_seconds=4.0)
+    windows[3] = WindowRecord(lost)
+    whole = SegmentsRecord("a.mp4", (), 10)
     text = " | ".join(Reader(page(*windows, whole)).texts)
     assert "videos | 1 | classified | 1" in text
     assert "lost to an error (damaged) (in 1 of 10 windows)" in text
     assert "not complete" not in text
-    broken = {**whole, **failure("a.mp4", "crashed", "the decoder crashed"), "num_windows": 10}
+    broken = replace(whole, error=Error("crashed", "the decoder crashed"))
     html = page(*windows, broken)
     text = " | ".join(Reader(html).texts)
     assert "videos | 1 | classified | 0 | failed | 1" in text
@@ -168,15 +184,15 @@ def test_timelines_show_what_is_lost_and_where_they_broke_off() -> None:
 
 
 def test_what_a_timeline_took_is_what_its_windows_took() -> None:
-    *windows, whole = timeline("a.mp4")
-    windows = [{**window, "seconds": {"decode": 0.25, "model": 0.5}} for window in windows]
+    windows, whole = timeline("a.mp4")
+    windows = [WindowRecord(replace(window.result, seconds=Seconds(0.25, 0.5))) for window in windows]
     assert "took 7.50 s" in page(*windows, whole)
 
 
 def test_the_page_says_what_its_scores_are() -> None:
     one = record("a.mp4", ["x"], [1.0])
     assert "A score says which of the given labels fits best" in page(HEADER, one)
-    assert "A score says how a label does against neutral texts" in page({**HEADER, "multi_label": True}, one)
+    assert "A score says how a label does against neutral texts" in page(replace(HEADER, multi_label=True), one)
 
 
 def test_a_row_of_shades_is_a_png() -> None:
@@ -186,13 +202,15 @@ def test_a_row_of_shades_is_a_png() -> None:
 
 
 def hostile_page() -> str:
+    windows, segments = timeline(f"t{HOSTILE}", (HOSTILE, "x"))
     return page(
-        {**HEADER, "model": HOSTILE, "xclip": HOSTILE},
-        record(f"{HOSTILE}/{HOSTILE}.mp4", [HOSTILE, "x"], [0.9, 0.1], warnings=[HOSTILE], model=HOSTILE),
+        replace(HEADER, model=HOSTILE, xclip=HOSTILE),
+        record(f"{HOSTILE}/{HOSTILE}.mp4", [HOSTILE, "x"], [0.9, 0.1], warnings=(HOSTILE,), model=HOSTILE),
         record("b.mp4", [HOSTILE, "x"], [0.9, 0.1]),
-        record("c.mp4", ["x", HOSTILE], [0.9, 0.1], seconds={"decode": 1, "model": 1}),
+        record("c.mp4", ["x", HOSTILE], [0.9, 0.1], seconds=Seconds(1, 1)),
         failure(HOSTILE, HOSTILE, HOSTILE),
-        *timeline(f"t{HOSTILE}", (HOSTILE, "x")),
+        *windows,
+        segments,
         thumbnails=Thumbnails({"b.mp4": {0.5: picture()}}, {"c.mp4": HOSTILE}, HOSTILE),
         title=HOSTILE,
     )
@@ -236,17 +254,17 @@ def test_few_videos_are_unfolded_and_many_folded() -> None:
     assert page(*many).count('" open>') == 0
 
 
-def thousands(count: int, jpeg_bytes: int = 5000) -> tuple[list[dict[str, Any]], Thumbnails]:
+def thousands(count: int, jpeg_bytes: int = 5000) -> tuple[list[Prediction | Failure], Thumbnails]:
     """Records as a real run has them, some failed, and pictures for as many as fit."""
     labels = [f"a label of usual length, number {i}" for i in range(50)]
-    records = [
+    records: list[Prediction | Failure] = [
         failure(f"a/folder/{i:05}.mp4")
         if i % 50 == 0
         else record(f"a/folder/{i:05}.mp4", [labels[(i + k) % 50] for k in range(5)], [0.5, 0.2, 0.1, 0.1, 0.1])
         for i in range(count)
     ]
     noise = picture() + bytes(jpeg_bytes - len(picture()))
-    videos = [each["video"] for each in records if each["status"] == "ok"][:2000]
+    videos = [each.video for each in records if each.error is None][:2000]
     return records, Thumbnails({video: {1.5: noise} for video in videos})
 
 
@@ -336,6 +354,6 @@ def test_the_list_filters_and_sorts_where_scripts_run(browser: Browser, tmp_path
 @pytest.mark.slow
 def test_thousands_are_shown(browser: Browser, tmp_path: Path) -> None:
     records, _ = thousands(5000)
-    few = {each["video"]: {1.5: picture()} for each in records[:2000]}
+    few = {each.video: {1.5: picture()} for each in records[:2000]}
     opened(browser, page(*records, thumbnails=Thumbnails(few)), tmp_path)
     assert browser.evaluate("document.querySelectorAll('.card').length") == 4900

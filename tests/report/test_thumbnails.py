@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from PIL import Image
 
 from xclip_cli.report.thumbnails import MAX_BYTES, Gallery, jpeg, located
 from xclip_cli.results.reading import Results
+from xclip_cli.results.records import Failure, Frames, Prediction, Record, RunHeader, WindowRecord
 from xclip_cli.video.pool import Decoders
 from xclip_cli.video.sampling import ClipInfo, ClipRequest
 
@@ -31,24 +32,14 @@ def seen(path: Path | str, num_frames: int, clips: int, **window: Fraction) -> t
     return found
 
 
-def record(path: Path | str, num_frames: int = 8, clips: int = 1, **window: Fraction) -> dict[str, Any]:
+def record(path: Path | str, num_frames: int = 8, clips: int = 1, **window: Fraction) -> Prediction:
     """What classify says of a video's frames."""
     clip, _ = seen(path, num_frames, clips, **window)
-    frames = {"requested": num_frames, "decoded": clip.decoded, "repeated": 0, "errors": 0}
-    return {
-        "schema": 1,
-        "video": str(path),
-        "status": "ok",
-        "model": "m",
-        "start_seconds": clip.start_seconds,
-        "end_seconds": clip.end_seconds,
-        "frames": {**frames, "times_seconds": list(clip.times_seconds)},
-        "predictions": [],
-        "warnings": [],
-    }
+    frames = Frames(num_frames, clip.decoded, 0, 0, clip.times_seconds)
+    return Prediction(str(path), "m", None, clip.start_seconds, clip.end_seconds, frames, ())
 
 
-def filled(*records: dict[str, Any], limit: int = 100, root: Path | None = None) -> Gallery:
+def filled(*records: Record | RunHeader, limit: int = 100, root: Path | None = None) -> Gallery:
     gallery = Gallery(Results.of(records), limit, root)
     for _ in gallery.fill():
         pass
@@ -76,7 +67,7 @@ def test_the_frames_are_those_that_were_seen(
 ) -> None:
     path = write_clip(tmp_path / name, 32, rate=rate)  # centres of segments fall on the starts of frames
     clip, numbers = seen(path, 8, clips, **window)
-    header = {"kind": "run", **{key: str(window[key]) if window else None for key in ("start", "end")}}
+    header = RunHeader(**{key: str(window[key]) if window else None for key in ("start", "end")})
     pictures = filled(*[header] * with_header, record(path, 8, clips, **window)).thumbnails.pictures[str(path)]
     assert list(pictures) == sorted(set(clip.times_seconds))
     assert [number(content) for content in pictures.values()] == numbers
@@ -94,16 +85,16 @@ def test_frames_that_repeat_are_shown_once(tmp_path: Path) -> None:
 
 
 def test_the_limit_is_shared_out(clip: Path, tmp_path: Path) -> None:
-    records = [{**record(clip), "video": f"{i}.mp4"} for i in range(5)]
-    assert [len(wanted.chosen) for wanted in Gallery(Results.of(records), 100).wanted] == [8] * 5
-    assert [len(wanted.chosen) for wanted in Gallery(Results.of(records), 19).wanted] == [3] * 5
-    assert [wanted.video for wanted in Gallery(Results.of(records), 2).wanted] == ["0.mp4", "1.mp4"]
-    assert Gallery(Results.of(records), 0).wanted == []
+    records = [replace(record(clip), video=f"{i}.mp4") for i in range(5)]
+    assert [len(request.chosen) for request in Gallery(Results.of(records), 100).requests] == [8] * 5
+    assert [len(request.chosen) for request in Gallery(Results.of(records), 19).requests] == [3] * 5
+    assert [request.video for request in Gallery(Results.of(records), 2).requests] == ["0.mp4", "1.mp4"]
+    assert Gallery(Results.of(records), 0).requests == []
 
 
-def test_the_rule_is_said(clip: Path) -> None:
-    videos = [{**record(clip), "video": f"{i}.mp4"} for i in range(30)]
-    said = [Gallery(Results.of(videos), limit).thumbnails.rule for limit in (0, 1000, 100, 20)]
+def test_the_caption_says_which_frames_are_shown(clip: Path) -> None:
+    videos = [replace(record(clip), video=f"{i}.mp4") for i in range(30)]
+    said = [Gallery(Results.of(videos), limit).thumbnails.caption for limit in (0, 1000, 100, 20)]
     assert said == [
         "There are no pictures: they were not asked for.",
         "Pictures: all of the frames that the model saw of each video.",
@@ -111,25 +102,24 @@ def test_the_rule_is_said(clip: Path) -> None:
         "Pictures: 1 of the frames that the model saw of each of the first 20 of 30 videos, evenly chosen: "
         "20 at most are on this page.",
     ]
-    window = {**record(clip), "kind": "window"}
-    assert Gallery(Results.of([window]), 9).thumbnails.rule.endswith("Timelines show frames from all over them.")
+    window = WindowRecord(record(clip))
+    assert Gallery(Results.of([window]), 9).thumbnails.caption.endswith("Timelines show frames from all over them.")
 
 
 def test_a_timeline_gets_frames_from_all_over_it(clip: Path) -> None:
     base = record(clip)
-    windows = [{**base, "kind": "window", "start_seconds": i / 5, "end_seconds": i / 5 + 0.4} for i in range(7)]
+    windows = [WindowRecord(replace(base, start_seconds=i / 5, end_seconds=i / 5 + 0.4)) for i in range(7)]
     (pictures,) = filled(*windows).thumbnails.pictures.values()
     assert [number(content) for content in pictures.values()] == [int((i + 0.5) * 40 / 12) for i in range(12)]
 
 
 def test_what_cannot_be_decoded_any_more_says_why(clip: Path, tmp_path: Path) -> None:
-    gone = {**record(clip), "video": str(tmp_path / "gone.mp4")}
+    gone = replace(record(clip), video=str(tmp_path / "gone.mp4"))
     other = write_clip(tmp_path / "other.mp4", 20)
-    changed = {**record(clip), "video": str(other)}
-    error = {"schema": 1, "video": "b.mp4", "status": "error", "error": {"code": "x", "message": "x"}, "warnings": []}
-    thumbnails = filled(gone, error, changed, record(clip)).thumbnails
+    changed = replace(record(clip), video=str(other))
+    thumbnails = filled(gone, Failure("b.mp4", "x", "x"), changed, record(clip)).thumbnails
     assert thumbnails.missing == {
-        gone["video"]: "no such file",
+        gone.video: "no such file",
         str(other): "the file is not the one that was classified: its frames are at other times",
     }
     assert list(thumbnails.pictures) == [str(clip)]
@@ -137,10 +127,10 @@ def test_what_cannot_be_decoded_any_more_says_why(clip: Path, tmp_path: Path) ->
 
 def test_a_page_has_room_for_so_many_bytes(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xclip_cli.report.thumbnails.jpeg", lambda picture, side: bytes(MAX_BYTES // 12))
-    copies = [{**record(clip, 4), "video": f"{clip.parent}/./{'./' * i}{clip.name}"} for i in range(5)]
+    copies = [replace(record(clip, 4), video=f"{clip.parent}/./{'./' * i}{clip.name}") for i in range(5)]
     thumbnails = filled(*copies).thumbnails
     assert len(thumbnails.pictures) == 2  # of 4 frames: 4/3 of their bytes are written
-    assert thumbnails.rule.endswith("The page has no room for those behind the first 2 videos.")
+    assert thumbnails.caption.endswith("The page has no room for those behind the first 2 videos.")
 
 
 @pytest.mark.parametrize(("video", "expected"), TRAIL)

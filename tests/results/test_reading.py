@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,27 @@ import pytest
 
 from xclip_cli.errors import ResultsError, VideoError
 from xclip_cli.results.reading import Results, read_results
-from xclip_cli.results.records import Failure, Frames, Prediction, RankedLabel, RunHeader
-from xclip_cli.timeline import Segment, segments_record, window_record
+from xclip_cli.results.records import (
+    Error,
+    Failure,
+    Frames,
+    Prediction,
+    RankedLabel,
+    RunHeader,
+    SegmentsRecord,
+    WindowRecord,
+)
+from xclip_cli.segments import Segment
 
 FRAMES = Frames(8, 8, 0, 0, (0.5, 1.5))
-GOOD = Prediction("a.mp4", "m", None, 0.0, 10.0, FRAMES, (RankedLabel("a cat", 0.75, 20.5),), ("careful",)).to_json()
+PREDICTION = Prediction("a.mp4", "m", None, 0.0, 10.0, FRAMES, (RankedLabel("a cat", 0.75, 20.5),), ("careful",))
+RUN = RunHeader("0", "m", None, "sha256:0", 2, "0", 8, "1x1", "hf", None, None, None, "float32", 5)
+ALL_WINDOWS = SegmentsRecord("c.mp4", (Segment(0, 10, "a cat", 0.75),), 1)
+GOOD = PREDICTION.to_json()
 BAD = Failure.of("b.mp4", VideoError("no such file", "missing")).to_json()
-HEADER = RunHeader("0", "m", None, "sha256:0", 2, "0", 8, "1x1", "hf", None, None, None, "float32", 5).to_json()
-WINDOW = window_record({**GOOD, "video": "c.mp4"})
-SEGMENTS = segments_record("c.mp4", [Segment(0, 10, "a cat", 0.75)], 1)
+HEADER = RUN.to_json()
+WINDOW = WindowRecord(PREDICTION).to_json() | {"video": "c.mp4"}
+SEGMENTS = ALL_WINDOWS.to_json()
 
 
 def write(path: Path, *records: Any, end: str = "\n") -> Path:
@@ -28,11 +41,11 @@ def write(path: Path, *records: Any, end: str = "\n") -> Path:
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     results = read_results(write(tmp_path / "r.jsonl", HEADER, GOOD, BAD, WINDOW, SEGMENTS))
     good, bad, timeline = results.videos
-    assert results.header == json.loads(json.dumps(HEADER))
-    assert good.record == json.loads(json.dumps(GOOD))
-    assert (good.error, bad.error) == (None, {"type": "VideoError", "code": "missing", "message": "no such file"})
+    assert results.header == RUN
+    assert good.record == good.prediction == PREDICTION
+    assert (good.error, bad.error) == (None, Error("missing", "no such file", "VideoError"))
     assert (timeline.video, timeline.record, len(timeline.windows)) == ("c.mp4", None, 1)
-    assert timeline.segments == json.loads(json.dumps(SEGMENTS))
+    assert timeline.segments == ALL_WINDOWS
     assert results.notices == []
 
 
@@ -51,7 +64,7 @@ def test_json_that_is_not_lines_gets_a_hint(tmp_path: Path) -> None:
 
 
 def test_a_header_is_not_needed() -> None:
-    assert Results.of([GOOD]).header is None
+    assert Results.of([PREDICTION]).header is None
 
 
 def test_a_second_record_of_a_video_replaces_the_first(tmp_path: Path) -> None:
@@ -74,17 +87,17 @@ def test_what_a_timeline_that_failed_left_is_read(tmp_path: Path) -> None:
     assert (video.error, len(video.windows), video.looked_at) == (None, 2, True)
     broken_off = {**SEGMENTS, **BAD, "video": "c.mp4"}
     (video,) = read_results(write(tmp_path / "r.jsonl", WINDOW, lost, broken_off)).videos
-    assert (video.error, len(video.windows), video.looked_at) == (BAD["error"], 2, True)
+    assert (video.error, len(video.windows), video.looked_at) == (Error(**BAD["error"]), 2, True)
     assert video.segments is not None
     (video,) = read_results(write(tmp_path / "r.jsonl", BAD)).videos
     assert not video.looked_at
 
 
-def test_windows_are_exact() -> None:
-    record = {"start_seconds": 1 / 3, "end_seconds": 1001 / 30000 * 299}
-    assert Results().window(record) == (Fraction(1, 3), Fraction(1001 * 299, 30000))
-    assert Results({"start": None, "end": None}).window(record) == (None, None)
-    assert Results({"start": "1/7", "end": "12.5"}).window(record) == (Fraction(1, 7), Fraction(25, 2))
+def test_stretches_are_exact() -> None:
+    prediction = replace(PREDICTION, start_seconds=1 / 3, end_seconds=1001 / 30000 * 299)
+    assert Results().stretch(prediction) == (Fraction(1, 3), Fraction(1001 * 299, 30000))
+    assert Results(RunHeader(start=None, end=None)).stretch(prediction) == (None, None)
+    assert Results(RunHeader(start="1/7", end="12.5")).stretch(prediction) == (Fraction(1, 7), Fraction(25, 2))
 
 
 def test_fields_and_kinds_of_later_versions_are_no_fault(tmp_path: Path) -> None:
@@ -135,7 +148,8 @@ def changed(record: dict[str, Any], **fields: Any) -> str:
         (changed(WINDOW, frames=None), "frames is no object"),
         (changed(SEGMENTS, warnings=1), "warnings is no list"),
         (changed(BAD, kind="window"), "the record has no start_seconds"),
-        (changed(BAD, kind="segments"), "the record has no num_windows"),
+        (changed(BAD, kind="segments"), "the record has no segments"),
+        (changed(BAD, kind="segments", segments=[]), "the record has no num_windows"),
         (changed(HEADER, views=[]), "views is no text"),
         (changed(HEADER, start="1/0"), "start or end is no time"),
         (changed(HEADER, end=[]), "start or end is no time"),

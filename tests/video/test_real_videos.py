@@ -1,4 +1,4 @@
-"""Real files, where a folder of them is at hand: XCLIP_TEST_VIDEOS=FOLDER pytest -m slow tests/test_real_videos.py."""
+"""Files of a folder: XCLIP_TEST_VIDEOS=FOLDER pytest -m slow tests/video/test_real_videos.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures for a report: the frames that the model saw, decoded again by the decode worker, as small JPEGs."""
+"""Pictures for a report: the frames that the model saw, decoded again, as small JPEGs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ..errors import VideoError
 from ..results.reading import Results, VideoResult, exactly
 from ..video.pool import AHEAD, Decoders, usable_cores
 from ..video.sampling import ClipRequest
-from .page import Thumbnails
+from .entries import Thumbnails
 
 if TYPE_CHECKING:
-    from ..video.sampling import Picture
+    import numpy.typing as npt
 
 MAX_BYTES = 16_000_000  # of all pictures, as they are written into the page
 LARGE, SMALL = 320, 192  # pixels of a picture's width; the height is at most 3/4 of it
@@ -28,74 +28,77 @@ QUALITY = 4  # of FFmpeg's scale for JPEG: 2 is the best, 31 the worst
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Pictures of one video."""
+class PictureRequest:
+    """The pictures that are wanted of one video."""
 
     video: str
-    request: ClipRequest
+    clip: ClipRequest  # whose frames they are
     times: tuple[float, ...] | None  # of the different frames that were seen; None: any will do
     chosen: tuple[int, ...]  # which of them
 
 
 class Gallery:
-    """Pictures for all videos of a report: ``limit`` at most, shared out evenly; videos are looked for below ``root``,
-    where that is given."""
+    """Pictures for all videos of a report: ``limit`` at most, shared out evenly.
+
+    ``root``: a folder below which the videos are looked for.
+    """
 
     def __init__(self, results: Results, limit: int, root: Path | None = None) -> None:
         videos = [video for video in results.videos if video.looked_at]
         share = max(limit // len(videos), 1) if videos else 0
-        self.wanted = [wish(results, video, share, root) for video in videos[:limit]]
+        self.requests = [picture_request(results, video, share, root) for video in videos[:limit]]
         self._pictures: dict[str, dict[float, bytes]] = {}
         self._missing: dict[str, str] = {}
-        self._rule = rule(self.wanted, len(videos), limit, share)
-        self._side = LARGE if sum(len(wanted.chosen) for wanted in self.wanted) <= FEW else SMALL
+        self._caption = caption(self.requests, len(videos), limit, share)
+        self._side = LARGE if sum(len(request.chosen) for request in self.requests) <= FEW else SMALL
 
     @property
     def thumbnails(self) -> Thumbnails:
-        """What there is so far."""
-        return Thumbnails(self._pictures, self._missing, self._rule)
+        """The pictures so far."""
+        return Thumbnails(self._pictures, self._missing, self._caption)
 
     def fill(self) -> Iterator[None]:
-        """Decode; one step a video. Ends early when there are as many bytes as a page should hold."""
+        """Decode, one step a video. Ends early when the pictures take as many bytes as a page should hold."""
         size = 0
-        for wanted, found in decoded(self.wanted, self._side, usable_cores()):
+        for video, found in decode_pictures(self.requests, self._side, usable_cores()):
             if isinstance(found, str):
-                self._missing[wanted.video] = found
+                self._missing[video] = found
             else:
                 size += sum(map(len, found.values())) * 4 // 3
                 if size > MAX_BYTES:
-                    self._rule += f" The page has no room for those behind the first {len(self._pictures):,} videos."
+                    self._caption += f" The page has no room for those behind the first {len(self._pictures):,} videos."
                     return
-                self._pictures[wanted.video] = found
+                self._pictures[video] = found
             yield
 
 
-def rule(wanted: Sequence[Wanted], videos: int, limit: int, share: int) -> str:
+def caption(requests: Sequence[PictureRequest], videos: int, limit: int, share: int) -> str:
     """Which pictures are on a page, for its reader."""
     if not limit:
-        return "There are no pictures: they were not asked for."
-    which = "all" if all(each.times is None or len(each.chosen) == len(each.times) for each in wanted) else f"{share:,}"
-    whose = "each video" if len(wanted) == videos else f"each of the first {len(wanted):,} of {videos:,} videos"
-    limits = "" if which == "all" else f", evenly chosen: {limit:,} at most are on this page"
-    rest = " Timelines show frames from all over them." if any(each.times is None for each in wanted) else ""
+        return Thumbnails().caption
+    every = all(each.times is None or len(each.chosen) == len(each.times) for each in requests)
+    which = "all" if every else f"{share:,}"
+    whose = "each video" if len(requests) == videos else f"each of the first {len(requests):,} of {videos:,} videos"
+    limits = "" if every else f", evenly chosen: {limit:,} at most are on this page"
+    rest = " Timelines show frames from all over them." if any(each.times is None for each in requests) else ""
     return f"Pictures: {which} of the frames that the model saw of {whose}{limits}.{rest}"
 
 
-def wish(results: Results, video: VideoResult, share: int, root: Path | None) -> Wanted:
+def picture_request(results: Results, video: VideoResult, share: int, root: Path | None) -> PictureRequest:
     """What to decode of a video for ``share`` pictures."""
     path = located(video.video, root)
-    if video.record is None or video.error:
+    if video.prediction is None:
         count = min(share, TIMELINE_FRAMES)
-        start = min((exactly(window["start_seconds"]) for window in video.windows), default=None)
-        end = max((exactly(window["end_seconds"]) for window in video.windows), default=None)
-        return Wanted(video.video, ClipRequest(path, count, start=start, end=end), None, tuple(range(count)))
-    times = video.record["frames"]["times_seconds"]
+        start = min((exactly(window.start_seconds) for window in video.windows), default=None)
+        end = max((exactly(window.end_seconds) for window in video.windows), default=None)
+        return PictureRequest(video.video, ClipRequest(path, count, start=start, end=end), None, tuple(range(count)))
+    times = video.prediction.frames.times_seconds
     different = tuple(sorted(set(times)))
     count = min(share, len(different))
     chosen = tuple((2 * i + 1) * len(different) // (2 * count) for i in range(count))
-    start, end = results.window(video.record)
+    start, end = results.stretch(video.prediction)
     # The frames of several clips lie between each other: together they are those of one clip with as many frames.
-    return Wanted(video.video, ClipRequest(path, len(times), start=start, end=end), different, chosen)
+    return PictureRequest(video.video, ClipRequest(path, len(times), start=start, end=end), different, chosen)
 
 
 def located(video: str, root: Path | None) -> str:
@@ -108,20 +111,22 @@ def located(video: str, root: Path | None) -> str:
     return next((place for place in places if os.path.isfile(place)), places[0])  # noqa: PTH113 - no name is an error
 
 
-def decoded(wishes: Sequence[Wanted], side: int, workers: int) -> Iterator[tuple[Wanted, dict[float, bytes] | str]]:
-    """Of each video the JPEGs by their times in seconds, or why there are none. The next videos decode meanwhile."""
+def decode_pictures(
+    requests: Sequence[PictureRequest], side: int, workers: int
+) -> Iterator[tuple[str, dict[float, bytes] | str]]:
+    """Each video with its JPEGs by their times in seconds, or why it has none. The next videos decode meanwhile."""
     ahead = workers * AHEAD
     with Decoders(lambda picture: jpeg(picture, side), workers) as decoders:
-        for wanted in wishes[:ahead]:
-            decoders.submit(wanted.request)
-        for i, wanted in enumerate(wishes):
-            yield wanted, _collected(decoders, wanted)
-            for following in wishes[i + ahead : i + ahead + 1]:
-                decoders.submit(following.request)
+        for request in requests[:ahead]:
+            decoders.submit(request.clip)
+        for i, request in enumerate(requests):
+            yield request.video, _collected(decoders, request)
+            for following in requests[i + ahead : i + ahead + 1]:
+                decoders.submit(following.clip)
 
 
-def _collected(decoders: Decoders[bytes], wanted: Wanted) -> dict[float, bytes] | str:
-    """The oldest submitted clip's chosen frames by their times, or why there are none."""
+def _collected(decoders: Decoders[bytes], request: PictureRequest) -> dict[float, bytes] | str:
+    """The chosen frames of the oldest submitted clip by their times, or why there are none."""
     try:
         found = decoders.collect()
     except VideoError as error:
@@ -129,12 +134,12 @@ def _collected(decoders: Decoders[bytes], wanted: Wanted) -> dict[float, bytes] 
     assert found is not None  # there is nothing else to wake it
     clip, jpegs = found
     times = sorted(set(clip.times_seconds))
-    if wanted.times is not None and tuple(times) != wanted.times:
+    if request.times is not None and tuple(times) != request.times:
         return "the file is not the one that was classified: its frames are at other times"
-    return {times[i]: jpegs[i] for i in wanted.chosen if i < len(times)}
+    return {times[i]: jpegs[i] for i in request.chosen if i < len(times)}
 
 
-def jpeg(picture: Picture, side: int) -> bytes:
+def jpeg(picture: npt.NDArray[np.uint8], side: int) -> bytes:
     """A picture [H, W, 3] as a JPEG that fits into ``side`` by 3/4 ``side`` pixels."""
     import av
     from av.video.reformatter import ColorRange, Interpolation

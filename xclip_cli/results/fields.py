@@ -16,13 +16,14 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 T = TypeVar("T")
 
 LARGEST = 1e12  # of any number in a record
+LISTS = (list, tuple)  # what a JSON array is after reading, and before writing
 
 _Reader = Callable[[Any, str], Any]  # a JSON value and what errors call it → the checked value
 
 
 def read(kind: type[T], values: Mapping[str, Any], name: str) -> T:
     """The dataclass ``kind`` from a JSON object that errors call ``name``. Raises ValueError."""
-    made: T = _reader(kind)(values, name)  # type: ignore[arg-type]  # mypy: no type[T] is hashable
+    made: T = _reader(kind)(values, name)  # type: ignore[arg-type]  # mypy: type[T] is not hashable
     return made
 
 
@@ -51,7 +52,7 @@ def _reader(kind: Any) -> _Reader:
 
 def _list_reader(read_entry: _Reader) -> _Reader:
     def read_list(value: Any, name: str) -> Any:
-        if not isinstance(value, list | tuple):
+        if not isinstance(value, LISTS):
             raise ValueError(f"{name} is no list")
         entry = f"an entry of {name}"
         return tuple([read_entry(each, entry) for each in value])
@@ -95,11 +96,11 @@ def _plain_reader(kind: type, what: str) -> _Reader:
 
 
 def _number_reader(kind: type[int | float]) -> _Reader:
-    """A JSON integer is a number wherever a float is; true and false are none."""
+    """A JSON integer is a number wherever a float is; true and false are not."""
     allowed = int if kind is int else (int, float)
 
     def read_number(value: Any, name: str) -> Any:
-        if not isinstance(value, allowed) or isinstance(value, bool) or not abs(value) <= LARGEST:  # nor NaN
+        if not isinstance(value, allowed) or isinstance(value, bool) or not -LARGEST <= value <= LARGEST:  # nor NaN
             raise ValueError(f"{name} is no number")
         return kind(value)
 

@@ -1,0 +1,39 @@
+"""What a run counts, and how it ends."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from xclip_cli.cli.run import Run
+from xclip_cli.errors import VideoError
+from xclip_cli.results.records import Failure, Frames, Prediction
+
+GOOD = Prediction("a", "m", None, 0, 1, Frames(8, 8, 0, 0, ()), ())
+BAD = Failure.of("b", VideoError("broken", "damaged"))
+
+
+@pytest.mark.parametrize(
+    ("records", "code"), [([GOOD], 0), ([GOOD, BAD], 3), ([BAD], 1), ([BAD, BAD], 1), ([GOOD, GOOD], 0)]
+)
+def test_exit_codes(records: list[Prediction | Failure], code: int) -> None:
+    run = Run()
+    assert list(run.counted(iter(records))) == records
+    assert run.exit_code == code
+
+
+def test_fail_fast_ends_with_the_failure() -> None:
+    run = Run(fail_fast=True)
+    assert list(run.counted(iter([GOOD, BAD, GOOD]))) == [GOOD, BAD]
+
+
+def test_an_interrupt_ends_the_records() -> None:
+    def records():
+        yield GOOD
+        raise KeyboardInterrupt
+
+    run = Run()
+    assert list(run.counted(records())) == [GOOD]
+    assert run.interrupted
+    assert re.fullmatch(r"1 of 1 videos classified in \d+\.\d s \(\d+\.\d videos/s\)", run.summary())

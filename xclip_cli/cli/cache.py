@@ -1,0 +1,39 @@
+"""xclip cache."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from .flags import AsJson
+
+
+def show_cache(as_json: AsJson = False) -> None:
+    """Show where text features are kept, and how much of it there is.
+
+    Examples:
+      xclip cache info
+    """
+    from ..engine.cache import FeatureCache
+    from ..output.tables import format_fields
+
+    cache = FeatureCache()
+    values = {
+        "folder": str(cache.folder),
+        "label sets": len(cache.entries()),
+        "bytes": cache.size(),
+        "limit in bytes": cache.limit,
+    }
+    typer.echo(json.dumps(values, indent=2) if as_json else format_fields(values))
+
+
+def clear_cache() -> None:
+    """Delete the text features that are kept. Downloaded models stay: they are the hub's.
+
+    Examples:
+      xclip cache clear
+    """
+    from ..engine.cache import FeatureCache
+
+    typer.echo(f"deleted {FeatureCache().clear()} files")

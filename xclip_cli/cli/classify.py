@@ -1,0 +1,58 @@
+"""xclip classify."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .flags import DecodeFlags, InputFlags, LabelFlags, ModelFlags, OutputFlags, RunFlags
+from .run import run
+
+if TYPE_CHECKING:
+    from ..classifier import Classification
+    from ..model.checkpoint.find import Checkpoint
+
+
+def classify(
+    inputs: InputFlags,
+    labels: LabelFlags,
+    output: OutputFlags,
+    model: ModelFlags,
+    decoding: DecodeFlags,
+    running: RunFlags,
+    threshold: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="SCORE",
+            rich_help_panel=LabelFlags.panel,
+            help="Leave out labels with lower scores, possibly all of them.",
+        ),
+    ] = 0.0,
+) -> None:
+    """Rank labels for videos.
+
+    Examples:
+      xclip classify video.mp4 --labels labels.txt
+      xclip classify video.mp4 --label "a cat" --label "a dog"
+      xclip classify clips/ --recursive --labels kinetics-400 -o results.jsonl
+      find . -name '*.mp4' -print0 | xclip classify --from-file - -0 -l labels.txt
+
+    Exit codes:
+      0    every video was classified
+      1    none was, or another readable error
+      2    wrong usage, labels or templates
+      3    some videos failed
+      4    the model is unavailable
+      130  interrupted
+    """
+    from ..classifier import Classification, Classifier
+    from ..output.tables import FORMATS
+
+    def task_of(checkpoint: Checkpoint) -> Classification:
+        settings = labels.settings() | model.settings() | decoding.settings() | {"threshold": threshold}
+        return Classification(Classifier(checkpoint, **settings), inputs.start, inputs.end, output.top_k)
+
+    run(task_of, FORMATS, inputs, labels, output, model, running)

@@ -1,0 +1,37 @@
+"""xclip demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .classify import classify
+from .flags import DecodeFlags, InputFlags, LabelFlags, ModelFlags, OutputFlags, OutputFormat, RunFlags
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write the sample videos.")] = Path(
+        "xclip-demo"
+    ),
+) -> None:
+    """Write a few sample videos and classify them with the bundled model: no network needed.
+
+    Examples:
+      xclip demo
+      xclip demo clips
+    """
+    from ..bundled.generator import write_samples
+
+    folder.mkdir(parents=True, exist_ok=True)
+    samples = [str(path) for path, _ in write_samples(folder)]
+    typer.echo(f"$ xclip classify {folder} --labels picture-state --model bundled --top-k 3", err=True)
+    classify(
+        InputFlags(samples),
+        LabelFlags(["picture-state"]),
+        OutputFlags(format=OutputFormat.table, top_k=3),
+        ModelFlags("bundled"),
+        DecodeFlags(),
+        RunFlags(),
+    )

@@ -1,0 +1,33 @@
+"""xclip doctor."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from .exits import FAILURE
+from .flags import AsJson
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Show versions, devices and caches, and check that decoding and the model work; exit 1 if anything does not.
+
+    Examples:
+      xclip doctor
+      xclip doctor --json
+    """
+    from ..doctor import examine
+    from ..output.tables import format_fields
+    from ..text import printable
+
+    report = examine()
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), indent=2))
+    else:
+        typer.echo(format_fields(report.facts))
+        for note in report.notes:
+            typer.echo(printable(f"note: {note}"))
+        for check in report.checks:
+            typer.echo(printable(check.line()))
+    raise typer.Exit(0 if report.healthy else FAILURE)

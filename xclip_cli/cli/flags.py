@@ -1,0 +1,475 @@
+"""The flags of the commands, each declared once, in groups: a group is a frozen dataclass and a panel of the help.
+
+A command names the groups it takes (``def classify(inputs: InputFlags, labels: LabelFlags, …)``), and ``takes_flags``
+spells them out for typer. Checks of a group's flags, and what the library needs of them, stand with the group.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from enum import StrEnum
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_type_hints
+
+import typer
+from typer.models import OptionInfo
+
+from ..engine.devices import AUTO
+from ..errors import ResultsError
+from ..text import parse_time
+from ..video.limits import DECODE_TIMEOUT, DEFAULT_LIMITS, LEAST_MEMORY, MEGABYTE, Limits
+from ..video.sampling import ONE_VIEW, Views
+
+if TYPE_CHECKING:
+    from ..inputs import Inputs
+    from ..labels import Labels
+
+
+def takes_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """The command as typer can read it: in the place of each group of flags stands one parameter a field.
+
+    A field's default is its flag's (a factory is called once); a field without one is required. The options of a group
+    that has a ``panel`` stand under that title in the help. Raises TypeError where two flags have one name.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    parameters = inspect.signature(command).parameters
+    groups: dict[str, Any] = {name: hints[name] for name in parameters if is_dataclass(hints[name])}
+    flags: list[inspect.Parameter] = []
+    for name, parameter in parameters.items():
+        if name in groups:
+            flags += _flags_of(groups[name])
+        else:
+            flags.append(parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=hints[name]))
+    counts = Counter(flag.name for flag in flags)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise TypeError(f"{command.__name__} has two flags called {' and two called '.join(twice)}")
+
+    def spelled_out(**given: Any) -> None:
+        packed = {name: group(**{f.name: given.pop(f.name) for f in fields(group)}) for name, group in groups.items()}
+        command(**packed, **given)
+
+    spelled_out.__name__, spelled_out.__doc__ = command.__name__, command.__doc__
+    spelled_out.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]
+    spelled_out.__annotations__ = {flag.name: flag.annotation for flag in flags}
+    return spelled_out
+
+
+def _flags_of(group: Any) -> Iterator[inspect.Parameter]:
+    """The fields of a group as parameters."""
+    annotations = get_type_hints(group, include_extras=True)
+    panel = getattr(group, "panel", None)
+    for one in fields(group):
+        default = one.default if one.default_factory is MISSING else one.default_factory()
+        yield inspect.Parameter(
+            one.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if default is MISSING else default,
+            annotation=_in_panel(annotations[one.name], panel),
+        )
+
+
+def _in_panel(annotation: Any, panel: str | None) -> Any:
+    """A flag's annotation with its option in a panel of the help; arguments have a panel of their own."""
+    for declared in getattr(annotation, "__metadata__", ()):
+        if panel is not None and isinstance(declared, OptionInfo):
+            option = copy(declared)
+            option.rich_help_panel = panel
+            return Annotated[annotation.__origin__, option]
+    return annotation
+
+
+@contextmanager
+def usage_errors(*kinds: type[Exception]) -> Iterator[None]:
+    """Errors of these kinds are the user's of the command line: raises typer.BadParameter for them."""
+    try:
+        yield
+    except kinds as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def either(choices: Iterable[str]) -> str:
+    """``a, b or c``: for choices so many that typer's list of them would leave no room for the help beside it."""
+    *others, last = choices
+    return f"{', '.join(others)} or {last}"
+
+
+def seconds(text: str) -> Fraction:
+    """A time given as a flag, in exact seconds. Raises typer.BadParameter."""
+    with usage_errors(ValueError):
+        return parse_time(text)
+
+
+def _views(text: str | Views) -> Views:
+    with usage_errors(ValueError):
+        return text if isinstance(text, Views) else Views.parse(text)
+
+
+def _check_device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise typer.BadParameter(f"{name!r} is not auto, cpu, cuda or cuda:N")
+    return name
+
+
+def switch_off_hub(wanted: bool = True) -> None:
+    """Have huggingface_hub open no connection; it reads its settings once, when it is imported."""
+    if wanted:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+class OutputFormat(StrEnum):
+    """How results are written."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+class Preprocess(StrEnum):
+    """Which protocol frames are resized and cropped by."""
+
+    hf = "hf"
+    paper = "paper"
+
+
+class DType(StrEnum):
+    """What the model computes in."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+# Flags that commands take one by one, too.
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors on stderr.")]
+Offline = Annotated[
+    bool,
+    typer.Option("--offline", callback=switch_off_hub, help="Open no connection: use only what is cached."),
+]
+ModelName = Annotated[
+    str, typer.Argument(metavar="NAME", help="A hub id or its short name (name@revision), a folder, or 'bundled'.")
+]
+Templates = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TEXT|FILE|NAME",
+        help="A sentence with {} for the label, or a file or shipped set of them; several are averaged. "
+        "Default: the bare label.",
+    ),
+]
+Tokenizer = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER|NAME",
+        help="Tokenizer for an authors' .pth file, which has none. Default: that of base-patch32, from the hub.",
+    ),
+]
+Heads = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Attention heads of the MIT and the prompt generator. Default: the checkpoint's (see `xclip models "
+        "info`).",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class InputFlags:
+    """Which videos, and which part of them."""
+
+    panel: ClassVar[str] = "Inputs"
+
+    videos: Annotated[list[str] | None, typer.Argument(metavar="VIDEO", help="Video files, or folders of them.")] = None
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Search folders recursively.")] = False
+    from_file: Annotated[
+        str | None, typer.Option("--from-file", metavar="FILE|-", help="Read video paths from a file, one per line.")
+    ] = None
+    null: Annotated[bool, typer.Option("--null", "-0", help="Paths in --from-file are separated by NUL bytes.")] = False
+    start: Annotated[
+        Fraction | None,
+        typer.Option(parser=seconds, metavar="TIME", help="Start of the part to analyse: seconds or HH:MM:SS.mmm."),
+    ] = None
+    end: Annotated[
+        Fraction | None, typer.Option(parser=seconds, metavar="TIME", help="End of the part to analyse.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        start = self.start or Fraction(0)
+        if self.end is not None and self.end <= start:
+            raise typer.BadParameter(f"--start {float(start):g} s is not before --end {float(self.end):g} s")
+
+    def expand(self) -> Inputs:
+        """What is to be looked at. Raises typer.BadParameter where that is nothing, or the list cannot be read."""
+        from ..inputs import expand_inputs, read_path_list
+
+        given = list(self.videos or ())
+        if self.from_file:
+            with usage_errors(ResultsError):
+                given += read_path_list(self.from_file, self.null)
+        if not given:
+            raise typer.BadParameter("give at least one video or folder, or a list of them with --from-file")
+        return expand_inputs(given, self.recursive)
+
+
+@dataclass(frozen=True)
+class LabelFlags:
+    """What to choose from."""
+
+    panel: ClassVar[str] = "Labels"
+
+    sources: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--labels",
+            "-l",
+            metavar="FILE|NAME",
+            help="Labels: a .txt, .csv or .json file, or the name of a shipped set (see `xclip labels list`).",
+        ),
+    ] = None
+    label: Annotated[list[str] | None, typer.Option("--label", metavar="TEXT", help="One label; may be repeated.")] = (
+        None
+    )
+    template: Templates = None
+    none_of_these: Annotated[
+        bool,
+        typer.Option(
+            "--none-of-these",
+            help="Also allow the answer 'none of these': neutral texts, such as 'something else', compete with the "
+            "labels. It is a choice between texts like any other, and not calibrated.",
+        ),
+    ] = False
+    multi_label: Annotated[
+        bool,
+        typer.Option(
+            "--multi-label",
+            help="Score each label against the neutral texts instead of against the other labels: several may be "
+            "high, or none. Scores are not probabilities: choose a threshold on your own videos.",
+        ),
+    ] = False
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Encode the labels again, and do not keep the result.")
+    ] = False
+
+    def __post_init__(self) -> None:
+        if self.none_of_these and self.multi_label:
+            raise typer.BadParameter(
+                "--none-of-these goes without --multi-label, where a video shows none of the labels when all are low"
+            )
+
+    @cached_property
+    def wanted(self) -> Labels:
+        """The labels, read and checked at the first use. Raises LabelsError."""
+        from ..labels import load_labels
+
+        wanted = load_labels(self.sources or (), self.label or (), self.template or ())
+        return wanted.with_background() if self.none_of_these or self.multi_label else wanted
+
+    def settings(self) -> dict[str, Any]:
+        """As keywords of a Classifier."""
+        return {"labels": self.wanted, "multi_label": self.multi_label, "cache": not self.no_cache}
+
+
+@dataclass(frozen=True)
+class OutputFlags:
+    """Where results go, and in which form."""
+
+    panel: ClassVar[str] = "Output"
+
+    path: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file instead of stdout.")
+    ] = None
+    format: Annotated[
+        OutputFormat | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="FORMAT",
+            help=f"{either(OutputFormat)}. Default: by the suffix of -o, else table on a terminal and jsonl elsewhere.",
+        ),
+    ] = None
+    top_k: Annotated[
+        int, typer.Option("--top-k", "-k", min=0, metavar="N", help="Labels to show per video; 0 for all.")
+    ] = 5
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the -o .jsonl file, skipping the videos recorded in it.")
+    ] = False
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="With --resume: also retry the videos that failed.")
+    ] = False
+    force: Force = False
+
+    def form(self, known: Collection[str]) -> str:
+        """The format asked for, else that of the output's suffix, else table on a terminal and jsonl elsewhere.
+
+        ``known``: those that the command has. Raises typer.BadParameter where there is none, or it cannot be resumed.
+        """
+        form = self._form(known)
+        if self.resume and (self.path is None or form != "jsonl" or self.force):
+            raise typer.BadParameter("--resume goes on with a results file: pass it as -o FILE.jsonl, without --force")
+        if self.retry_failed and not self.resume:
+            raise typer.BadParameter("--retry-failed goes with --resume")
+        return form
+
+    def _form(self, known: Collection[str]) -> str:
+        from ..output.files import format_of, is_terminal
+
+        if self.format is not None:
+            return self.format.value
+        if self.path is None:
+            return "table" if is_terminal(None) else "jsonl"
+        found = format_of(self.path)
+        if found is None or found not in known:
+            raise typer.BadParameter(f"{self.path} has no suffix that names a format: pass --format")
+        return found
+
+    def check(self, form: str, inputs: Inputs, files: Iterable[str] = ()) -> None:
+        """Raises typer.BadParameter where ``inputs`` cannot be written like this, or the output would destroy one of
+        them or of the other ``files`` that are read."""
+        from ..output.files import check_output
+
+        if self.path is not None:
+            with usage_errors(ResultsError):
+                check_output(self.path, self.force or self.resume, [*inputs.paths, *files])
+
+
+@dataclass(frozen=True)
+class ModelFlags:
+    """Which model, and how it looks and computes."""
+
+    panel: ClassVar[str] = "Model"
+
+    name: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            envvar="XCLIP_MODEL",
+            metavar="NAME",
+            help="A checkpoint folder, a hub id or its short name, 'bundled', or 'auto': the bundled model if it was "
+            "trained on every word of the labels, else the checkpoint for open labels, base-patch16-zero-shot.",
+        ),
+    ] = AUTO
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="DEVICE", callback=_check_device, help="Where to run the model: auto, cpu, cuda or cuda:N."
+        ),
+    ] = AUTO
+    dtype: Annotated[
+        DType,
+        typer.Option(
+            metavar="TYPE",
+            help=f"Precision: {either(DType)}; auto is bfloat16 where the hardware computes it natively, else float32.",
+        ),
+    ] = DType.auto
+    views: Annotated[
+        Views,
+        typer.Option(
+            parser=_views,
+            metavar="CLIPSxCROPS",
+            help="Average the scores of several clips of a video, and of 1 or 3 crops of each. The paper: 4x3.",
+        ),
+    ] = ONE_VIEW
+    preprocess: Annotated[
+        Preprocess,
+        typer.Option(help="Resize as the checkpoint's files say (hf), or as for the published accuracies (paper)."),
+    ] = Preprocess.hf
+    threads: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="CPU threads of the model. Default: torch's.")
+    ] = None
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Videos, or windows, to compute at once. Default: what suits the device."
+        ),
+    ] = None
+    save_frames: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            help="Also write the frames as the model sees them, after the crop, as PNG files named by video and time.",
+        ),
+    ] = None
+    tokenizer: Tokenizer = None
+    heads: Heads = None
+    offline: Offline = False
+
+    def settings(self) -> dict[str, Any]:
+        """As keywords of a Classifier."""
+        return {
+            "device": self.device,
+            "dtype": self.dtype.value,
+            "views": self.views,
+            "preprocess": self.preprocess.value,
+            "threads": self.threads,
+            "batch_size": self.batch_size,
+            "save_frames": self.save_frames,
+            "tokenizer": self.tokenizer,
+            "heads": self.heads,
+        }
+
+
+@dataclass(frozen=True)
+class DecodeFlags:
+    """How videos are decoded, and what one may cost."""
+
+    panel: ClassVar[str] = "Decoding"
+
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Decoding processes. Default: one per core.")
+    ] = None
+    timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.1, metavar="SECONDS", help="Give up on a video after this long without progress in decoding."
+        ),
+    ] = DECODE_TIMEOUT
+    max_pixels: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Refuse videos with larger frames (width times height).")
+    ] = DEFAULT_LIMITS.pixels
+    max_frames: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Refuse windows for which more frames must be decoded.")
+    ] = DEFAULT_LIMITS.frames
+    max_memory: Annotated[
+        int,
+        typer.Option(
+            min=LEAST_MEMORY // MEGABYTE, metavar="MB", help="Refuse videos whose decoder needs more address space."
+        ),
+    ] = DEFAULT_LIMITS.memory // MEGABYTE
+
+    def limits(self) -> Limits:
+        """What decoding one video may cost."""
+        return Limits(self.max_pixels, self.max_frames, self.max_memory * MEGABYTE)
+
+    def settings(self) -> dict[str, Any]:
+        """As keywords of a Classifier."""
+        return {"workers": self.workers, "timeout": self.timeout, "limits": self.limits()}
+
+
+@dataclass(frozen=True)
+class RunFlags:
+    """How the run goes, and what it says."""
+
+    panel: ClassVar[str] = "Run"
+
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show the plan and exit.")] = False
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first video that fails.")] = False
+    quiet: Quiet = False
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Verbose: also print the model, device and precision.")
+    ] = False

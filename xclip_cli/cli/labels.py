@@ -1,0 +1,67 @@
+"""xclip labels."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .flags import Templates
+
+
+def list_labels() -> None:
+    """List the label sets and templates that come with xclip.
+
+    Examples:
+      xclip labels list
+    """
+    from ..labels import read_labels, read_templates, shipped
+
+    for name, path in shipped("labels").items():
+        typer.echo(f"{name:<16} {len(read_labels(str(path))):>4} labels")
+    for name, path in shipped("templates").items():
+        typer.echo(f"{name:<16} {len(read_templates(str(path))):>4} template(s)")
+
+
+def show_labels(name: Annotated[str, typer.Argument(metavar="NAME", help="The name of a shipped set.")]) -> None:
+    """Print the labels, or templates, of a shipped set, one per line.
+
+    Examples:
+      xclip labels show ucf-101
+    """
+    from ..labels import read_labels, read_templates, shipped
+
+    if name in shipped("templates"):
+        typer.echo("\n".join(read_templates(name)))
+    else:
+        typer.echo("\n".join(label for label, _ in read_labels(name)))
+
+
+def check_labels(
+    source: Annotated[str, typer.Argument(metavar="FILE|NAME", help="A label file, or the name of a shipped set.")],
+    template: Templates = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="NAME", help="Also check that this model can take the texts."),
+    ] = None,
+) -> None:
+    """Check a label file: exit 0 and a count, or the first fault with its line and exit 2.
+
+    Examples:
+      xclip labels check my-labels.txt
+      xclip labels check my-labels.txt --template "a video of {}" --model bundled
+    """
+    from ..labels import load_labels
+    from ..output.notes import Notes
+
+    labels = load_labels([source], templates=template or ())
+    warnings = labels.warnings
+    if model is not None:
+        from ..classifier import Classifier
+
+        with Classifier(model, labels=labels) as classifier:
+            warnings = classifier.warnings
+    notes = Notes()
+    for warning in warnings:
+        notes.say(f"warning: {warning}")
+    typer.echo(f"{len(labels.names)} labels, {len(labels.all_texts)} texts: no faults")

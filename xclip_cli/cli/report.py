@@ -1,0 +1,60 @@
+"""xclip report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import ResultsError
+from .exits import INTERRUPTED
+from .flags import Force, Quiet, usage_errors
+
+
+def report(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS.jsonl", help="What classify or timeline wrote with -o.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page, an HTML file.")],
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            help="Where the videos are now: they are looked up there by their paths, or the ends of them.",
+        ),
+    ] = None,
+    thumbnails: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Pictures on the page, shared out evenly among videos; 0 for none.")
+    ] = 2000,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make one self-contained HTML page of a run's results, with frames of the videos.
+
+    Examples:
+      xclip report results.jsonl -o report.html
+      xclip report results.jsonl -o report.html --root /mnt/videos --force
+    """
+    from ..output.files import check_output, replace_file
+    from ..output.notes import Notes
+    from ..report.page import render
+    from ..report.thumbnails import Gallery
+    from ..results.reading import read_results
+
+    notes = Notes(quiet)
+    found = read_results(results)
+    for notice in found.notices:
+        notes.say(f"{results}: {notice}")
+    gallery = Gallery(found, thumbnails, root)
+    with usage_errors(ResultsError):
+        check_output(output, force, [str(results), *(request.clip.path for request in gallery.requests)])
+    try:
+        for _ in notes.steps(gallery.fill(), len(gallery.requests), "decoding"):
+            pass
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    if missing := gallery.thumbnails.missing:
+        hint = "" if root else " (--root DIR says where they have moved)"
+        notes.say(f"no pictures of {len(missing)} videos: the page says why{hint}")
+    replace_file(output, render(found, gallery.thumbnails, results.name))

@@ -1,0 +1,239 @@
+"""A run: a task over inputs into an output, from the flags to the exit code.
+
+Everything that can be wrong with flags, labels and names is found before anything heavy is imported or any video read.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
+
+import typer
+
+from ..text import pace
+from .exits import FAILURE, INTERRUPTED, SOME_FAILED
+from .flags import InputFlags, LabelFlags, ModelFlags, OutputFlags, RunFlags
+
+if TYPE_CHECKING:
+    from ..classifier import Classifier
+    from ..inputs import Inputs
+    from ..labels import Labels
+    from ..model.checkpoint.find import Checkpoint
+    from ..output.files import Format
+    from ..output.notes import Notes
+    from ..results.records import Failure, Record, RunHeader
+    from ..results.run_file import RunFile
+
+FAILURES_LISTED = 20  # at the end of a run
+
+R = TypeVar("R", bound="Record")
+R_co = TypeVar("R_co", bound="Record", covariant=True)
+
+
+class Task(Protocol[R_co]):
+    """What a command runs over inputs."""
+
+    @property
+    def classifier(self) -> Classifier:
+        """What makes the records; the run closes it."""
+
+    def header(self) -> RunHeader:
+        """What the records are made with."""
+
+    def records(self, paths: Iterable[str]) -> Iterator[R_co]:
+        """The records of each video, in order, the last of which completes it."""
+
+
+def run(
+    task_of: Callable[[Checkpoint], Task[R]],
+    formats: Mapping[str, Format],
+    inputs: InputFlags,
+    labels: LabelFlags,
+    output: OutputFlags,
+    model: ModelFlags,
+    running: RunFlags,
+    unit: str = "video",
+) -> NoReturn:
+    """Carry out a task over inputs into an output. Raises typer.Exit with the run's exit code.
+
+    ``task_of`` makes the task, for the checkpoint of the model. ``formats``: what its records can be written as.
+    ``unit``: what the model looks at, each video or each window of one.
+    """
+    from ..model.checkpoint.find import find_checkpoint
+    from ..output.files import is_terminal, write
+    from ..output.notes import Notes
+
+    notes, form, todo = Notes(running.quiet), output.form(formats), inputs.expand()
+    output.check(form, todo, [*(labels.sources or ()), *filter(None, [inputs.from_file])])
+    for notice in todo.notices():
+        notes.say(notice)
+    wanted = labels.wanted
+    if running.dry_run:
+        _show_plan(todo, wanted, _choose(model.name, wanted, notes), model, unit)
+    counts = Run(running.fail_fast)
+    try:
+        with ExitStack() as stack:
+            file = _results_file(output, form)
+            if file is not None:
+                stack.enter_context(file)
+                todo, counts.earlier = _not_done(todo, file, output.retry_failed, notes)
+            task = task_of(find_checkpoint(_choose(model.name, wanted, notes), bar=notes.bar()))
+            stack.callback(task.classifier.close)
+            paths = (path for path in todo.paths if not counts.stop.is_set())
+            made = task.records(paths) if todo.paths else iter(())  # a cluster or an index would stand here
+            records = todo.in_order(made)
+            for warning in task.classifier.warnings:
+                notes.say(f"warning: {warning}")
+            records = _watched(counts.counted(records, notes.say), len(todo.items), unit, form, output.path, notes)
+            if running.verbose:
+                notes.say(task.classifier.description())
+            if file is not None:
+                file.begin(task.header(), retried=todo.names if output.retry_failed else ())
+                for record in records:
+                    file.add(record)
+            else:
+                header = None if output.path is None else task.header()
+                write(formats[form], records, output.path, header, output.force)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    many = len(todo.items) > 1
+    if form == "table" and is_terminal(output.path):
+        notes.say(f"{task.classifier.description()}: {counts.summary()}")
+    elif many:
+        notes.say(counts.summary())
+    for line in counts.failures() if many else ():
+        notes.say(line)
+    raise typer.Exit(INTERRUPTED if counts.interrupted else counts.exit_code)
+
+
+def _choose(name: str, labels: Labels, notes: Notes) -> str:
+    """A model's name, ``auto`` as the model it stands for, which is said."""
+    from ..model.checkpoint.find import choose_model
+
+    choice = choose_model(name, labels.all_texts)
+    if choice.reason is not None:
+        notes.say(f"model {choice.name}: {choice.reason} (--model chooses another)")
+    return choice.name
+
+
+def _show_plan(todo: Inputs, labels: Labels, name: str, model: ModelFlags, unit: str) -> NoReturn:
+    """Print what the run would do, and end."""
+    from ..text import printable
+    from .plan import plan
+
+    for line in plan(todo, labels, name, model, unit):
+        typer.echo(printable(line))
+    raise typer.Exit
+
+
+def _results_file(output: OutputFlags, form: str) -> RunFile | None:
+    """The file that records are written to one by one, and that a later run can go on with, if they are."""
+    from ..output.files import is_special
+    from ..results.run_file import RunFile
+
+    if output.path is None or form != "jsonl" or is_special(output.path):
+        return None
+    return RunFile(output.path, output.resume)
+
+
+def _not_done(todo: Inputs, file: RunFile, retry_failed: bool, notes: Notes) -> tuple[Inputs, tuple[int, int]]:
+    """What a run that goes on with a file has to do, and how many videos are classified, and failed, already."""
+    if file.torn:
+        notes.say(f"the last record of {file.path} was cut off: its video is classified again")
+    if file.unfinished:
+        notes.say(f"{len(file.unfinished)} videos of {file.path} were not finished: they are begun again")
+    rest = todo.without(file.done(retry_failed))
+    earlier = file.counts(set(todo.names) - set(rest.names))
+    if sum(earlier):
+        notes.say(f"{sum(earlier)} of {len(todo.items)} videos are recorded already")
+    return rest, earlier
+
+
+def _watched(
+    records: Iterator[R | Failure], total: int, unit: str, form: str, path: Path | None, notes: Notes
+) -> Iterator[R | Failure]:
+    """The records, with their progress. Where results scroll by they are the progress; but the first one of a video
+    may take long."""
+    from ..output.files import is_terminal
+    from ..output.timelines import WITH_PARTS
+
+    scrolls, in_parts = is_terminal(path), unit != "video"
+    if scrolls and not (in_parts and form not in WITH_PARTS):
+        return records
+    return notes.progress(records, total, unit if in_parts else None, pause=scrolls)
+
+
+class Run:
+    """Counts a run's records as they pass, and ends it in good order on Ctrl-C.
+
+    ``earlier``: how many videos were classified, and how many failed, in the run that this one goes on with.
+    """
+
+    def __init__(self, fail_fast: bool = False, earlier: tuple[int, int] = (0, 0)) -> None:
+        self.fail_fast = fail_fast
+        self.earlier = earlier
+        self.succeeded = 0
+        self.failed = 0
+        self._failures: list[str] = []  # the first ones, a line each
+        self.stop = threading.Event()  # set where no more videos should be begun
+        self.interrupted = False
+        self._began = time.monotonic()
+
+    def counted(self, records: Iterator[R], say: Callable[[str], None] = lambda text: None) -> Iterator[R]:
+        """The records. Ctrl-C lets those in flight finish, a second one ends at once; with ``fail_fast`` the first
+        failure does."""
+
+        def interrupt(*_: object) -> None:
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.interrupted = True
+            self.stop.set()
+            say("interrupted: finishing what is in flight; Ctrl-C again stops at once")
+
+        before = signal.signal(signal.SIGINT, interrupt)
+        try:
+            for record in records:
+                self._count(record)
+                yield record
+                if self.fail_fast and self.failed:
+                    return
+        except KeyboardInterrupt:
+            self.interrupted = True
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _count(self, record: Record) -> None:
+        if not record.completes:
+            return
+        if (error := record.error) is None:
+            self.succeeded += 1
+            return
+        self.failed += 1
+        if self.failed <= FAILURES_LISTED:
+            self._failures.append(f"  failed: {record.video}: {error.message}")
+
+    @property
+    def exit_code(self) -> int:
+        """0 all classified, 1 none, 3 some."""
+        if not self.failed + self.earlier[1]:
+            return 0
+        return SOME_FAILED if self.succeeded + self.earlier[0] else FAILURE
+
+    def failures(self) -> Iterator[str]:
+        """What failed, a line each, and how many more did."""
+        yield from self._failures
+        if self.failed > len(self._failures):
+            yield f"  and {self.failed - len(self._failures)} more"
+
+    def summary(self) -> str:
+        """One line."""
+        seconds = time.monotonic() - self._began
+        total = self.succeeded + self.failed
+        failed = f", {self.failed} failed" if self.failed else ""
+        speed = pace(total, seconds, "video")
+        return f"{self.succeeded} of {total} videos classified{failed} in {seconds:.1f} s ({speed})"

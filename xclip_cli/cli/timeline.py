@@ -1,0 +1,149 @@
+"""xclip timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import typer
+
+from .flags import (
+    DecodeFlags,
+    InputFlags,
+    LabelFlags,
+    ModelFlags,
+    OutputFlags,
+    RunFlags,
+    either,
+    seconds,
+    usage_errors,
+)
+from .run import run
+
+if TYPE_CHECKING:
+    from ..inputs import Inputs
+    from ..model.checkpoint.find import Checkpoint
+    from ..timeline import Rules, Timelines
+
+
+class TimelineFormat(StrEnum):
+    """How timelines are written."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+    srt = "srt"
+    vtt = "vtt"
+
+
+@dataclass(frozen=True)
+class TimelineOutputFlags(OutputFlags):
+    """Where timelines go, and in which form."""
+
+    format: Annotated[
+        TimelineFormat | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="FORMAT",
+            help=f"{either(TimelineFormat)}; srt and vtt are subtitles of one video. Default: by the suffix of -o, "
+            "else table on a terminal and jsonl elsewhere.",
+        ),
+    ] = None  # type: ignore[assignment]  # frozen, so nobody puts one of the others in
+
+    def check(self, form: str, inputs: Inputs, files: Iterable[str] = ()) -> None:
+        """As for other outputs; and subtitles are those of one video."""
+        from ..output.timelines import ONE_VIDEO
+
+        super().check(form, inputs, files)
+        if form in ONE_VIDEO and len(inputs.items) > 1:
+            raise typer.BadParameter(
+                f"{form} holds the subtitles of one video, and there are {len(inputs.items)}: give one, or another "
+                "--format"
+            )
+
+
+@dataclass(frozen=True)
+class SegmentFlags:
+    """What windows there are, and which segments they make."""
+
+    panel: ClassVar[str] = "Segments"
+
+    window: Annotated[
+        Fraction | None,
+        typer.Option(
+            parser=seconds,
+            metavar="SECONDS",
+            help="How much of a video the model looks at at once. Default: 10, about what the public checkpoints were "
+            "trained on; 2 for the bundled model, whose labels may last only a moment.",
+        ),
+    ] = None
+    stride: Annotated[
+        Fraction | None,
+        typer.Option(
+            parser=seconds,
+            metavar="SECONDS",
+            help="From the start of one window to the start of the next. Default: half a window, so that what "
+            "happens at the border of one window is in the middle of another.",
+        ),
+    ] = None
+    min_score: Annotated[
+        float, typer.Option(min=0, max=1, metavar="SCORE", help="No segment where the best score is lower.")
+    ] = 0.0
+    min_duration: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="Remove shorter segments, the shortest first; if those before and after one have the same label, "
+            "they become one segment.",
+        ),
+    ] = 0.0
+
+    def rules(self, usual_window: Fraction) -> Rules:
+        """The rules, with the model's usual window where none is given. Raises typer.BadParameter."""
+        from ..timeline import Rules
+
+        window = usual_window if self.window is None else self.window
+        stride = window / 2 if self.stride is None else self.stride
+        with usage_errors(ValueError):
+            return Rules(window, stride, self.min_score, self.min_duration)
+
+
+def timeline(
+    inputs: InputFlags,
+    labels: LabelFlags,
+    segments: SegmentFlags,
+    output: TimelineOutputFlags,
+    model: ModelFlags,
+    decoding: DecodeFlags,
+    running: RunFlags,
+) -> None:
+    """Show which label fits best at each moment of a video.
+
+    The model looks at one window of a video after another. The score of a label at a moment is its mean over the
+    windows around that moment, weighted by how much they overlap. Neighbouring moments with the same best label form a
+    segment; the border between two segments lies midway between the centres of the windows that differ. A window lost
+    to damage becomes an error record, and the timeline continues.
+
+    Examples:
+      xclip timeline video.mp4 --labels labels.txt
+      xclip timeline video.mp4 -l labels.txt --window 4 --stride 1 -o video.srt
+      xclip timeline clips/ -l labels.txt --min-score 0.5 -o timelines.jsonl
+
+    The exit codes are those of xclip classify.
+    """
+    from ..classifier import Classifier
+    from ..output.timelines import FORMATS
+    from ..timeline import Timelines
+
+    def task_of(checkpoint: Checkpoint) -> Timelines:
+        classifier = Classifier(checkpoint, **labels.settings(), **model.settings(), **decoding.settings())
+        rules = segments.rules(classifier.encoder.usual_window)
+        return Timelines(classifier, rules, inputs.start, inputs.end, output.top_k)
+
+    run(task_of, FORMATS, inputs, labels, output, model, running, unit="window")

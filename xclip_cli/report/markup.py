@@ -1,0 +1,45 @@
+"""Pieces of HTML that all parts of the page are made of. Texts from outside go through ``text``, which escapes them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+
+from ..text import printable
+
+TEXT_LENGTH = 400  # characters shown of a text
+
+
+def text(value: object) -> str:
+    """Anything from outside as HTML text or attribute value: only visible characters, of bounded length."""
+    shown = printable(str(value)[:TEXT_LENGTH])
+    return escape(shown + ("…" if len(str(value)) > TEXT_LENGTH else ""))
+
+
+def path(video: str) -> str:
+    """A path: its name and, less prominent, its folder."""
+    folder, slash, name = video.rpartition("/")
+    breakable = text(folder + slash).replace("/", "/<wbr>")
+    below = f'<span class="folder">{breakable}</span>' if slash else ""
+    return f'<span class="path">{text(name)}{below}</span>'
+
+
+def bar(share: float) -> str:
+    """A bar that fills ``share`` (0 to 1) of its place."""
+    return f'<span class="track"><span class="bar w{min(max(round(share * 100), 0), 100)}"></span></span>'
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things: ``1 video``, ``2,000 videos``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def more(hidden: Sequence[object], what: str, how: str = "") -> str:
+    """How many there are besides those shown; nothing if all are."""
+    return f'<p class="meta">and {counted(len(hidden), what)}{how}</p>' if hidden else ""
+
+
+def data_url(kind: str, content: bytes) -> str:
+    """An image of a ``kind`` (png, jpeg), to be written into the page."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
