@@ -17,7 +17,7 @@ from __future__ import annotations
 import heapq
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -28,6 +28,7 @@ from .limits import DEFAULT_LIMITS, Limits
 from .opening import OpenVideo, open_video
 from .pictures import Converter
 from .sampling import ClipInfo, ClipRequest, Windows, frame_times
+from .stills import Mosaic
 from .stream import FrameStream, Observer, SeekingFailedError, find_extent, first_time, has_index, scan
 from .times import TimeLine
 
@@ -71,11 +72,11 @@ def read_clip(request: ClipRequest, sink: Sink, threads: int = 0, limits: Limits
     """
     line = None
     with open_video(request.path, threads, limits, request.stream) as video:
-        if has_index(video):
+        if has_index(video) and video.grid is None:
             with suppress(SeekingFailedError):
                 return _read_by_seeking(request, video, sink, limits)
             sink.restart()
-        else:
+        elif video.grid is None:
             line = scan(video, sink)
     (clip,) = _read_through(request, sink, threads, limits, line)
     return clip
@@ -87,6 +88,10 @@ def _read_through(
     """Decode a video from its start up to the last frame that is wanted; ``line`` None is not known yet."""
     if line is None:
         with open_video(request.path, threads, limits, request.stream) as video:
+            if video.grid is not None:
+                mosaic = Mosaic(video, video.grid, Converter(video.crop))
+                yield from _take(request, _Span(mosaic.line, 0), video, mosaic, sink)
+                return
             line = scan(video, sink)
     with open_video(request.path, threads, limits, request.stream) as video:
         most_skipped = MOST_SKIPPED if request.length is None else math.inf
@@ -170,7 +175,7 @@ class _PartialClip:
 
 
 def _take(
-    request: ClipRequest, span: _Span, video: OpenVideo, frames: FrameStream, sink: Sink
+    request: ClipRequest, span: _Span, video: OpenVideo, frames: FrameStream | Mosaic, sink: Sink
 ) -> Iterator[ClipInfo]:
     """Take the frames of all windows in order of time."""
     pictures, shown, warnings = 0, None, list[str]()  # how many there were; of the last one, its time and its faults
@@ -210,7 +215,7 @@ def _in_order_of_time(windows: Windows, request: ClipRequest, span: _Span) -> It
         yield clip, i
 
 
-def _finished(clip: _PartialClip, span: _Span, frames: FrameStream, *, alone: bool) -> ClipInfo:
+def _finished(clip: _PartialClip, span: _Span, frames: FrameStream | Mosaic, *, alone: bool) -> ClipInfo:
     """A clip that is whole. Too damaged, it is lost; but where it is ``alone``, that raises VideoError."""
     errors, lost = frames.errors - clip.skipped_before, None
     try:

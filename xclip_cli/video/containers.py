@@ -55,6 +55,16 @@ def top_boxes(descriptor: int) -> Iterator[Box]:
             return
         yield Box(kind, offset, size)
         offset += size
+        if offset >= end:
+            return
+
+
+def inner_boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The types and contents of boxes that follow each other."""
+    at = 0
+    while len(header := content[at : at + 8]) == 8 and (size := int.from_bytes(header[:4])) >= 8:
+        yield header[4:], content[at + 8 : at + size]
+        at += size
 
 
 def descriptions(descriptor: int) -> Iterator[bytes]:
@@ -78,10 +88,11 @@ def descriptions(descriptor: int) -> Iterator[bytes]:
 
 def is_unfinished(descriptor: int) -> bool:
     """Whether a file is an MP4 whose description, which is written last, is not there."""
-    kinds = [box.kind for box in top_boxes(descriptor)]
-    return bool({b"mdat", b"ftyp"} & set(kinds)) and kinds[0] in {b"ftyp", b"mdat", b"wide", b"free"} and not (
-        {b"moov", b"meta"} & set(kinds)
-    )
+    boxes = list(top_boxes(descriptor))
+    kinds = {box.kind for box in boxes}
+    reaches_end = bool(boxes) and boxes[-1].start + boxes[-1].size >= os.fstat(descriptor).st_size
+    is_mp4 = bool(boxes) and boxes[0].kind in {b"ftyp", b"mdat", b"wide", b"free", b"skip"}
+    return is_mp4 and b"mdat" in kinds and not {b"moov", b"meta"} & kinds and reaches_end
 
 
 def clean_aperture(entry: bytes, width: int, height: int) -> Crop:
@@ -173,6 +184,12 @@ def avi_units(descriptor: int, stream: int) -> int:
 
 
 # Any container.
+
+
+def is_animated_webp(descriptor: int) -> bool:
+    """Whether a file is a WebP that says it moves (RFC 9649, section 2.7)."""
+    head = os.pread(descriptor, 21, 0)
+    return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) == 21 and bool(head[20] & 2)
 
 
 def is_appended(descriptor: int, end: int) -> bool:

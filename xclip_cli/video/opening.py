@@ -16,8 +16,17 @@ from typing import TYPE_CHECKING
 import av
 
 from ..errors import VideoError
-from .containers import Crop, clean_aperture, descriptions, is_unfinished, pixel_crops, top_boxes
+from .containers import (
+    Crop,
+    clean_aperture,
+    descriptions,
+    is_animated_webp,
+    is_unfinished,
+    pixel_crops,
+    top_boxes,
+)
 from .limits import Limits
+from .stills import Grid, grid_of
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -30,6 +39,7 @@ DEMUXERS = (
 )
 # Those of DEMUXERS for files without timestamps: their frames are counted.
 COUNTED_DEMUXERS = "h261,h263,h264,hevc,vvc,av1,obu,m4v,mpegvideo,mjpeg,vc1,dv"
+STOPS_EARLY = {"flv", "asf", "ivf", "yuv4mpegpipe"}  # those that do not read on behind the end of a first recording
 CLOCK_MAY_BE_SET = {"mpegts", "mpeg", "ogg"}  # those of DEMUXERS whose timestamps may begin anew in good files
 
 APPENDED = "another recording is appended to this file: only the first one is read"
@@ -44,6 +54,7 @@ class OpenVideo:
     stream: VideoStream  # the one to look at
     descriptor: int
     crop: Crop
+    grid: Grid | None  # that the whole picture is made of
     notes: tuple[str, ...]  # for people
 
     @property
@@ -76,14 +87,18 @@ def open_video(path: str, threads: int, limits: Limits, number: int | None = Non
         with container:
             if _is_encrypted(container, descriptor):
                 raise VideoError("the video is encrypted: it decodes to noise without its key", "encrypted")
+            if is_animated_webp(descriptor):
+                raise VideoError("an animated WebP, which FFmpeg cannot decode: save it as GIF or MP4", "unsupported")
             stream, notes = _choose_stream(container, limits, number)
+            grid = _grid(container, descriptor, limits) if number is None and stream.frames == 1 else None
             # Slices, never frames: frame threading can deadlock when decoding stops before the end.
             stream.thread_type = "SLICE"
             stream.codec_context.thread_count = threads
             stream.codec_context.options = {"max_pixels": max_pixels}
             if _is_appended(container, descriptor):
                 notes.append(APPENDED)
-            yield OpenVideo(container, stream, descriptor, _crop(container, stream, descriptor), tuple(notes))
+            crop = _crop(container, stream, descriptor)
+            yield OpenVideo(container, stream, descriptor, crop, grid, () if grid else tuple(notes))
     finally:
         os.close(descriptor)
 
@@ -133,6 +148,14 @@ def _is_appended(container: InputContainer, descriptor: int) -> bool:
         return False
     kinds = [box.kind for box in top_boxes(descriptor)]
     return kinds.count(b"moov") > 1 and b"moof" not in kinds
+
+
+def _grid(container: InputContainer, descriptor: int, limits: Limits) -> Grid | None:
+    """The grid of tiles that a still is, if it is."""
+    grid = grid_of(descriptor) if "mp4" in container.format.name.split(",") else None
+    if grid is not None and grid.width * grid.height > limits.pixels:
+        raise limits.too_many_pixels(grid.width, grid.height)
+    return grid
 
 
 def _crop(container: InputContainer, stream: VideoStream, descriptor: int) -> Crop:

@@ -49,11 +49,13 @@ class Converter:
         self._reformatter = VideoReformatter()
         self._garbage = 0  # bytes of the pictures made since frames were freed
 
-    def picture(self, frame: VideoFrame) -> tuple[Picture, list[str]]:
+    def picture(self, frame: VideoFrame | Picture) -> tuple[Picture, list[str]]:
         """A frame as RGB, cropped and upright, and warnings about it. Raises VideoError where it cannot be converted.
 
         FFmpeg's default conversion honours the colour tags; untagged is BT.601. HDR becomes SDR (``tonemap``).
         """
+        if isinstance(frame, np.ndarray):  # put together of several
+            return frame, []
         warnings = _with_known_matrix(frame)
         transfer = int(frame.color_trc)
         is_hdr = transfer in {PQ, HLG} and not frame.format.is_rgb

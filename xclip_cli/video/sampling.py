@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     Picture = npt.NDArray[np.uint8]  # [height, width, 3], red green blue
 
+STDIN = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")  # the paths that stand for a video on stdin
 MOST_OVERLAP = 64  # windows that may look at one moment: their frames are held at once
 
 

@@ -7,9 +7,10 @@ ones show the picture before again.
 
 from __future__ import annotations
 
+import itertools
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
@@ -20,18 +21,17 @@ import av
 from ..errors import VideoError
 from .containers import avi_units, is_appended, segment_end
 from .limits import Limits
-from .opening import APPENDED, CLOCK_MAY_BE_SET, COUNTED_DEMUXERS, OpenVideo
+from .opening import APPENDED, CLOCK_MAY_BE_SET, COUNTED_DEMUXERS, STOPS_EARLY, OpenVideo
 from .times import AHEAD, LONG_AHEAD, Mender, TimeLine, Tracer
 
 if TYPE_CHECKING:
-    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
 SEEK_COST = 8  # frames: what a seek costs, in decoding
 MADE_UP = Fraction(1, 1000)  # seconds: no frame is shown so briefly, but FFmpeg may say so of one without a duration
 LATEST = 1 << 60  # later than every frame
-FEW = 20  # one frame of so many may be out of order, and nothing is said
+FEW, MANY = 20, 3  # one frame of so many may be out of order, and fewer than so many, and nothing is said
 USUAL_RATE = 25  # frames a second, where nothing says
 
 
@@ -103,7 +103,7 @@ class FrameStream:
     def notes(self) -> list[str]:
         """What was mended, for people; a few frames are out of order in many good files."""
         unsorted = self._decoding.unsorted
-        if unsorted * FEW <= self._decoding.frames_decoded:
+        if unsorted < MANY or unsorted * FEW <= self._decoding.frames_decoded:
             return []
         return [f"the times of {unsorted} frames are out of order: they are shown one after another"]
 
@@ -202,7 +202,7 @@ class _Decoding:
                 self._count(frame)
                 yield frame
 
-    def _mended(self) -> Iterator[Packet | None]:
+    def _mended(self) -> Iterator[Any]:
         """The packets that decoders are to see, with times that do not jump."""
         video = self._video
         line = self._line
@@ -251,7 +251,7 @@ def _packets(video: OpenVideo, observer: Observer) -> Iterator[Any]:
         yield packet
 
 
-def _is_header(packet: Packet) -> bool:
+def _is_header(packet: Any) -> bool:
     """Whether a packet of Theora is one of the headers that each of several joined files begins with."""
     return packet.size > 0 and packet.stream.codec_context.name == "theora" and memoryview(packet)[0] >= 0x80
 
@@ -267,7 +267,7 @@ def scan(video: OpenVideo, observer: Observer, mender: Mender | None = None) -> 
     """Read all packets from here on, decode none; ``mender`` knows those before."""
     stream = video.stream
     tracer = Tracer(time_unit(stream), mender or _mender(video), frame_rate(stream))
-    before = read = 0  # where in the file the latest packets end; the last one may be made of what is appended
+    before = read = None  # where in the file the latest packets end; the last one may be made of what is appended
     for packet in _packets(video, observer):
         if packet is None or packet.is_discard or not (packet.size or packet.pts is not None) or _is_header(packet):
             continue
@@ -280,7 +280,7 @@ def scan(video: OpenVideo, observer: Observer, mender: Mender | None = None) -> 
     if formats & set(COUNTED_DEMUXERS.split(",")):
         return tracer.counted()
     line = tracer.line()
-    if "mp4" not in formats and is_appended(video.descriptor, before):
+    if before and formats & STOPS_EARLY and is_appended(video.descriptor, before):
         line = replace(line, notes=(*line.notes, APPENDED))
     return line
 
@@ -289,7 +289,7 @@ def _mender(video: OpenVideo) -> Mender:
     formats = _formats(video)
     ahead: Fraction | None = AHEAD if formats & CLOCK_MAY_BE_SET else LONG_AHEAD
     if "mp4" in formats and video.stream.frames:
-        ahead = None  # an MP4 with a list of its frames says how long each is shown
+        ahead = None  # an MP4 with a list of its frames says how long each is shown; nothing can be appended
     return Mender(time_unit(video.stream), ahead, reorders=video.stream.codec_context.codec.reorder)
 
 
@@ -320,7 +320,7 @@ def _index_proves_plain(video: OpenVideo) -> bool:
     if end is None or end < video.size:
         return False
     entries, unit = list(video.stream.index_entries), time_unit(video.stream)
-    pairs = zip(entries, entries[1:], strict=False)
+    pairs = itertools.pairwise(entries)
     return all(a.pos < b.pos and (b.timestamp - a.timestamp) * unit < LONG_AHEAD for a, b in pairs)
 
 

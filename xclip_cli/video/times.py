@@ -1,14 +1,13 @@
 """One time line for a stream, whatever its timestamps are: arithmetic alone, in the stream's own unit of time.
 
-Timestamps jump where recordings were joined or a clock was set; they are missing, rare, equal or out of order. ``Mender``
-takes one packet after another and moves those after a jump, so that each part follows the one before. ``Tracer`` takes
-in all packets of a stream and says what they amount to, a ``TimeLine``. Scanning, decoding straight through and seeking
-share them, so that they cannot disagree.
+Timestamps jump where recordings were joined or a clock was set; they are missing, rare, equal or out of order.
+``Mender`` takes one packet after another and moves those after a jump, so that each part follows the one before.
+``Tracer`` takes in all packets of a stream and says what they amount to, a ``TimeLine``. Scanning, decoding straight
+through and seeking share them, so that they cannot disagree.
 """
 
 from __future__ import annotations
 
-import math
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -67,10 +66,10 @@ class Mender:
     """
 
     def __init__(self, unit: Fraction, ahead: Fraction | None = LONG_AHEAD, *, reorders: bool = True) -> None:
-        """``unit`` of times, in seconds; ``ahead`` None: there are no jumps ahead; ``reorders``: whether pictures may
+        """``unit`` of times, in seconds; ``ahead`` None: no time jumps; ``reorders``: whether pictures may
         be decoded in another order than they are shown in."""
         self._back, self._late = int(BACK / unit), int(LATE / unit)
-        self._ahead = math.inf if ahead is None else int(ahead / unit)
+        self._ahead = None if ahead is None else int(ahead / unit)
         self._reorders = reorders
         self.parts = 1
         self.offset = 0  # by which this part is moved
@@ -107,6 +106,8 @@ class Mender:
         return (self._latest - self._first) // max(1, self._packets - 1)
 
     def _jumps(self, time: int, is_keyframe: bool) -> bool:
+        if self._ahead is None:
+            return False
         if time < self._latest - self._back and (is_keyframe or not self._reorders):
             return True
         if time < self._before_keyframe - self._late:

@@ -1,9 +1,9 @@
 """HDR pictures → SDR, so that a scene looks the same to a model that was trained on SDR: arithmetic on arrays.
 
 Reference white is 203 cd/m² (ITU-R BT.2408, table 1). PQ and HLG are made linear by ITU-R BT.2100 (tables 4 and 5; HLG
-with the system gamma of a display of 1,000 cd/m²). Luminance above what SDR can show is rolled off by the curve of ITU-R
-BT.2390, section 5.4.1, from the brightest point of the picture: one that is nowhere brighter than white stays as it is.
-Colours go from BT.2020 or P3 primaries to those of BT.709 and are stored by its transfer function.
+with the system gamma of a display of 1,000 cd/m²). Luminance above white is rolled off by the curve of ITU-R BT.2390
+(section 5.4.1) from the brightest point of the picture: one that is nowhere brighter than white stays as it is. Colours
+go from BT.2020 or P3 primaries to those of BT.709, and are stored for a display of BT.1886.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ BT2020, P3 = 9, 12  # colour primaries (ITU-T H.273)
 WHITE = 203.0  # cd/m²
 BRIGHTEST = 10_000.0  # cd/m², of PQ
 HLG_PEAK = 1000.0  # cd/m²
+GAMMA = 2.4  # of SDR displays (ITU-R BT.1886)
 STEPS = 4096  # of the tables for linear light
 STRIP = 1 << 16  # pixels at a time: their values fit into a processor's cache
 
 Floats = npt.NDArray[Any]
 
 _M1, _M2, _C1, _C2, _C3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
-_TO_BT709 = {  # from linear light of other primaries, by ITU-R BT.2087 and SMPTE EG 432-1
-    BT2020: [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]],
-    P3: [[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]],
+_TO_BT709 = {  # from linear light of other primaries, computed from the chromaticities in H.273
+    BT2020: [[1.660491, -0.587641, -0.072850], [-0.124550, 1.132900, -0.008349], [-0.018151, -0.100579, 1.118730]],
+    P3: [[1.224940, -0.224940, 0.0], [-0.042057, 1.042057, 0.0], [-0.019638, -0.078636, 1.098274]],
 }
 _LUMINANCE = {BT2020: [0.2627, 0.6780, 0.0593], P3: [0.2290, 0.6917, 0.0793]}
 _LUMINANCE_BT709 = [0.2126, 0.7152, 0.0722]
@@ -66,7 +67,8 @@ def _light(values: npt.NDArray[np.uint16], transfer: int, weights: Floats) -> tu
 
 def _steps(values: Floats) -> npt.NDArray[np.uint16]:
     """Places in a table of STEPS, by the square root, of values from 0 to 1."""
-    return (np.sqrt(np.clip(values, 0, 1)) * (STEPS - 1) + 0.5).astype(np.uint16)
+    places: npt.NDArray[np.uint16] = (np.sqrt(np.clip(values, 0, 1)) * (STEPS - 1) + 0.5).astype(np.uint16)
+    return places
 
 
 @cache
@@ -91,10 +93,9 @@ def _pq(light: Floats) -> Floats:
 
 @cache
 def _stored() -> npt.NDArray[np.uint8]:
-    """For each step of linear light the byte that BT.709 stores it as."""
+    """For each step of linear light the byte that shows it on a display of BT.1886."""
     light = (np.arange(STEPS) / (STEPS - 1)) ** 2
-    values = np.where(light < 0.018, 4.5 * light, 1.099 * light**0.45 - 0.099)
-    return np.round(values * 255).astype(np.uint8)
+    return np.round(light ** (1 / GAMMA) * 255).astype(np.uint8)
 
 
 def _roll_off(peak: float) -> Floats:
