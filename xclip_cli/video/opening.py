@@ -43,6 +43,7 @@ STOPS_EARLY = {"flv", "asf", "ivf", "yuv4mpegpipe"}  # those that do not read on
 CLOCK_MAY_BE_SET = {"mpegts", "mpeg", "ogg"}  # those of DEMUXERS whose timestamps may begin anew in good files
 
 APPENDED = "another recording is appended to this file: only the first one is read"
+APPENDED_FRAGMENTS = "another recording is appended to this file: parts of it may be missing"
 MOST_PADDING = 64 * 65536  # pixels by which FFmpeg may overrate a frame: it counts its lines in steps of 64
 
 
@@ -95,8 +96,8 @@ def open_video(path: str, threads: int, limits: Limits, number: int | None = Non
             stream.thread_type = "SLICE"
             stream.codec_context.thread_count = threads
             stream.codec_context.options = {"max_pixels": max_pixels}
-            if _is_appended(container, descriptor):
-                notes.append(APPENDED)
+            if note := _of_appended(container, descriptor):
+                notes.append(note)
             crop = _crop(container, stream, descriptor)
             yield OpenVideo(container, stream, descriptor, crop, grid, () if grid else tuple(notes))
     finally:
@@ -142,12 +143,14 @@ def _unreadable(descriptor: int, error: Exception) -> VideoError:
     return VideoError(f"not a video that can be read: {reason}", "unsupported")
 
 
-def _is_appended(container: InputContainer, descriptor: int) -> bool:
-    """Whether an MP4 has a second description, which FFmpeg skips."""
+def _of_appended(container: InputContainer, descriptor: int) -> str | None:
+    """What is to be said of an MP4 with a second description, which FFmpeg skips."""
     if "mp4" not in container.format.name.split(","):
-        return False
+        return None
     kinds = [box.kind for box in top_boxes(descriptor)]
-    return kinds.count(b"moov") > 1 and b"moof" not in kinds
+    if kinds.count(b"moov") < 2:
+        return None
+    return APPENDED_FRAGMENTS if b"moof" in kinds else APPENDED
 
 
 def _grid(container: InputContainer, descriptor: int, limits: Limits) -> Grid | None:

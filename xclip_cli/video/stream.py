@@ -32,6 +32,7 @@ SEEK_COST = 8  # frames: what a seek costs, in decoding
 MADE_UP = Fraction(1, 1000)  # seconds: no frame is shown so briefly, but FFmpeg may say so of one without a duration
 LATEST = 1 << 60  # later than every frame
 FEW, MANY = 20, 3  # one frame of so many may be out of order, and fewer than so many, and nothing is said
+OGG_VP8 = b"OVP80"  # what headers of VP8 in Ogg begin with
 USUAL_RATE = 25  # frames a second, where nothing says
 
 
@@ -215,7 +216,7 @@ class _Decoding:
                     packet.decode()
                 continue
             if packet is not None and mender is not None and not packet.is_discard:
-                packet.pts = mender.time(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe)
+                packet.pts = mender.time(packet.pts, _dts(video, packet), packet.duration or 0, packet.is_keyframe)
                 packet.dts = None if packet.dts is None else packet.dts + mender.offset
                 if mender.parts > 1 and line is None:
                     raise SeekingFailedError
@@ -251,9 +252,17 @@ def _packets(video: OpenVideo, observer: Observer) -> Iterator[Any]:
         yield packet
 
 
+def _dts(video: OpenVideo, packet: Any) -> int | None:
+    """When a packet is decoded, if the container says it; else FFmpeg makes it up."""
+    return None if {"matroska", "nut"} & _formats(video) else packet.dts
+
+
 def _is_header(packet: Any) -> bool:
-    """Whether a packet of Theora is one of the headers that each of several joined files begins with."""
-    return packet.size > 0 and packet.stream.codec_context.name == "theora" and memoryview(packet)[0] >= 0x80
+    """Whether a packet in an Ogg file is one of the headers that each of several joined files begins with."""
+    codec = packet.stream.codec_context.name
+    if codec == "theora":
+        return packet.size > 0 and memoryview(packet)[0] >= 0x80
+    return codec == "vp8" and packet.size > len(OGG_VP8) and bytes(memoryview(packet)[: len(OGG_VP8)]) == OGG_VP8
 
 
 def _flush_packet(stream: VideoStream) -> Any:
@@ -273,7 +282,7 @@ def scan(video: OpenVideo, observer: Observer, mender: Mender | None = None) -> 
             continue
         if packet.pos is not None:
             before, read = read, packet.pos + packet.size
-        tracer.add(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, packet.size > 0)
+        tracer.add(packet.pts, _dts(video, packet), packet.duration or 0, packet.is_keyframe, packet.size > 0)
     formats = _formats(video)
     if "avi" in formats:
         return tracer.decoded(avi_units(video.descriptor, stream.index))
@@ -288,8 +297,8 @@ def scan(video: OpenVideo, observer: Observer, mender: Mender | None = None) -> 
 def _mender(video: OpenVideo) -> Mender:
     formats = _formats(video)
     ahead: Fraction | None = AHEAD if formats & CLOCK_MAY_BE_SET else LONG_AHEAD
-    if "mp4" in formats and video.stream.frames:
-        ahead = None  # an MP4 with a list of its frames says how long each is shown; nothing can be appended
+    if "avi" in formats or ("mp4" in formats and video.stream.frames):
+        ahead = None  # a list of frames in the header: their times cannot jump
     return Mender(time_unit(video.stream), ahead, reorders=video.stream.codec_context.codec.reorder)
 
 

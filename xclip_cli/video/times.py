@@ -88,7 +88,7 @@ class Mender:
         if not self._packets or self._jumps(time, is_keyframe):
             if self._packets:
                 self.parts += 1
-                time = self._following(pts, dts, duration, is_keyframe)
+                time = self._following(pts, dts, duration)
                 self.offset = time - pts
             self._packets, self._first = 0, time
             self._latest = self._before_keyframe = self._end = time
@@ -114,14 +114,14 @@ class Mender:
             return True
         return self._packets > 1 and time - self._end > max(self._ahead, UNUSUAL * self._step)
 
-    def _following(self, pts: int, dts: int | None, duration: int, is_keyframe: bool) -> int:
+    def _following(self, pts: int, dts: int | None, duration: int) -> int:
         """When the packet is shown that a new part begins with."""
         end = min(self._end if self._end > self._latest else self._latest + self._step, FURTHEST)
-        if is_keyframe or dts is None or self._decoded is None:
+        if dts is None or self._decoded is None:
             return end
-        # Within a group, the order of decoding tells how many pictures are shown before this one.
+        # The order of decoding tells how many pictures are shown before this one.
         time = self._decoded + (duration or self._step) + pts - dts
-        return min(max(time, end - self._late), end + self._late)
+        return time if abs(time - end) <= self._late else end
 
 
 class Tracer:
@@ -148,7 +148,7 @@ class Tracer:
             return
         self._unknown += time is None
         self._shown.append(UNKNOWN if time is None else time)
-        self._decoded.append(UNKNOWN if dts is None or abs(dts) > FURTHEST else dts)
+        self._decoded.append(UNKNOWN if dts is None or abs(dts) > FURTHEST else dts + self._mender.offset)
         self._durations.append(min(max(duration, 0), FURTHEST))
 
     def line(self) -> TimeLine:
@@ -193,10 +193,13 @@ class Tracer:
     def _filled(self) -> TimeLine:
         """By the times that are known, and counting between them."""
         times, step = array("q"), round(1 / self._rate / self._unit)
-        known = next(i for i, shown in enumerate(self._shown) if shown != UNKNOWN)
-        time = self._shown[known] - known * step
-        for shown, duration in zip(self._shown, self._durations, strict=True):
-            time = time if shown == UNKNOWN else shown
+        known = (
+            self._shown if set(self._decoded) == {UNKNOWN} else self._decoded
+        )  # the order to count in is the latter's
+        first = next(i for i, time in enumerate(known) if time != UNKNOWN)
+        time = known[first] - first * step
+        for own, duration in zip(known, self._durations, strict=True):
+            time = time if own == UNKNOWN else own
             times.append(time)
             time = min(time + (duration or step), FURTHEST)
         return replace(self._of(times), is_ranked=True)
