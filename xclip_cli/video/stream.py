@@ -208,15 +208,17 @@ class _Decoding:
         video = self._video
         line = self._line
         self.mender = mender = None if line and (line.is_plain or line.is_ranked) else _mender(video)
+        is_ogg, made_up = "ogg" in _formats(video), _makes_up_dts(video)
         for packet in _packets(video, self._observer):
             if packet is not None and not packet.size and packet.pts is not None:
                 continue  # the same picture again
-            if packet is not None and _is_header(packet):
+            if packet is not None and is_ogg and _is_header(packet):
                 with suppress(av.error.FFmpegError):
                     packet.decode()
                 continue
             if packet is not None and mender is not None and not packet.is_discard:
-                packet.pts = mender.time(packet.pts, _dts(video, packet), packet.duration or 0, packet.is_keyframe)
+                dts = None if made_up else packet.dts
+                packet.pts = mender.time(packet.pts, dts, packet.duration or 0, packet.is_keyframe)
                 packet.dts = None if packet.dts is None else packet.dts + mender.offset
                 if mender.parts > 1 and line is None:
                     raise SeekingFailedError
@@ -252,9 +254,9 @@ def _packets(video: OpenVideo, observer: Observer) -> Iterator[Any]:
         yield packet
 
 
-def _dts(video: OpenVideo, packet: Any) -> int | None:
-    """When a packet is decoded, if the container says it; else FFmpeg makes it up."""
-    return None if {"matroska", "nut"} & _formats(video) else packet.dts
+def _makes_up_dts(video: OpenVideo) -> bool:
+    """Whether when packets are decoded is FFmpeg's guess, because the container does not say."""
+    return bool({"matroska", "nut"} & _formats(video))
 
 
 def _is_header(packet: Any) -> bool:
@@ -274,16 +276,18 @@ def _flush_packet(stream: VideoStream) -> Any:
 
 def scan(video: OpenVideo, observer: Observer, mender: Mender | None = None) -> TimeLine:
     """Read all packets from here on, decode none; ``mender`` knows those before."""
-    stream = video.stream
+    stream, formats, made_up = video.stream, _formats(video), _makes_up_dts(video)
     tracer = Tracer(time_unit(stream), mender or _mender(video), frame_rate(stream))
     before = read = None  # where in the file the latest packets end; the last one may be made of what is appended
     for packet in _packets(video, observer):
-        if packet is None or packet.is_discard or not (packet.size or packet.pts is not None) or _is_header(packet):
+        if packet is None or packet.is_discard or not (packet.size or packet.pts is not None):
+            continue
+        if "ogg" in formats and _is_header(packet):
             continue
         if packet.pos is not None:
             before, read = read, packet.pos + packet.size
-        tracer.add(packet.pts, _dts(video, packet), packet.duration or 0, packet.is_keyframe, packet.size > 0)
-    formats = _formats(video)
+        dts = None if made_up else packet.dts
+        tracer.add(packet.pts, dts, packet.duration or 0, packet.is_keyframe, packet.size > 0)
     if "avi" in formats:
         return tracer.decoded(avi_units(video.descriptor, stream.index))
     if formats & set(COUNTED_DEMUXERS.split(",")):
