@@ -21,8 +21,10 @@ R = TypeVar("R", bound=Record)
 
 # What a folder expands to. Stills are classified too, but only when named.
 VIDEO_SUFFIXES = (
-    *(".3g2", ".3gp", ".asf", ".avi", ".flv", ".gif", ".ivf", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"),
-    *(".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+    *(".264", ".265", ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".gxf", ".h264"),
+    *(".h265", ".hevc", ".insv", ".ivf", ".lrv", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg"),
+    *(".mk3d", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".obu", ".ogm", ".ogv"),
+    *(".qt", ".rm", ".rmvb", ".trp", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".xvid", ".y4m"),
 )
 
 MAX_LIST = 1 << 28  # bytes of a list of paths
@@ -130,7 +132,10 @@ def _is(test: Callable[[Path], bool], path: str) -> bool:
 
 
 def _videos_in(folder: str, recursive: bool, inputs: Inputs) -> Sequence[str | Failure]:
-    """The videos of a folder, sorted by path; hidden files and folders are left out."""
+    """The videos of a folder, sorted by path; hidden files and folders are left out.
+
+    Every folder is entered once, however many links lead to it: there may be loops of them.
+    """
     videos: list[str] = []
     failures: list[Failure] = []
 
@@ -138,8 +143,7 @@ def _videos_in(folder: str, recursive: bool, inputs: Inputs) -> Sequence[str | F
         message = f"the folder cannot be read: {error.strerror}"
         failures.append(Failure.of(str(error.filename), VideoError(message, "permission")))
 
-    for parent, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
+    for parent, files in _walk(folder, recursive, refuse):
         visible = [name for name in files if not name.startswith(".")]
         matching = [name for name in visible if Path(name).suffix.lower() in VIDEO_SUFFIXES]
         inputs.ignored += len(visible) - len(matching)
@@ -148,6 +152,25 @@ def _videos_in(folder: str, recursive: bool, inputs: Inputs) -> Sequence[str | F
         below = "" if recursive else " (pass --recursive to look into its folders)"
         return [Failure.of(folder, VideoError(f"the folder holds no videos{below}", "empty_folder"))]
     return sorted([*videos, *failures], key=lambda item: item if isinstance(item, str) else item.video)
+
+
+def _walk(folder: str, recursive: bool, refuse: Callable[[OSError], None]) -> Iterator[tuple[str, list[str]]]:
+    """The folder and, where ``recursive``, those in it, with the names of their files; links after what is no link."""
+    entered, links = set[tuple[int, int]](), [folder]
+    while links:
+        for parent, folders, files in os.walk(links.pop(0), onerror=refuse):
+            try:
+                status = Path(parent).stat()
+            except OSError as error:
+                refuse(error)
+                continue
+            inside = sorted(name for name in folders if recursive and not name.startswith("."))
+            is_new = (status.st_dev, status.st_ino) not in entered
+            entered.add((status.st_dev, status.st_ino))
+            folders[:] = [name for name in inside if is_new and not Path(parent, name).is_symlink()]
+            if is_new:
+                links += [str(Path(parent, name)) for name in inside if name not in folders]
+                yield parent, files
 
 
 def read_path_list(source: str, nul: bool = False) -> list[str]:

@@ -207,7 +207,10 @@ class InputFlags:
 
     panel: ClassVar[str] = "Inputs"
 
-    videos: Annotated[list[str] | None, typer.Argument(metavar="VIDEO", help="Video files, or folders of them.")] = None
+    videos: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="VIDEO", help="Video files, or folders of them; - reads a video from stdin."),
+    ] = None
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Search folders recursively.")] = False
     from_file: Annotated[
         str | None, typer.Option("--from-file", metavar="FILE|-", help="Read video paths from a file, one per line.")
@@ -458,6 +461,12 @@ class DecodeFlags:
     workers: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Decoding processes. Default: one per core.")
     ] = None
+    stream: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="N", help="Which video stream of each file, counted from 0. Default: the main one."
+        ),
+    ] = None
     timeout: Annotated[
         float,
         typer.Option(
@@ -483,7 +492,12 @@ class DecodeFlags:
 
     def settings(self) -> dict[str, Any]:
         """As keywords of a Classifier."""
-        return {"workers": self.workers, "timeout": self.timeout, "limits": self.limits()}
+        return {
+            "workers": self.workers,
+            "stream": self.stream,
+            "timeout": self.timeout,
+            "limits": self.limits(),
+        }
 
 
 @dataclass(frozen=True)
