@@ -139,7 +139,9 @@ class Classifier:
         requests = (video if isinstance(video, ClipRequest) else self.request(video) for video in videos)
         return results_of(self._run(requests, top_k, windows=False))
 
-    def classify_windows(self, requests: Iterable[ClipRequest], top_k: int = 0) -> Iterator[Outcome[Prediction | Failure]]:
+    def classify_windows(
+        self, requests: Iterable[ClipRequest], top_k: int = 0
+    ) -> Iterator[Outcome[Prediction | Failure]]:
         """One outcome a window of each video, in order, which says how many of the same video follow.
 
         A Failure with a start and an end is of that window alone; without, it is the last outcome of a video that
