@@ -72,7 +72,7 @@ class Texts:
 
     def _tokenize(self, texts: list[str], tokenizer: CLIPTokenizer) -> list[list[int]]:
         limit = self._config.text_config.max_position_embeddings
-        rows = tokenizer(texts)["input_ids"]
+        rows: list[list[int]] = tokenizer(texts)["input_ids"]
         for text, row in zip(texts, rows, strict=True):
             if len(row) > limit:
                 raise LabelsError(

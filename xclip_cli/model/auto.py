@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
 from ..text import one_line
+from .base_config import PretrainedConfig
 from .checkpoint.files import CONFIG_NAME, read_json
 from .checkpoint.find import find_folder
-from .config import PretrainedConfig, XCLIPConfig, XCLIPTextConfig, XCLIPVisionConfig
+from .config import XCLIPConfig, XCLIPTextConfig, XCLIPVisionConfig
 from .keywords import hub_keywords, refuse
 
 if TYPE_CHECKING:
@@ -77,10 +78,10 @@ class AutoImageProcessor:
     @staticmethod
     def from_pretrained(pretrained_model_name_or_path: str | Path, **kwargs: Any) -> VideoMAEImageProcessor:
         """As the image processor's own ``from_pretrained``. Raises ModelError."""
-        from .images import VideoMAEImageProcessor
+        from .images import XCLIPImageProcessor
 
         _check(pretrained_model_name_or_path, kwargs)
-        return VideoMAEImageProcessor.from_pretrained(pretrained_model_name_or_path, **kwargs)
+        return XCLIPImageProcessor.from_pretrained(pretrained_model_name_or_path, **kwargs)
 
 
 def _folder(name: str | Path, kwargs: dict[str, Any]) -> Path:

@@ -40,7 +40,7 @@ def keeps_unknown(cls: type[_Config]) -> type[_Config]:
         known_init(self, *args, **kwargs)
         self.extra.update(unknown)
 
-    cls.__init__ = __init__  # type: ignore[method-assign, assignment]
+    cls.__init__ = __init__  # type: ignore[method-assign]
     return cls
 
 

@@ -264,7 +264,8 @@ def _tower(cls: type[_Tower], given: _Tower | dict[str, Any] | None, legacy: dic
     values = given.to_dict() if isinstance(given, PretrainedConfig) else _copied(given)
     if legacy is not None:
         values |= cls.from_dict(_copied(legacy)).to_dict()
-    return cls.from_dict(values)
+    tower: _Tower = cls.from_dict(values)
+    return tower
 
 
 def _copied(given: dict[str, Any] | None) -> dict[str, Any]:

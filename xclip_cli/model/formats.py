@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from ..errors import ModelError
+from .base_config import PretrainedConfig
 from .checkpoint.find import Checkpoint
-from .config import PretrainedConfig, XCLIPConfig
+from .config import XCLIPConfig
 
 if TYPE_CHECKING:
     import torch
@@ -102,7 +103,7 @@ class HuggingFaceFolder(CheckpointFormat):
 
     def config_of(self, kind: type[Config]) -> Config:
         """As ``config.json`` says, of the whole model or of one encoder."""
-        return kind.from_folder(self.checkpoint.folder)
+        return cast("Config", kind.from_folder(self.checkpoint.folder))
 
     @property
     def tokenizer(self) -> str:

@@ -52,8 +52,7 @@ class VideoMAEImageProcessor:
     model_input_names: ClassVar[list[str]] = ["pixel_values"]
 
     do_resize: bool = True
-    # {"shortest_edge": n}, of which n is short, or {"height": h, "width": w}; the former keeps the aspect, the long side
-    # truncated to whole pixels
+    # {"shortest_edge": n}, for which n is short and the long side truncated to whole pixels, or {"height": h, "width": w}
     size: Any = 224
     resample: int = 2  # Pillow's number: 0 nearest, 2 bilinear, 3 bicubic; both latter with antialias
     do_center_crop: bool = True
@@ -228,7 +227,7 @@ class VideoMAEImageProcessor:
 
     def _finished(self, frame: Any, data_format: str | None, input_data_format: str | None) -> Tensor:
         picture = _channels_first(frame, input_data_format)
-        if self.do_rescale and picture.is_floating_point() and 0 <= picture.min() and picture.max() <= 1:
+        if self.do_rescale and picture.is_floating_point() and picture.min() >= 0 and picture.max() <= 1:
             log.warning("frames of values from 0 to 1 are scaled once more: pass do_rescale=False")
         finished = self.normalize(self._cropped(self._resize(picture)))
         return finished.permute(1, 2, 0) if data_format == "channels_last" else finished
@@ -352,13 +351,13 @@ def _as_bytes(picture: Tensor) -> tuple[Tensor, float]:
     if picture.dtype == torch.uint8:
         return picture, 1
     low, high = picture.min().item(), picture.max().item()
-    if 0 <= low and high <= 255 and torch.allclose(picture, picture.trunc()):
+    if low >= 0 and high <= 255 and torch.allclose(picture, picture.trunc()):
         return picture.to(torch.uint8), 1
-    if 0 <= low and high <= 1:
+    if low >= 0 and high <= 1:
         return (picture * 255).to(torch.uint8), 1 / 255
     raise ValueError(
-        f"a frame of floats must hold whole numbers from 0 to 255, or numbers from 0 to 1, to be resized; got {low:g} to "
-        f"{high:g}"
+        "a frame of floats must hold whole numbers from 0 to 255, or numbers from 0 to 1, to be resized; got "
+        f"{low:g} to {high:g}"
     )
 
 
@@ -403,8 +402,8 @@ def _channels_first(frame: Any, data_format: str | None = None) -> Tensor:
     if picture.ndim == 3 and picture.shape[2] == 3 and data_format != "channels_first":
         return picture.permute(2, 0, 1)
     raise ValueError(
-        f"a frame must be [height, width, 3] or [3, height, width], got {list(picture.shape)}: a Pillow image of another "
-        "mode becomes one by convert('RGB')"
+        f"a frame must be [height, width, 3] or [3, height, width], got {list(picture.shape)}: a Pillow image of "
+        "another mode becomes one by convert('RGB')"
     )
 
 

@@ -550,7 +550,7 @@ class XCLIPVisionModel(PretrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> Any:
-        """Clips [B, T, C, H, W], or their frames [B * T, C, H, W] → BaseModelOutputWithPooling; pooled is [B * T, V]."""
+        """Clips [B, T, C, H, W], or their frames [B * T, C, H, W] → BaseModelOutputWithPooling, pooled [B * T, V]."""
         return self.vision_model(pixel_values, output_attentions, output_hidden_states, return_dict)
 
 

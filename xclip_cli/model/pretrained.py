@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from .base_config import USUAL, PretrainedConfig
 from .checkpoint.files import CONFIG_NAME
 from .checkpoint.find import Checkpoint, find_checkpoint
+from .checkpoint.hub import HubAccess
 from .checkpoint.saving import save_weights
-from .checkpoint.weights import STRICT, LoadingInfo
+from .checkpoint.weights import STRICT
 from .formats import open_checkpoint
 from .keywords import hub_keywords, refuse, refuse_unknown
 
@@ -100,35 +101,25 @@ class PretrainedModel(Configured):
         not found or does not fit, ValueError and TypeError for keywords.
         """
         refuse(kwargs)
-        if config is not None and not isinstance(config, PretrainedConfig):
-            config = cls.config_class.from_pretrained(config)
-        name, (revision, access) = str(pretrained_model_name_or_path), hub_keywords(kwargs)
-        if config is not None and (folder := Path(name)).is_dir() and not (folder / CONFIG_NAME).is_file():
-            checkpoint = Checkpoint(name, folder)  # weights alone, as a Trainer saves them
-        else:
-            checkpoint = find_checkpoint(name, revision, access=access)
+        checkpoint = _checkpoint(str(pretrained_model_name_or_path), config is not None, *hub_keywords(kwargs))
         opened = open_checkpoint(checkpoint)
         if config is None:
             config = opened.config_of(cls.config_class)
+        elif not isinstance(config, PretrainedConfig):
+            config = cls.config_class.from_pretrained(config)
         own = {key: kwargs.pop(key) for key in list(kwargs) if key in inspect.signature(cls).parameters}
-        config = _overridden(config, kwargs, cls.__name__)
-        strict = not output_loading_info if strict is None else strict
-        tolerated = STRICT if strict else frozenset({"missing", "unexpected"})
-        if ignore_mismatched_sizes:
-            tolerated |= {"mismatched"}
-        weights = opened.weights(config, use_safetensors)
-        where = _device(device, device_map)
-        what = _dtype(torch_dtype if dtype is None else dtype, config, weights.dtype)
-        if tolerated:  # what is not loaded needs its initial value
-            model = cls(config, *model_args, **own)
-        else:
-            with torch.device("meta"):
-                model = cls(config, *model_args, **own)
-        info = weights.load(model, what, where, tolerated=tolerated)
+        whole: Any = _overridden(config, kwargs, cls.__name__)
+        tolerated = _tolerated(strict, output_loading_info, ignore_mismatched_sizes)
+        weights = opened.weights(whole, use_safetensors)
+        placed = _dtype(torch_dtype if dtype is None else dtype, whole, weights.dtype), _device(device, device_map)
+        with torch.device("cpu" if tolerated else "meta"):  # what is not loaded needs its initial value
+            model: Any = cls(whole, *model_args, **own)
+        info = weights.load(model, *placed, tolerated=tolerated)
         if text := info.describe():
-            log.warning("%s: %s", name, text)
-        model = model.to(dtype=what, device=where).eval() if tolerated else model.eval()
-        return (model, info.as_dict()) if output_loading_info else model
+            log.warning("%s: %s", checkpoint.name, text)
+        if tolerated:
+            model = model.to(*reversed(placed))
+        return (model.eval(), info.as_dict()) if output_loading_info else model.eval()
 
     @classmethod
     def from_checkpoint(
@@ -275,13 +266,26 @@ class PretrainedModel(Configured):
         self._input_hook.remove()
 
 
+def _checkpoint(name: str, has_config: bool, revision: str | None, access: HubAccess) -> Checkpoint:
+    """The checkpoint of this name; with a config at hand, also a folder of weights alone, as a Trainer leaves it."""
+    folder = Path(name)
+    if has_config and folder.is_dir() and not (folder / CONFIG_NAME).is_file():
+        return Checkpoint(name, folder)
+    return find_checkpoint(name, revision, access=access)
+
+
+def _tolerated(strict: bool | None, output_loading_info: bool, ignore_mismatched_sizes: bool) -> frozenset[str]:
+    """What of the weights need not fit."""
+    strict = not output_loading_info if strict is None else strict
+    names = STRICT if strict else frozenset({"missing", "unexpected"})
+    return names | {"mismatched"} if ignore_mismatched_sizes else names
+
+
 def _overridden(config: Any, values: dict[str, Any], caller: str) -> Any:
     """The config with other values. Raises TypeError for what it does not have."""
     if not values:
         return config
-    known = (
-        config.__dataclass_fields__.keys() | config.extra.keys() | USUAL.keys() | {"num_labels", "id2label", "label2id"}
-    )
+    known = config.__dataclass_fields__.keys() | config.extra.keys() | USUAL.keys() | labels
     refuse_unknown(f"{caller}.from_pretrained", {key: value for key, value in values.items() if key not in known})
     config = replace(config)
     config.update(values)

@@ -56,12 +56,12 @@ class XCLIPProcessor:
         refuse(kwargs)
         folder = find_folder(str(pretrained_model_name_or_path), *hub_keywords(kwargs))
         of_images = {name: kwargs.pop(name) for name in list(kwargs) if name in _OF_IMAGES}
-        return cls(VideoMAEImageProcessor.from_folder(folder, **of_images), CLIPTokenizer.from_folder(folder, **kwargs))
+        return cls(XCLIPImageProcessor.from_folder(folder, **of_images), CLIPTokenizer.from_folder(folder, **kwargs))
 
     @classmethod
     def from_folder(cls, folder: Path) -> Self:
         """Read the processor files of a checkpoint folder. Raises ModelError."""
-        return cls(VideoMAEImageProcessor.from_folder(folder), CLIPTokenizer.from_folder(folder))
+        return cls(XCLIPImageProcessor.from_folder(folder), CLIPTokenizer.from_folder(folder))
 
     def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False) -> None:
         """Write ``preprocessor_config.json`` and the tokenizer's files, which the Hugging Face library loads too."""
@@ -102,7 +102,8 @@ class XCLIPProcessor:
 
     def decode(self, *args: Any, **kwargs: Any) -> str:
         """Ids of one text → text: as the tokenizer's."""
-        return self.tokenizer.decode(*args, **kwargs)
+        text: str = self.tokenizer.decode(*args, **kwargs)
+        return text
 
     def batch_decode(self, *args: Any, **kwargs: Any) -> list[str]:
         """Ids of several texts → texts: as the tokenizer's."""

@@ -313,7 +313,7 @@ class CLIPTokenizer:
         return_tensors: str | None = None,
         verbose: bool = True,
     ) -> BatchFeature:
-        """Fill up what ``__call__`` has made: of one text, of several, or a list of those of one, as loaders have it."""
+        """Fill up what ``__call__`` has made of one text or several, or a list of those of one, as loaders have it."""
         self._limit(padding, False, max_length, pad_to_multiple_of)
         if not isinstance(encoded_inputs, Mapping):
             encoded_inputs = {name: [each[name] for each in encoded_inputs] for name in encoded_inputs[0]}
@@ -352,7 +352,7 @@ class CLIPTokenizer:
 
     def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
         """Tokens → text."""
-        return self.decode(self.convert_tokens_to_ids(list(tokens)))
+        return str(self.decode(self.convert_tokens_to_ids(list(tokens))))
 
     def decode(
         self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None

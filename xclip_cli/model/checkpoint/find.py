@@ -19,8 +19,8 @@ from typing import NamedTuple
 from ...errors import ModelError
 from ...text import listed
 from . import hub
-from .hub import USUAL_ACCESS, HubAccess
 from .files import CONFIG_NAME, TEXT_NAMES, find_weight_files, header_bytes, read_text
+from .hub import USUAL_ACCESS, HubAccess
 from .public import full_name, nearest
 
 AUTO = "auto"  # the name that leaves the choice to the labels
@@ -102,7 +102,8 @@ def find_checkpoint(
     """The checkpoint called ``name``: ``bundled``, a folder, an authors' ``.pth``, or a hub id, downloaded once.
 
     A public checkpoint's short name stands for its hub id. ``revision`` (also as ``name@revision``) is a branch, tag or
-    commit of the hub. ``bar`` is a tqdm class that shows a download, ``access`` how to reach the hub. Raises ModelError.
+    commit of the hub. ``bar`` is a tqdm class that shows a download, ``access`` how to reach the hub. Raises
+    ModelError.
     """
     cached = find_cached(name, revision, access)
     if cached is not None:

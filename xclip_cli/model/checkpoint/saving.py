@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,7 @@ def save_weights(
         stem, suffix = name.split(".")
         files = {f"{stem}-{i:05}-of-{len(shards):05}.{suffix}": shard for i, shard in enumerate(shards, start=1)}
     for file, shard in files.items():
-        _put(
-            folder / file,
-            lambda path, shard=shard: (
-                save_file(shard, path, metadata={"format": "pt"}) if safe else save_pickled(shard, path)
-            ),
-        )
+        _put(folder / file, partial(_save_safe, shard) if safe else partial(save_pickled, shard))
     if len(files) > 1:
         index = {
             "metadata": {"total_size": sum(tensor.nbytes for tensor in tensors.values())},
@@ -56,6 +52,10 @@ def save_weights(
         text = json.dumps(index, indent=2, sort_keys=True) + "\n"
         _put(folder / f"{name}.index.json", lambda path: path.write_text(text, "utf-8"))
     _remove_others(folder, {*files, f"{name}.index.json"} if len(files) > 1 else set(files))
+
+
+def _save_safe(tensors: dict[str, Tensor], path: Path) -> None:
+    save_file(tensors, path, metadata={"format": "pt"})
 
 
 def _put(path: Path, write: Callable[[Path], Any]) -> None:
