@@ -52,7 +52,7 @@ class VideoMAEImageProcessor:
     model_input_names: ClassVar[list[str]] = ["pixel_values"]
 
     do_resize: bool = True
-    # {"shortest_edge": n}, for which n is short and the long side truncated to whole pixels, or {"height": h, "width": w}
+    # {"shortest_edge": n} keeps the aspect, the long side truncated to whole pixels; or {"height": h, "width": w}
     size: Any = 224
     resample: int = 2  # Pillow's number: 0 nearest, 2 bilinear, 3 bicubic; both latter with antialias
     do_center_crop: bool = True

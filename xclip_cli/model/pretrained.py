@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -285,9 +285,9 @@ def _overridden(config: Any, values: dict[str, Any], caller: str) -> Any:
     """The config with other values. Raises TypeError for what it does not have."""
     if not values:
         return config
-    known = config.__dataclass_fields__.keys() | config.extra.keys() | USUAL.keys() | labels
+    known = {*config.__dataclass_fields__, *config.extra, *USUAL, "num_labels", "id2label", "label2id"}
     refuse_unknown(f"{caller}.from_pretrained", {key: value for key, value in values.items() if key not in known})
-    config = replace(config)
+    config = copy.deepcopy(config)
     config.update(values)
     return config
 
