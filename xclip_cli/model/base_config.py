@@ -152,11 +152,13 @@ class PretrainedConfig:
         return {**self.extra, **own, "model_type": self.model_type}
 
     def to_diff_dict(self) -> dict[str, Any]:
-        """What differs from the defaults, and the ``model_type``."""
-        return {**_difference(self.to_dict(), type(self)().to_dict()), "model_type": self.model_type}
+        """Less what is the same for every config of every model: the class's own values, and what else was given."""
+        usual = {f.name: f.default for f in fields(PretrainedConfig) if f.name != "extra"}
+        usual["dropout"] = 0.0  # which configs had in 2022 alone
+        return {key: value for key, value in self.to_dict().items() if key not in usual or value != usual[key]}
 
     def to_json_string(self, use_diff: bool = True) -> str:
-        """As JSON: what differs from the defaults, or all. Raises ValueError where a value has no JSON form."""
+        """As JSON: ``to_diff_dict``, or ``to_dict``. Raises ValueError where a value has no JSON form."""
         values = self.to_diff_dict() if use_diff else self.to_dict()
         return json.dumps(values, indent=2, sort_keys=True, default=_plain) + "\n"
 
@@ -229,18 +231,6 @@ class PretrainedConfig:
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG_NAME).write_text(text, "utf-8")
-
-
-def _difference(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    different: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and isinstance(defaults.get(key), dict):
-            value = {**_difference(value, defaults[key]), **{k: value[k] for k in ("model_type",) if k in value}}
-            if value.keys() - {"model_type"}:
-                different[key] = value
-        elif key not in defaults or value != defaults[key]:
-            different[key] = value
-    return different
 
 
 def _plain(value: Any) -> str:

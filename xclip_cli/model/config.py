@@ -249,6 +249,14 @@ class XCLIPConfig(PretrainedConfig):
             "vision_config": self.vision_config.to_dict(),
         }
 
+    def to_diff_dict(self) -> dict[str, Any]:
+        """Less what is the same for every config of every model, in both encoders' too."""
+        return {
+            **super().to_diff_dict(),
+            "text_config": self.text_config.to_diff_dict(),
+            "vision_config": self.vision_config.to_diff_dict(),
+        }
+
 
 def _attention_parameters(width: int) -> int:
     return 4 * (width**2 + width)

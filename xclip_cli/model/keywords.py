@@ -6,14 +6,9 @@ from typing import Any
 
 from .checkpoint.hub import HubAccess
 
-# What a keyword asks for is always so.
-ALWAYS = {
-    "low_cpu_mem_usage": True,
-    "resume_download": True,
-    "use_fast": True,
-    "weights_only": True,
-    "attn_implementation": "sdpa",
-}
+HARMLESS = ("low_cpu_mem_usage", "resume_download", "_fast_init")  # how the same is reached, not what
+
+ALWAYS = {"use_fast": True, "weights_only": True, "attn_implementation": "sdpa"}  # what is so without being asked for
 
 REFUSED = {  # what cannot be, and why; where the value asks for nothing (None, False), nothing is said
     "trust_remote_code": "no code of a checkpoint is ever run; X-CLIP needs none",
@@ -40,7 +35,9 @@ def refuse(keywords: dict[str, Any]) -> None:
     """Take out of ``keywords`` what is always so or asks for nothing. Raises ValueError for what cannot be."""
     for name in list(keywords):
         value = keywords[name]
-        if name in ALWAYS:
+        if name in HARMLESS:
+            del keywords[name]
+        elif name in ALWAYS:
             if value is not None and value != ALWAYS[name]:
                 raise ValueError(f"{name}={value!r} is not possible: it is {ALWAYS[name]!r} here, always")
             del keywords[name]

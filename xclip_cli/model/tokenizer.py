@@ -351,8 +351,8 @@ class CLIPTokenizer:
         return [self.backend.id_to_token(number) for number in _listed(ids) if number not in special]
 
     def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
-        """Tokens → text."""
-        return str(self.decode(self.convert_tokens_to_ids(list(tokens))))
+        """Tokens → text, in which their ends of words are still to be seen."""
+        return str(self.backend.decoder.decode(list(tokens)))
 
     def decode(
         self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None

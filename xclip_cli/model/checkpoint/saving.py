@@ -69,13 +69,18 @@ def _put(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def _shards(tensors: dict[str, Tensor], limit: int) -> list[dict[str, Tensor]]:
-    """Tensors in order, in parts of at most so many bytes, or of one tensor."""
-    shards: list[dict[str, Tensor]] = [{}]
+    """Tensors in order, in parts of at most so many bytes; a larger one is a part of its own."""
+    shards: list[dict[str, Tensor]] = []
+    current: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if shards[-1] and sum(other.nbytes for other in shards[-1].values()) + tensor.nbytes > limit:
-            shards.append({})
-        shards[-1][name] = tensor
-    return shards
+        if tensor.nbytes > limit:
+            shards.append({name: tensor})
+            continue
+        if current and sum(other.nbytes for other in current.values()) + tensor.nbytes > limit:
+            shards.append(current)
+            current = {}
+        current[name] = tensor
+    return [*shards, current] if current else shards
 
 
 def _bytes(size: int | str) -> int:
