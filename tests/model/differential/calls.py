@@ -1,4 +1,4 @@
-"""Calls that a user of transformers' X-CLIP makes, to be run with either library: ``python calls.py LIBRARY FOLDER OUT``.
+"""Calls that users of X-CLIP make, to be run with either library: ``python calls.py LIBRARY FOLDER OUT``.
 
 Runs in any environment that has the library, NumPy, torch and Pillow; imports nothing of the tests. OUT becomes a
 pickle: for each call, by its name, ("ok", what it gave, as plain values) or ("error", what was raised).
@@ -96,8 +96,15 @@ def features(value: Any) -> torch.Tensor:
 
 TEXT = {"vocab_size": 99, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 3}
 VISION = {
-    "hidden_size": 36, "intermediate_size": 56, "num_hidden_layers": 2, "num_attention_heads": 6, "num_frames": 4,
-    "mit_hidden_size": 32, "mit_num_attention_heads": 2, "image_size": 32, "patch_size": 16,
+    "hidden_size": 36,
+    "intermediate_size": 56,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 6,
+    "num_frames": 4,
+    "mit_hidden_size": 32,
+    "mit_num_attention_heads": 2,
+    "image_size": 32,
+    "patch_size": 16,
 }
 NAMES = {
     "XCLIPTextConfig": [

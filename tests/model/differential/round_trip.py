@@ -35,7 +35,7 @@ def main(folder: Path) -> None:
         tokenizer.save_pretrained(folder / "theirs" / name)
     processor = transformers.AutoProcessor.from_pretrained(folder / "ours" / "XCLIPModel")
     frames = list(np.asarray(inputs["video"]))
-    results["pixel_values"] = torch.as_tensor(processor(videos=frames, return_tensors="pt").pixel_values)
+    results["pixel_values"] = torch.as_tensor(processor.image_processor(frames, return_tensors="pt")["pixel_values"])
     processor.save_pretrained(folder / "theirs" / "processor")
     torch.save(results, folder / "results.pt")
 
