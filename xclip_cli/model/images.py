@@ -207,10 +207,10 @@ class VideoMAEImageProcessor:
             "image_std": image_std,
         }
         settings = replace(self, **{name: value for name, value in given.items() if value is not None})
-        batch = [
-            [settings._finished(frame, data_format, input_data_format) for frame in video]
-            for video in _as_batch(videos)
-        ]
+        frames = _as_batch(videos)
+        if settings.do_rescale and _is_small(frames[0][0]):
+            log.warning("frames of values from 0 to 1 are scaled once more: pass do_rescale=False")
+        batch = [[settings._finished(frame, data_format, input_data_format) for frame in video] for video in frames]
         if return_tensors is None:
             return BatchFeature(pixel_values=[[frame.numpy() for frame in video] for video in batch])
         if len({len(video) for video in batch}) > 1:
@@ -226,10 +226,7 @@ class VideoMAEImageProcessor:
         return self.preprocess(videos, return_tensors=return_tensors, **kwargs)
 
     def _finished(self, frame: Any, data_format: str | None, input_data_format: str | None) -> Tensor:
-        picture = _channels_first(frame, input_data_format)
-        if self.do_rescale and picture.is_floating_point() and picture.min() >= 0 and picture.max() <= 1:
-            log.warning("frames of values from 0 to 1 are scaled once more: pass do_rescale=False")
-        finished = self.normalize(self._cropped(self._resize(picture)))
+        finished = self.normalize(self._cropped(self._resize(_channels_first(frame, input_data_format))))
         return finished.permute(1, 2, 0) if data_format == "channels_last" else finished
 
     def resize_and_crop(self, frame: Any) -> Tensor:
@@ -379,6 +376,13 @@ def _as_batch(videos: Any) -> list[list[Any]]:
     if not batch or not all(batch):
         raise ValueError("videos holds no frames")
     return batch
+
+
+def _is_small(frame: Any) -> bool:
+    """Whether a frame holds floats from 0 to 1."""
+    picture = frame if isinstance(frame, Tensor) else np.asarray(frame)
+    floats = picture.is_floating_point() if isinstance(picture, Tensor) else picture.dtype.kind == "f"
+    return bool(floats and picture.min() >= 0 and picture.max() <= 1)
 
 
 def _is_video(value: Any) -> bool:

@@ -215,6 +215,7 @@ class TransformerStack(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList([layer(config) for _ in range(config.num_hidden_layers)])
         self.gradient_checkpointing = False
+        self.checkpoint_every = 1  # layers
         self.checkpointing_options: dict[str, Any] = {}
 
     def forward(
@@ -226,8 +227,8 @@ class TransformerStack(nn.Module):
         output_hidden_states: bool = False,
     ) -> BaseModelOutput:
         hidden_states, attentions = [x], []
-        for layer in self.layers:
-            if self.gradient_checkpointing and self.training:
+        for i, layer in enumerate(self.layers):
+            if self.gradient_checkpointing and self.training and i % self.checkpoint_every == 0:
                 x, attention = checkpoint(layer, x, mask, causal, output_attentions, **self.checkpointing_options)
             else:
                 x, attention = layer(x, mask, causal, output_attentions)

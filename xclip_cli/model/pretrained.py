@@ -239,23 +239,26 @@ class PretrainedModel(Configured):
     @property
     def is_gradient_checkpointing(self) -> bool:
         """Whether any stack of layers computes its activations twice, to save memory."""
-        return any(getattr(module, "gradient_checkpointing", False) for module in self.modules())
+        return any(stack.gradient_checkpointing for stack in self._stacks())
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
-        """In training, compute the activations of each layer twice rather than keep them.
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, every_n_layers: int = 1
+    ) -> None:
+        """In training, compute the activations of each layer, or one in so many, twice rather than keep them.
 
         ``gradient_checkpointing_kwargs`` go to ``torch.utils.checkpoint.checkpoint``.
         """
-        self._set_checkpointing(True, {"use_reentrant": False, **(gradient_checkpointing_kwargs or {})})
+        for stack in self._stacks():
+            stack.gradient_checkpointing, stack.checkpoint_every = True, every_n_layers
+            stack.checkpointing_options = {"use_reentrant": False, **(gradient_checkpointing_kwargs or {})}
 
     def gradient_checkpointing_disable(self) -> None:
         """Keep activations again."""
-        self._set_checkpointing(False, {})
+        for stack in self._stacks():
+            stack.gradient_checkpointing = False
 
-    def _set_checkpointing(self, enabled: bool, options: dict[str, Any]) -> None:
-        for module in self.modules():
-            if hasattr(module, "gradient_checkpointing"):
-                module.gradient_checkpointing, module.checkpointing_options = enabled, options  # type: ignore[assignment]
+    def _stacks(self) -> list[Any]:
+        return [module for module in self.modules() if hasattr(module, "gradient_checkpointing")]
 
     def enable_input_require_grads(self) -> None:
         """Let gradients flow through frozen embeddings, as adapters with reentrant gradient checkpointing need it."""
