@@ -242,12 +242,18 @@ class PretrainedModel(Configured):
         return any(stack.gradient_checkpointing for stack in self._stacks())
 
     def gradient_checkpointing_enable(
-        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, every_n_layers: int = 1
+        self,
+        gradient_checkpointing_kwargs: dict[str, Any] | None = None,
+        every_n_layers: int = 1,
+        offload: bool = False,
     ) -> None:
         """In training, compute the activations of each layer, or one in so many, twice rather than keep them.
 
-        ``gradient_checkpointing_kwargs`` go to ``torch.utils.checkpoint.checkpoint``.
+        ``gradient_checkpointing_kwargs`` go to ``torch.utils.checkpoint.checkpoint``. Raises ValueError for
+        ``offload``: what is kept stays where it is.
         """
+        if offload:
+            raise ValueError("offload=True is not possible: activations that are kept stay on the model's device")
         for stack in self._stacks():
             stack.gradient_checkpointing, stack.checkpoint_every = True, every_n_layers
             stack.checkpointing_options = {"use_reentrant": False, **(gradient_checkpointing_kwargs or {})}
