@@ -226,8 +226,6 @@ def translated_errors(repo: str, revision: str | None = None) -> Iterator[None]:
         raise ModelError(f"{repo} has no revision {revision!r} on the hub") from error
     except (client_error, OSError) as error:
         raise ModelError(_advice(repo, error)) from error
-    except ModelError:
-        raise
     except ImportError as error:  # of what a proxy in the environment needs
         raise ModelError(f"cannot reach the hub: {_reason(error)}") from error
     except Exception as error:  # whatever the library makes of an answer that is not the hub's
