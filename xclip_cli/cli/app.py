@@ -10,6 +10,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -126,6 +127,7 @@ def main() -> None:
     """Run the program: errors of ours, and the system's, are one line on stderr; bugs keep their traceback."""
     _prepare_process()
     try:
+        _require_folder()
         app()
     except SystemExit as end:
         if "torch" in sys.modules and isinstance(end.code, int):
@@ -139,6 +141,14 @@ def main() -> None:
         print(f"error: {printable(_one_line(error))}", file=sys.stderr)
         codes: dict[type[Exception], int] = {LabelsError: USAGE, ModelError: NO_MODEL}
         sys.exit(codes.get(type(error), FAILURE))
+
+
+def _require_folder() -> None:
+    """Raises XClipError where the current folder is gone: libraries that torch loads end the process over that."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise XClipError("the current folder was deleted: change to another") from error
 
 
 def _leave(code: int) -> None:
