@@ -8,11 +8,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TypeVar
 
 from .errors import ResultsError, VideoError
+from .results.index import Index, StoredVideo, is_index
 from .results.records import Failure, Record
+from .text import printable
 
 R = TypeVar("R", bound=Record)
 
@@ -29,9 +32,11 @@ _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 @dataclass
 class Inputs:
-    """What is to be classified: paths, and failures that are known without decoding, in the order given."""
+    """What is to be classified: paths, videos of indexes, and failures that are known without decoding, in the order
+    given."""
 
-    items: list[str | Failure] = field(default_factory=list)
+    items: list[str | StoredVideo | Failure] = field(default_factory=list)
+    indexes: list[Index] = field(default_factory=list)
     ignored: int = 0  # files of folders that are no videos
     repeated: list[str] = field(default_factory=list)  # paths given more than once
 
@@ -39,6 +44,11 @@ class Inputs:
     def paths(self) -> list[str]:
         """What there is to decode."""
         return [item for item in self.items if isinstance(item, str)]
+
+    @property
+    def stored(self) -> list[StoredVideo]:
+        """What indexes hold of it."""
+        return [item for item in self.items if isinstance(item, StoredVideo)]
 
     @property
     def names(self) -> list[str]:
@@ -50,13 +60,14 @@ class Inputs:
         items = [item for item, name in zip(self.items, self.names, strict=True) if name not in videos]
         return replace(self, items=items)
 
-    def in_order(self, records: Iterator[R]) -> Iterator[R | Failure]:
-        """Failures known beforehand, between the ``records`` of all other items, which may end early."""
+    def in_order(self, records: Iterator[R], stored: Iterator[R]) -> Iterator[R | Failure]:
+        """The ``records`` of paths and those of videos of indexes, which may end early, and failures known
+        beforehand."""
         for item in self.items:
             if isinstance(item, Failure):
                 yield item
                 continue
-            for record in records:
+            for record in records if isinstance(item, str) else stored:
                 yield record
                 if record.completes:
                     break
@@ -71,13 +82,17 @@ class Inputs:
         return notices
 
 
-def expand_inputs(given: Iterable[str], recursive: bool = False) -> Inputs:
-    """Folders become the videos in them, sorted; every other input stands for itself, once."""
+def expand_inputs(given: Iterable[str], recursive: bool = False, only: str | None = None) -> Inputs:
+    """Folders become the videos in them, sorted, and indexes the videos that they hold; every other input stands for
+    itself, once. ``only``: a pattern of the videos that are wanted of indexes. Raises ResultsError for a bad index.
+    """
     inputs, seen = Inputs(), set()
     for path in given:
         if _URL.match(path) and not _is(Path.exists, path):
             message = "a URL: xclip reads files only; download it first, for example with curl or yt-dlp"
-            found: Sequence[str | Failure] = [Failure.of(path, VideoError(message, "url"))]
+            found: Sequence[str | StoredVideo | Failure] = [Failure.of(path, VideoError(message, "url"))]
+        elif path and is_index(path):
+            found = _videos_of(Index.open(path), only, inputs)
         elif path and _is(Path.is_dir, path):
             found = _videos_in(path, recursive, inputs)
         else:
@@ -91,6 +106,20 @@ def expand_inputs(given: Iterable[str], recursive: bool = False) -> Inputs:
                 seen.add(key)
                 inputs.items.append(item)
     return inputs
+
+
+def _videos_of(index: Index, only: str | None, inputs: Inputs) -> Sequence[StoredVideo]:
+    """The videos of an index, in the order in which they were embedded."""
+    inputs.indexes.append(index)
+    videos = [v for v in index if only is None or any(fnmatchcase(name, only) for name in _names_of(v.video))]
+    if not videos:
+        what = "no videos" if only is None else f"no video that matches {only!r}"
+        raise ResultsError(f"the index {printable(str(index.folder))} holds {what}")
+    return videos
+
+
+def _names_of(video: str) -> tuple[str, str]:
+    return video, os.path.basename(video)  # noqa: PTH119 - any name
 
 
 def _is(test: Callable[[Path], bool], path: str) -> bool:

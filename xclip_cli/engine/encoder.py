@@ -110,11 +110,18 @@ class Encoder:
         self._device_name, self._dtype_name, self._threads = device, dtype, threads
         self._workers, self._batch_size = workers or usable_cores(), batch_size
         self._saver = saver
-        self._loaded = self._packed = False
+        self._begun = self._packed = False
         self._latest_run: weakref.ref[Generator[Any, None, None]] | None = None
         self.decoders: Decoders[Received] = Decoders(self._receive, self._workers, timeout, limits)
 
-    def encode(self, requests: Iterable[ClipRequest]) -> Iterator[Encodings | Failure]:
+    def encode(self, video: str | os.PathLike[str], start: Time | None = None, end: Time | None = None) -> Encodings:
+        """The encodings of one video, or of the stretch of it from ``start`` to ``end``. Raises VideoError."""
+        (found,) = self.encode_all([self.request(video, start, end)])
+        if isinstance(found, Failure):
+            raise VideoError(found.message, found.code)
+        return found
+
+    def encode_all(self, requests: Iterable[ClipRequest]) -> Iterator[Encodings | Failure]:
         """The encodings of each window of each video, in order; a Failure where there are none.
 
         Exhaust or close the iterator before the encoder is used again: until then other calls raise RuntimeError.
@@ -228,7 +235,7 @@ class Encoder:
         with torch.inference_mode():
             for of_clips in zip(*(torch.split(part, self.clips_at_once) for part in (features, tokens)), strict=True):
                 parts = torch.split(texts, max(1, PROMPTS_AT_ONCE // len(of_clips[0])))
-                found = (self.model.similarity(part, *of_clips) for part in parts)
+                found = (self._comparing.similarity(part, *of_clips) for part in parts)
                 rows.append(torch.cat([similarity.logits_per_video for similarity in found], dim=1))
             return torch.cat(rows)
 
@@ -285,16 +292,17 @@ class Encoder:
         """
         return Fraction(2 if self.checkpoint.name == BUNDLED else 10)
 
-    def load(self) -> None:
-        """Import torch and load the weights, unless that is done. Raises ModelError."""
-        if not self._loaded:
+    def load(self, vision: bool = True) -> None:
+        """Import torch and load the weights, unless that is done; without ``vision`` only what compares encodings with
+        texts. Raises ModelError."""
+        if not self._begun:
             with _no_garbage_collection():
                 import torch
             if self._threads:
                 torch.set_num_threads(self._threads)
             self.warnings = tuple(dtype_misfits(self.dtype, self.device))
-            _ = self.model, self.image_processor
-            self._loaded = True
+            self._begun = True
+        _ = (self.model, self.image_processor) if vision else self._comparing
 
     @cached_property
     def device(self) -> torch.device:
@@ -314,6 +322,14 @@ class Encoder:
         return load_model(
             self.checkpoint, self.config, self.dtype, self.device, lambda name: not is_text_parameter(name)
         )
+
+    @cached_property
+    def _comparing(self) -> XCLIPModel:
+        """The model, or where nothing was encoded yet only what compares encodings with texts."""
+        if "model" in vars(self):
+            return self.model
+        wanted = ("prompts_generator.", "logit_scale")
+        return load_model(self.checkpoint, self.config, self.dtype, self.device, lambda name: name.startswith(wanted))
 
     @cached_property
     def image_processor(self) -> XCLIPImageProcessor:
@@ -374,6 +390,23 @@ class Encoder:
         assert self._saver is not None
         for place, seconds in dict(zip(decoded.info.places, decoded.info.times_seconds, strict=True)).items():
             self._saver.save(decoded.video, seconds, decoded.pictures[place][0].numpy())
+
+
+def outcomes_of(
+    slots: Iterable[tuple[Encodings | Failure, int]],
+    finish: Callable[[Sequence[Encodings]], list[R]],
+    batch_size: int,
+) -> Generator[Outcome[R], None, None]:
+    """What ``Encoder.run`` gives, of encodings that are there already, each with how many of the same video follow."""
+    waiting: list[tuple[Encodings | Failure, int]] = []
+    for slot in chain(slots, [None]):
+        waiting += [slot] if slot is not None else []
+        batch = [found for found, _ in waiting if not isinstance(found, Failure)]
+        if slot is None or len(batch) == batch_size or not batch:
+            results = iter(finish(batch) if batch else [])
+            for found, following in waiting:
+                yield Outcome(found if isinstance(found, Failure) else next(results), following)
+            waiting = []
 
 
 def results_of(outcomes: Generator[Outcome[R], None, None]) -> Iterator[R | Failure]:
