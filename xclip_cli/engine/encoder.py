@@ -52,6 +52,7 @@ Time = str | float | Fraction  # "HH:MM:SS.mmm", or seconds
 PROMPTS_AT_ONCE = 1 << 13  # texts times videos: each takes some kilobytes in the prompt generator
 # Tokens (frames times patches) computed at once: more are no faster, and on a CPU they leave its caches.
 TOKENS_AT_ONCE = {"cpu": 1 << 10, "cuda": 1 << 17}
+COMPARED_AT_ONCE = {"absorbed": 1 << 12, "projected": 1 << 10}  # tokens that texts look at, in one of the two ways
 LARGEST_BATCH = {"cpu": 8, "cuda": 32}  # videos
 MOST_LANES = 16  # threads that compute batches, on a CPU
 
@@ -231,11 +232,18 @@ class Encoder:
         """Text features [K, P] against encodings of B clips → logits [B, K], without softmax."""
         import torch
 
-        rows = []
+        from .scan import absorbed_similarity, is_faster
+
+        model, patches = self._comparing, self.config.vision_config.num_patches
+        absorbed, rows = is_faster(model, len(texts), patches), []
+        at_once = max(self.clips_at_once, COMPARED_AT_ONCE["absorbed" if absorbed else "projected"] // patches)
         with torch.inference_mode():
-            for of_clips in zip(*(torch.split(part, self.clips_at_once) for part in (features, tokens)), strict=True):
+            for of_clips in zip(*(torch.split(part, at_once) for part in (features, tokens)), strict=True):
+                if absorbed:
+                    rows.append(absorbed_similarity(model, texts, *of_clips))
+                    continue
                 parts = torch.split(texts, max(1, PROMPTS_AT_ONCE // len(of_clips[0])))
-                found = (self._comparing.similarity(part, *of_clips) for part in parts)
+                found = (model.similarity(part, *of_clips) for part in parts)
                 rows.append(torch.cat([similarity.logits_per_video for similarity in found], dim=1))
             return torch.cat(rows)
 
