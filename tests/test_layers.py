@@ -33,11 +33,12 @@ MAY_IMPORT: dict[str, list[str]] = {  # a room, and what it may import besides i
     "classifier": TASK,
     "timeline": [*TASK, "classifier"],
     "embedding": TASK,
+    "search": [*TASK, "classifier"],
     "doctor": ["classifier", "engine", "labels", "model", "bundled", "video.pool"],
     "bundled": ["classifier", "model"],
     "cli": [
         *("labels", "inputs", "engine", "model", "results", "output", "report"),
-        *("classifier", "timeline", "embedding", "doctor", "bundled"),
+        *("classifier", "timeline", "embedding", "search", "doctor", "bundled"),
     ],
     "__init__": ["classifier", "labels", "model"],
     "__main__": ["cli"],

@@ -164,21 +164,22 @@ class Classifier:
             checked: set[int] = set()
             for video in videos:
                 if id(video.index) not in checked:
-                    self._check(video.index, windows)
+                    self.check(video.index, windows)
                     checked.add(id(video.index))
                 yield from stored_slots(video, self.encoder)
 
         self.load(vision=False)
         return outcomes_of(slots(), lambda encoded: self._score(encoded, top_k), self.encoder.batch_size)
 
-    def _check(self, index: Index, windows: bool) -> None:
-        """Raises ResultsError where an index does not hold what this would make of the videos."""
+    def check(self, index: Index, windows: bool | None = None) -> None:
+        """Raises ResultsError where an index does not hold what this would make of the videos. ``windows``: whether
+        it must be of windows, or of whole videos."""
         made, ours = index.settings, self.encoder
         found = [] if made.identity == self.checkpoint.identity else [f"model {made.model}, not {self.checkpoint.name}"]
         for name, value in (("views", str(ours.views)), ("preprocess", ours.preprocess), ("heads", ours.heads)):
             if getattr(made, name) != value:
                 found.append(f"{name} {getattr(made, name)}, not {value}")
-        if windows != (made.window is not None):
+        if windows not in (None, made.window is not None):
             held, wanted = ("windows", "whole videos") if made.window is not None else ("whole videos", "windows")
             found.append(f"{held}, not {wanted}: classify takes the one, timeline the other")
         if found:

@@ -23,6 +23,7 @@ from .exits import FAILURE, NO_MODEL, USAGE
 from .flags import takes_flags
 from .help import Command, Group, help_of
 from .report import report
+from .search import search
 from .timeline import timeline
 
 
@@ -84,6 +85,7 @@ app.callback(help=help_of(_root.__doc__))(_root)
 _add(app, classify)
 _add(app, timeline)
 _add(app, embed)
+_add(app, search)
 _add(app, report)
 _add(app, demo)
 _add(app, doctor)

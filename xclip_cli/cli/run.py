@@ -80,7 +80,7 @@ def run(
     wanted, made_with = labels.wanted, todo.indexes[0].settings if todo.indexes else None
     model = model.as_made(made_with)
     if running.dry_run:
-        _show_plan(todo, wanted, _choose(model.name, wanted, notes), model, unit)
+        _show_plan(todo, wanted, choose(model.name, wanted, notes), model, unit)
     counts = Run(running.fail_fast)
     try:
         with ExitStack() as stack:
@@ -88,7 +88,7 @@ def run(
             if file is not None:
                 stack.enter_context(file)
                 todo, counts.earlier = _not_done(todo, file, output.retry_failed, notes)
-            task = task_of(find_checkpoint(_choose(model.name, wanted, notes), bar=notes.bar()), model, made_with)
+            task = task_of(find_checkpoint(choose(model.name, wanted, notes), bar=notes.bar()), model, made_with)
             stack.callback(task.classifier.close)
             paths = (path for path in todo.paths if not counts.stop.is_set())
             made = task.records(paths) if todo.paths else iter(())  # a cluster would stand here
@@ -120,7 +120,7 @@ def run(
     raise typer.Exit(INTERRUPTED if counts.interrupted else counts.exit_code)
 
 
-def _choose(name: str, labels: Labels, notes: Notes) -> str:
+def choose(name: str, labels: Labels, notes: Notes) -> str:
     """A model's name, ``auto`` as the model it stands for, which is said."""
     from ..model.checkpoint.find import choose_model
 

@@ -34,9 +34,10 @@ def rows_at_once(encoder: Encoder) -> int:
 def text_logits(encoder: Encoder, texts: Tensor, blocks: Iterable[tuple[Any, ...]]) -> Scores:
     """Text features [K, P] against all rows, given in blocks of arrays as they lie in an index → logits [K, rows]."""
 
-    def compute(block: tuple[Any, ...]) -> Tensor:
-        features, tokens = to_tensors(*block, encoder.dtype, encoder.device)
-        return encoder.similarity(texts, features, tokens).float().cpu()
+    def compute(block: Any) -> Tensor:
+        features, tokens, scales = block
+        found = to_tensors(features, tokens, scales, encoder.dtype, encoder.device)
+        return encoder.similarity(texts, *found).float().cpu()
 
     return _in_lanes(encoder, compute, blocks, len(texts))
 
@@ -45,7 +46,7 @@ def cosines(encoder: Encoder, directions: Tensor, blocks: Iterable[tuple[Any, ..
     """Vectors [K, P] against the video features of all rows, tokens left alone → cosines [K, rows]."""
     wanted = torch.nn.functional.normalize(directions.float(), dim=-1)
 
-    def compute(block: tuple[Any, ...]) -> Tensor:
+    def compute(block: Any) -> Tensor:
         features = torch.from_numpy(block[0]).to(encoder.device)
         return (torch.nn.functional.normalize(features, dim=-1) @ wanted.T).cpu()
 
