@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, list[str]] = {  # a room, and what it may import besides i
         *("labels", "inputs", "engine", "model", "results", "output", "report"),
         *("classifier", "timeline", "embedding", "search", "doctor", "bundled"),
     ],
-    "__init__": ["classifier", "labels", "model"],
+    "__init__": ["classifier", "engine.encoder", "labels", "model", "results.index"],
     "__main__": ["cli"],
 }
 

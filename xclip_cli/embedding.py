@@ -14,8 +14,8 @@ from . import __version__
 from .engine.devices import dtype_name
 from .engine.encoder import Encoder, Encodings
 from .engine.pipeline import Outcome
-from .results.index import IndexSettings, StoredWindow, VideoLine
 from .results.index_writer import IndexWriter, content_hash, line_of
+from .results.lines import IndexSettings, StoredWindow, VideoLine
 from .results.parts import Rows
 from .results.records import Failure, Record
 from .video.sampling import ClipRequest

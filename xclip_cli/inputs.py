@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from .errors import ResultsError, VideoError
-from .results.index import Index, StoredVideo, is_index
+from .results.index import Index, StoredVideo
+from .results.lines import is_index
 from .results.records import Failure, Record
 from .text import printable
 

@@ -344,7 +344,7 @@ def search(
     LabelsError, ResultsError.
     """
     from .model.checkpoint.find import find_checkpoint
-    from .results.index import IndexSettings
+    from .results.lines import IndexSettings
 
     made: IndexSettings = index.settings
     names = [texts] if isinstance(texts, str) else list(texts)

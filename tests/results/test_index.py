@@ -23,8 +23,9 @@ from safetensors.torch import load_file
 from xclip_cli.engine.stored import to_arrays, to_tensors
 from xclip_cli.errors import ResultsError
 from xclip_cli.results import index_writer, parts
-from xclip_cli.results.index import Index, IndexSettings, Span, StoredWindow, VideoLine, is_index
+from xclip_cli.results.index import Index
 from xclip_cli.results.index_writer import IndexWriter, check_index, content_hash
+from xclip_cli.results.lines import IndexSettings, Span, StoredWindow, VideoLine, is_index
 from xclip_cli.results.parts import Rows
 from xclip_cli.results.records import Error
 

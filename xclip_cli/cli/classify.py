@@ -12,7 +12,7 @@ from .run import run
 if TYPE_CHECKING:
     from ..classifier import Classification
     from ..model.checkpoint.find import Checkpoint
-    from ..results.index import IndexSettings
+    from ..results.lines import IndexSettings
 
 
 def classify(

@@ -32,7 +32,7 @@ from ..video.sampling import ONE_VIEW, Views
 if TYPE_CHECKING:
     from ..inputs import Inputs
     from ..labels import Labels
-    from ..results.index import IndexSettings
+    from ..results.lines import IndexSettings
 
 
 def takes_flags(command: Callable[..., None]) -> Callable[..., None]:

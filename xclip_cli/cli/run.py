@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from ..model.checkpoint.find import Checkpoint
     from ..output.files import Format
     from ..output.notes import Notes
-    from ..results.index import IndexSettings, StoredVideo
+    from ..results.index import StoredVideo
+    from ..results.lines import IndexSettings
     from ..results.records import Failure, Record, RunHeader
     from ..results.run_file import RunFile
 

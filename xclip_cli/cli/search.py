@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..inputs import Inputs
     from ..labels import Labels
     from ..output.notes import Notes
-    from ..results.index import IndexSettings
+    from ..results.lines import IndexSettings
     from ..results.records import Record, RunHeader
     from ..search import Search
 

@@ -26,7 +26,7 @@ from .run import run
 if TYPE_CHECKING:
     from ..inputs import Inputs
     from ..model.checkpoint.find import Checkpoint
-    from ..results.index import IndexSettings
+    from ..results.lines import IndexSettings
     from ..timeline import Rules, Timelines
 
 

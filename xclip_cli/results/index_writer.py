@@ -16,16 +16,15 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from io import BufferedRandom
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import ResultsError
 from ..text import printable
-from .index import (
+from .lines import (
     LINES_NAME,
     PARTS_NAME,
     SETTINGS_NAME,
     Entry,
-    Index,
     IndexSettings,
     Span,
     StoredWindow,
@@ -33,10 +32,14 @@ from .index import (
     is_index,
     read_entries,
     read_settings,
+    read_windows,
 )
 from .parts import PART_BYTES, SUFFIX, PartWriter, Rows, check_part, map_part, part_rows
 from .records import Failure
 from .run_file import open_locked
+
+if TYPE_CHECKING:
+    from .index import Index
 
 FLUSH_SECONDS = 30.0  # rows are in no part for so long at most
 SMALL_PART = PART_BYTES // 2  # bytes: smaller ones are joined
@@ -111,8 +114,6 @@ class IndexWriter:
 
     def windows_of(self, entry: Entry) -> list[StoredWindow]:
         """The windows of a video of the index. Raises ResultsError."""
-        from .index import read_windows
-
         return list(read_windows(self._file.fileno(), entry, self.folder))
 
     def take(self, other: Index) -> tuple[int, int]:
