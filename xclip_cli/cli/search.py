@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from ..search import Search
 
 
+PICTURES = 2000  # at most, on a page
+
+
 class SearchFormat(StrEnum):
     """How moments are written."""
 
@@ -255,13 +258,24 @@ def _run(task: Search, todo: Inputs, output: FoundFlags, form: str, running: Run
         notes.say(f"scored {scored:,} of {task.library.count:,} windows, chosen by their features (--exact scores all)")
     if not moments:
         notes.say("nothing was found" + ("" if task.rules.threshold is None else " above the threshold"))
-    _write([*moments, *failures], output, form, task.header())
+    _write([*moments, *failures], output, form, task.header(), notes)
     counts.succeeded, counts.failed = len(task.library.shelves), len(failures)
     return counts.exit_code
 
 
-def _write(records: list[Record], output: FoundFlags, form: str, header: RunHeader) -> None:
-    from ..output.files import write
+def _write(records: list[Record], output: FoundFlags, form: str, header: RunHeader, notes: Notes) -> None:
+    from ..output.files import replace_file, write
     from ..output.moments import FORMATS
 
+    if form == "html" and output.path is not None:
+        from ..report.page import render
+        from ..report.thumbnails import Gallery
+        from ..results.reading import Results
+
+        found = Results.of([header, *records])
+        gallery = Gallery(found, PICTURES)
+        for _ in notes.steps(gallery.fill(), len(gallery.requests), "decoding"):
+            pass
+        replace_file(output.path, render(found, gallery.thumbnails, output.path.name))
+        return
     write(FORMATS[form], records, output.path, header if output.path else None, output.force)
