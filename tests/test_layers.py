@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, list[str]] = {  # a room, and what it may import besides i
     "doctor": ["classifier", "engine", "labels", "model", "bundled", "video.pool"],
     "bundled": ["classifier", "model"],
     "cli": [
-        *("labels", "inputs", "engine", "model", "results", "output", "report"),
+        *("labels", "inputs", "engine", "model", "results", "output", "report", "video.cutting"),
         *("classifier", "timeline", "embedding", "search", "doctor", "bundled"),
     ],
     "__init__": ["classifier", "engine.encoder", "labels", "model", "results.index"],

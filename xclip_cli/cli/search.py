@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..labels import Labels
     from ..output.notes import Notes
     from ..results.lines import IndexSettings
-    from ..results.records import Record, RunHeader
+    from ..results.records import Moment, Record, RunHeader
     from ..search import Search
 
 
@@ -150,6 +150,14 @@ class FoundFlags:
         ),
     ] = None
     force: Force = False
+    save_clips: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            help="Also write each moment as a file, from the keyframe before it; nothing is encoded again.",
+        ),
+    ] = None
 
     def form(self) -> str:
         """The format. Raises typer.BadParameter."""
@@ -202,7 +210,7 @@ def search(
     with ExitStack() as stack:
         task = _task(rest, query, labels, todo, model, decoding, notes)
         stack.callback(task.classifier.close)
-        raise typer.Exit(_run(task, todo, output, form, running, notes))
+        raise typer.Exit(_run(task, todo, output, form, decoding, running, notes))
 
 
 def _task(
@@ -232,7 +240,9 @@ def _task(
     return Search(classifier, rules, *windows, inputs.stretch(made), query.like)
 
 
-def _run(task: Search, todo: Inputs, output: FoundFlags, form: str, running: RunFlags, notes: Notes) -> int:
+def _run(
+    task: Search, todo: Inputs, output: FoundFlags, form: str, decoding: DecodeFlags, running: RunFlags, notes: Notes
+) -> int:
     """Look, rank and write → the exit code."""
     from ..results.records import Failure
     from .run import Run
@@ -258,9 +268,32 @@ def _run(task: Search, todo: Inputs, output: FoundFlags, form: str, running: Run
         notes.say(f"scored {scored:,} of {task.library.count:,} windows, chosen by their features (--exact scores all)")
     if not moments:
         notes.say("nothing was found" + ("" if task.rules.threshold is None else " above the threshold"))
+    if output.save_clips is not None:
+        _save_clips(moments, output.save_clips, decoding, notes)
     _write([*moments, *failures], output, form, task.header(), notes)
     counts.succeeded, counts.failed = len(task.library.shelves), len(failures)
     return counts.exit_code
+
+
+def _save_clips(moments: list[Moment], folder: Path, decoding: DecodeFlags, notes: Notes) -> None:
+    """Write the moments as files; one that is there already is left as it is."""
+    from ..errors import VideoError
+    from ..output.images import frame_name
+    from ..video.cutting import cut, suffix_for
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for moment in notes.steps(moments, len(moments), "cutting"):
+            name = frame_name(moment.video, moment.start_seconds).removesuffix(".png")
+            target = folder / f"{name}-{moment.end_seconds:.3f}{suffix_for(moment.video)}"
+            try:
+                cut(moment.video, moment.start_seconds, moment.end_seconds, target, decoding.limits(), decoding.timeout)
+            except FileExistsError:
+                notes.say(f"{target} exists and is left as it is")
+            except VideoError as error:
+                notes.say(f"failed: {moment.video}: {error}")
+    except OSError as error:
+        raise ResultsError(f"cannot write clips to {folder}: {error.strerror or error}") from error
 
 
 def _write(records: list[Record], output: FoundFlags, form: str, header: RunHeader, notes: Notes) -> None:
