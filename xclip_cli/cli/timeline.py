@@ -105,7 +105,7 @@ class SegmentFlags:
         ),
     ] = 0.0
 
-    def rules(self, usual_window: Fraction, made: IndexSettings | None) -> Rules:
+    def rules(self, usual_window: Fraction, made: IndexSettings | None = None) -> Rules:
         """The rules, with the model's usual window where none is given, or that of an index. Raises
         typer.BadParameter, also where an index has other windows."""
         from ..timeline import Rules
