@@ -110,6 +110,7 @@ class QueryFlags:
         templates = [text for source in self.template or () for text in read_templates(source)]
         texts = dict.fromkeys([given[0], *(self.text or ())])
         labels = Labels.of(texts, templates) if templates else Labels.of(texts)
+        labels = replace(labels, warnings=())  # each text has a list of its own
         return labels.with_background(), replace(inputs, videos=given[1:])
 
     def windows(self, usual: Fraction, made: IndexSettings | None) -> tuple[Fraction, Fraction]:
