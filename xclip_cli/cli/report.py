@@ -13,7 +13,9 @@ from .flags import Force, Quiet, usage_errors
 
 
 def report(
-    results: Annotated[Path, typer.Argument(metavar="RESULTS.jsonl", help="What classify or timeline wrote with -o.")],
+    results: Annotated[
+        Path, typer.Argument(metavar="RESULTS.jsonl", help="What classify, timeline or search wrote with -o.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page, an HTML file.")],
     root: Annotated[
         Path | None,

@@ -24,6 +24,10 @@ SUFFIXES = {
     ".txt": "table",
     ".srt": "srt",
     ".vtt": "vtt",
+    ".html": "html",
+    ".m3u": "m3u",
+    ".m3u8": "m3u",
+    ".edl": "edl",
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..results.reading import VideoResult
-from ..results.records import Prediction, Seconds, WindowRecord
+from ..results.records import Moment, Prediction, Seconds, WindowRecord
 from ..segments import Segment, Timeline, WindowScores, combine
 from ..text import Remarks
 
@@ -36,10 +36,11 @@ class Entry:
         self.error = result.error
         self.prediction = result.prediction
         self.windows = result.windows
+        self.moments = result.moments
         self.num_windows = result.segments.num_windows if result.segments else None  # None: the run ended before
         self.segments = result.segments.segments if result.segments else ()
         self.timeline = _timeline(self.windows)
-        self.best = _best_label(self.prediction, self.segments)
+        self.best = _best_label(self.prediction, self.segments) or _best_moment(self.moments)
         self.warnings = self._warnings()
         self.spent = _spent(self.predictions)
 
@@ -101,6 +102,12 @@ def _best_label(prediction: Prediction | None, segments: Iterable[Segment]) -> B
         return None
     label = max(seconds, key=lambda label: seconds[label])
     return Best(label, weighted[label] / seconds[label])
+
+
+def _best_moment(moments: Iterable[Moment]) -> Best | None:
+    """What a video answers best."""
+    best = min(moments, key=lambda moment: moment.rank, default=None)
+    return None if best is None else Best(best.query, best.score)
 
 
 def _spent(predictions: Iterable[Prediction]) -> Seconds | None:

@@ -46,7 +46,9 @@ class Gallery:
     def __init__(self, results: Results, limit: int, root: Path | None = None) -> None:
         videos = [video for video in results.videos if video.looked_at]
         share = max(limit // len(videos), 1) if videos else 0
-        self.requests = [picture_request(results, video, share, root) for video in videos[:limit]]
+        self.requests = [
+            request for video in videos[:limit] for request in picture_requests(results, video, share, root)
+        ]
         self._pictures: dict[str, dict[float, bytes]] = {}
         self._missing: dict[str, str] = {}
         self._caption = caption(self.requests, len(videos), limit, share)
@@ -68,7 +70,7 @@ class Gallery:
                 if size > MAX_BYTES:
                     self._caption += f" The page has no room for those behind the first {len(self._pictures):,} videos."
                     return
-                self._pictures[video] = found
+                self._pictures.setdefault(video, {}).update(found)
             yield
 
 
@@ -82,6 +84,16 @@ def caption(requests: Sequence[PictureRequest], videos: int, limit: int, share: 
     limits = "" if every else f", evenly chosen: {limit:,} at most are on this page"
     rest = " Timelines show frames from all over them." if any(each.times is None for each in requests) else ""
     return f"Pictures: {which} of the frames that the model saw of {whose}{limits}.{rest}"
+
+
+def picture_requests(results: Results, video: VideoResult, share: int, root: Path | None) -> Iterator[PictureRequest]:
+    """What to decode of a video for ``share`` pictures: of moments, the middle of each."""
+    if video.prediction is not None or video.windows or not video.moments:
+        yield picture_request(results, video, share, root)
+    for moment in video.moments[:share]:
+        start, end = exactly(moment.start_seconds), exactly(moment.end_seconds)
+        clip = ClipRequest(located(video.video, root), 1, start=start, end=end)
+        yield PictureRequest(video.video, clip, None, (0,))
 
 
 def picture_request(results: Results, video: VideoResult, share: int, root: Path | None) -> PictureRequest:
