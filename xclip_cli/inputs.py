@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -110,8 +111,7 @@ def _videos_in(folder: str, recursive: bool, inputs: Inputs) -> Sequence[str | F
         message = f"the folder cannot be read: {error.strerror}"
         failures.append(Failure.of(str(error.filename), VideoError(message, "permission")))
 
-    for parent, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
+    for parent, files in _walk(folder, recursive, refuse):
         visible = [name for name in files if not name.startswith(".")]
         matching = [name for name in visible if Path(name).suffix.lower() in VIDEO_SUFFIXES]
         inputs.ignored += len(visible) - len(matching)
@@ -120,6 +120,19 @@ def _videos_in(folder: str, recursive: bool, inputs: Inputs) -> Sequence[str | F
         below = "" if recursive else " (pass --recursive to look into its folders)"
         return [Failure.of(folder, VideoError(f"the folder holds no videos{below}", "empty_folder"))]
     return sorted([*videos, *failures], key=lambda item: item if isinstance(item, str) else item.video)
+
+
+def _walk(folder: str, recursive: bool, refuse: Callable[[OSError], None]) -> Iterator[tuple[str, list[str]]]:
+    """A folder and those below it, each with the names of its files. Links to folders are not followed.
+
+    Python 3.11's own walk calls itself a folder a level, and ends at 1,000.
+    """
+    waiting = [folder]
+    while waiting:
+        for parent, folders, files in islice(os.walk(waiting.pop(), onerror=refuse), 1):
+            yield parent, files
+            below = [Path(parent, name) for name in folders if recursive and not name.startswith(".")]
+            waiting += [str(path) for path in below if not path.is_symlink()]
 
 
 def read_path_list(source: str, nul: bool = False) -> list[str]:

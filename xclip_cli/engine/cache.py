@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import math
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 LIMIT_BYTES = 1 << 30  # of all entries together
 SUFFIX = ".features"
+MOST_HEADER = 1 << 14  # bytes of an entry beside its numbers
 
 _log = logging.getLogger(__name__)
 
@@ -35,31 +38,59 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xclip"
 
 
+def _digest(name: str, content: bytes) -> bytes:
+    """Of an entry; with its name, so that none takes the place of another."""
+    return hashlib.sha256(name.encode() + content).digest()
+
+
+def _array(name: str, data: bytes) -> npt.NDArray[np.float32]:
+    """The array in the bytes of an entry. Raises ValueError."""
+    digest, content = data[:32], data[32:]
+    if _digest(name, content) != digest:
+        raise ValueError("its bytes have changed")
+    file = io.BytesIO(content)
+    np.lib.format.read_magic(file)
+    shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype != np.float32 or by_columns or math.prod(shape) * 4 != len(content) - file.tell():
+        raise ValueError(f"it is of {dtype}, or cut off")
+    array = np.frombuffer(content, np.float32, offset=file.tell()).reshape(shape).copy()
+    if not np.isfinite(array).all():
+        raise ValueError("not all of its numbers are finite")
+    return array
+
+
 class FeatureCache:
     """Arrays by a key, on disk: written whole or not at all, checked when read, the longest unused deleted first.
 
-    A folder that cannot be read or written costs a message and the time it would have saved.
+    Others may write to the folder too: what is another user's, or is not what is expected, is not used. A folder that cannot be read or written costs a message and the time it would have saved.
     """
 
     def __init__(self, folder: Path | None = None, limit: int = LIMIT_BYTES) -> None:
         self.folder = cache_folder() / "text-features" if folder is None else folder
         self.limit = limit  # bytes
 
-    def get(self, key: str) -> npt.NDArray[np.float32] | None:
-        """The array stored under ``key``; None where there is none, or what is there is damaged."""
+    def get(self, key: str, shape: tuple[int, ...] | None = None) -> npt.NDArray[np.float32] | None:
+        """The array stored under ``key``; None where there is none, or what is there is damaged or of another
+        ``shape``, if one is given."""
         path = self._path(key)
         try:
-            data = path.read_bytes()
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb") as file:
+                found = os.fstat(file.fileno())
+                if not stat.S_ISREG(found.st_mode) or found.st_uid not in (0, os.geteuid()):
+                    raise ValueError("it is another user's, or not a file")
+                data = file.read(self.limit + MOST_HEADER)
+                array = _array(path.name, data)
+                if shape not in (None, array.shape):
+                    raise ValueError(f"it is of shape {array.shape}")
+                with suppress(OSError):
+                    os.utime(file.fileno())  # so that it counts as used
+            return array
         except OSError:
             return None
-        digest, content = data[:32], data[32:]
-        if hashlib.sha256(content).digest() != digest:
-            _log.info("ignored a damaged entry of the cache: %s", path)
+        except (ValueError, RecursionError) as error:
+            _log.info("ignored a damaged entry of the cache: %s: %s", path, error)
             return None
-        with suppress(OSError):
-            os.utime(path)  # so that it counts as used
-        array: npt.NDArray[np.float32] = np.load(io.BytesIO(content), allow_pickle=False)
-        return array
 
     def put(self, key: str, array: npt.NDArray[np.float32]) -> None:
         """Store an array, unless it is larger than the whole cache may be."""
@@ -73,7 +104,7 @@ class FeatureCache:
             descriptor, part = tempfile.mkstemp(dir=self.folder)
             try:
                 with os.fdopen(descriptor, "wb") as file:
-                    file.write(hashlib.sha256(content).digest() + content)
+                    file.write(_digest(self._path(key).name, content) + content)
                 Path(part).replace(self._path(key))
             except OSError:
                 Path(part).unlink(missing_ok=True)

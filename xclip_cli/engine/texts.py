@@ -61,7 +61,7 @@ class Texts:
 
         values = [FEATURES_FORMAT, __version__, self._checkpoint.local_identity, str(dtype), device.type]
         key = json.dumps([*values, self._input_ids, self._counts])
-        stored = self._cache.get(key) if self._cache else None
+        stored = self._cache.get(key, (len(self._counts), self._config.projection_dim)) if self._cache else None
         if stored is not None:
             return torch.from_numpy(stored).to(device)
         model = load_model(self._checkpoint, self._config, dtype, device, is_text_parameter)
