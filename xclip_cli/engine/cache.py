@@ -62,7 +62,8 @@ def _array(name: str, data: bytes) -> npt.NDArray[np.float32]:
 class FeatureCache:
     """Arrays by a key, on disk: written whole or not at all, checked when read, the longest unused deleted first.
 
-    Others may write to the folder too: what is another user's, or is not what is expected, is not used. A folder that cannot be read or written costs a message and the time it would have saved.
+    Others may write to the folder too: what is another user's, or is not what is expected, is not used. A folder that
+    cannot be read or written costs a message and the time it would have saved.
     """
 
     def __init__(self, folder: Path | None = None, limit: int = LIMIT_BYTES) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ LARGE, SMALL = 320, 192  # pixels of a picture's width; the height is at most 3/
 FEW = 200  # as many pictures are large
 TIMELINE_FRAMES = 12  # under a heat map
 MAX_TIMES = 10_000  # frames that a record may name
-MAX_PATH = 4096  # characters, as long as systems allow
+MOST_ENDS = 100  # of a path that are looked for below a root
 ELSEWHERE = (
     "only relative paths below the folder of the results file are looked at; --root DIR looks below DIR for the end of "
     "any path, --root / takes absolute paths as they are"
@@ -114,14 +115,13 @@ def picture_request(results: Results, video: VideoResult, share: int, path: str)
     return PictureRequest(video.video, ClipRequest(path, len(times), start=start, end=end), different, chosen)
 
 
-def located(video: str, root: Path) -> str | None:
+def located(video: str, root: Path) -> str:
     """Where a video is below ``root``: by its path, or the longest end of it that is a file there."""
     path = PurePath(video)
     parts = [part for part in path.parts if part not in (path.anchor, "..")]
-    if len(video) > MAX_PATH:
-        return None
-    places = [str(root.joinpath(*parts[i:])) for i in range(len(parts))] or [str(root)]
-    return next((place for place in places if os.path.isfile(place)), places[0])  # noqa: PTH113 - no name is an error
+    whole = str(root.joinpath(*parts))
+    ends = (str(root.joinpath(*parts[i:])) for i in range(max(1, len(parts) - MOST_ENDS), len(parts)))
+    return next((place for place in chain([whole], ends) if os.path.isfile(place)), whole)  # noqa: PTH113 - no name is an error
 
 
 def beside(video: str, folder: Path) -> str | None:
@@ -129,9 +129,9 @@ def beside(video: str, folder: Path) -> str | None:
 
     A results file may come from a stranger, who must not choose which of our pictures a page shows.
     """
-    if len(video) > MAX_PATH or PurePath(video).is_absolute():
-        return None
     place = folder / video
+    if PurePath(video).is_absolute():
+        return None
     try:
         return str(place) if place.resolve().is_relative_to(folder.resolve()) else None
     except (OSError, ValueError, RuntimeError):  # no path, or links in a circle
