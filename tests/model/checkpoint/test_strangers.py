@@ -303,6 +303,15 @@ CONFIGS: dict[str, tuple[Change, str]] = {
 
 # Tokenizers, preprocessors, other files
 
+
+def deep() -> Any:
+    """What the library reads, and cannot show."""
+    value: Any = []
+    for _ in range(900):
+        value = [value]
+    return value
+
+
 REPLACING = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 1000}
 SLOW = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Removed", "invert": True}
 
@@ -358,6 +367,16 @@ TEXTS: dict[str, tuple[Change, str]] = {
     "merges of three": (tokenizer(lambda t: t["model"].update(merges=["a b c"])), "the merge .* is not of two"),
     "merges that are none": (tokenizer(lambda t: t["model"].update(merges=[5])), "the merge 5 is not of two"),
     "vocabulary that is a list": (tokenizer(lambda t: t["model"].update(vocab=[])), "it needs a vocabulary"),
+    "added tokens that are a number": (tokenizer(lambda t: t.update(added_tokens=5)), "it adds the token 5"),
+    "an added token that is deep": (
+        tokenizer(lambda t: t.update(added_tokens=[deep()])),
+        "cannot read .*tokenizer.json: it is nested too deep",
+    ),
+    "a merge that is deep": (tokenizer(lambda t: t["model"].update(merges=[deep()])), "it is nested too deep"),
+    "a padding token of half a character": (
+        edited("tokenizer_config.json", lambda c: {"pad_token": "\ud800"}),
+        "lacks the token",
+    ),
     "padding token": (edited("tokenizer_config.json", lambda c: {"pad_token": "\x1b[2J\n" * 99}), "lacks the token"),
     "padding token that is a list": (edited("tokenizer_config.json", lambda c: {"pad_token": [1]}), "lacks the token"),
     "vocab.json not JSON": (vocabulary_files(b"{", b""), "cannot read .*vocab.json"),
