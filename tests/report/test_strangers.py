@@ -162,7 +162,13 @@ def test_any_value_in_any_field(tmp_path_factory: pytest.TempPathFactory, change
 @pytest.mark.slow
 def test_twenty_thousand_results_files(tmp_path: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    settings(max_examples=20_000, **FUZZING)(given(changes=CHANGES)(partial(results_files, tmp_path)))()
+
+    @settings(max_examples=20_000, **FUZZING)
+    @given(changes=CHANGES)
+    def fuzz(changes: list[Any]) -> None:
+        results_files(tmp_path, changes)
+
+    fuzz()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < GROWTH << 10
 
 
