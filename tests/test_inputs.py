@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -65,6 +66,17 @@ def test_a_folder_that_cannot_be_read_costs_itself_alone(tree: Path, monkeypatch
     failures = [item for item in items if isinstance(item, Failure)]
     assert [item for item in items if isinstance(item, str)] == [str(tree / "a.MKV"), str(tree / "b.mp4")]
     assert [(failure.video, failure.code) for failure in failures] == [(str(tree / "sub"), "permission")]
+
+
+def test_folders_may_be_nested_deeper_than_calls(tmp_path: Path) -> None:
+    deepest = tmp_path / "nested" / "/".join("d" * 1500)
+    try:
+        subprocess.run(["mkdir", "-p", str(deepest)], check=True)
+        (deepest / "a.mp4").touch()
+        (tmp_path / "nested" / "link").symlink_to("..")  # to a folder: not followed
+        assert expand_inputs([str(tmp_path)], recursive=True).items == [str(deepest / "a.mp4")]
+    finally:
+        subprocess.run(["rm", "-rf", str(tmp_path / "nested")], check=True)  # shutil's calls itself a folder a level
 
 
 def test_one_file_by_two_spellings_is_one(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

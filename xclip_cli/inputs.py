@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -72,7 +73,10 @@ class Inputs:
         for item in self.items:
             name = item if isinstance(item, str) else item.video
             spelling = known.get(entry_of(name), name)
-            items.append(spelling if isinstance(item, str) else replace(item, video=spelling))
+            if isinstance(item, str):
+                items.append(spelling)
+            else:  # an index's video keeps the spelling that it was embedded by
+                items.append(item if isinstance(item, StoredVideo) else replace(item, video=spelling))
         return replace(self, items=items)
 
     def in_order(self, records: Iterator[R], stored: Iterator[R]) -> Iterator[R | Failure]:
@@ -184,21 +188,27 @@ def _videos_in(folder: str, recursive: bool, inputs: Inputs) -> Sequence[str | F
 
 
 def _walk(folder: str, recursive: bool, refuse: Callable[[OSError], None]) -> Iterator[tuple[str, list[str]]]:
-    """The folder and, where ``recursive``, those in it, with the names of their files; links after what is no link."""
+    """The folder and, where ``recursive``, those in it, with the names of their files; links after what is no link.
+
+    Each folder is walked on its own: Python 3.11's walk calls itself a folder a level, and ends at 1,000.
+    """
     entered, links = set[tuple[int, int]](), [folder]
     while links:
-        for parent, folders, files in os.walk(links.pop(0), onerror=refuse):
-            try:
-                status = Path(parent).stat()
-            except OSError as error:
-                refuse(error)
-                continue
-            inside = sorted(name for name in folders if recursive and not name.startswith("."))
-            is_new = (status.st_dev, status.st_ino) not in entered
-            entered.add((status.st_dev, status.st_ino))
-            folders[:] = [name for name in inside if is_new and not Path(parent, name).is_symlink()]
-            if is_new:
-                links += [str(Path(parent, name)) for name in inside if name not in folders]
+        waiting = [links.pop(0)]
+        while waiting:
+            for parent, folders, files in islice(os.walk(waiting.pop(), onerror=refuse), 1):
+                try:
+                    status = Path(parent).stat()
+                except OSError as error:
+                    refuse(error)
+                    continue
+                if (status.st_dev, status.st_ino) in entered:
+                    continue
+                entered.add((status.st_dev, status.st_ino))
+                for name in sorted(folders) if recursive else ():
+                    if not name.startswith("."):
+                        path = Path(parent, name)
+                        (links if path.is_symlink() else waiting).append(str(path))
                 yield parent, files
 
 

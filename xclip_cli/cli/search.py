@@ -307,7 +307,7 @@ def _write(records: list[Record], output: FoundFlags, form: str, header: RunHead
         from ..results.reading import Results
 
         found = Results.of([header, *records])
-        gallery = Gallery(found, PICTURES)
+        gallery = Gallery(found, PICTURES, str)  # the videos are where the index, or the user, says
         for _ in notes.steps(gallery.fill(), len(gallery.requests), "decoding"):
             pass
         replace_file(output.path, render(found, gallery.thumbnails, output.path.name))

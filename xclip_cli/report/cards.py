@@ -116,7 +116,7 @@ def _heat_map(entry: Entry, pictures: Mapping[float, bytes]) -> str:
     times = sorted(time for time in pictures if first <= time <= last)
     style = "strip twelve" if len(times) == 12 else "strip"
     strip = "".join(f'<img src="{data_url("jpeg", pictures[time])}" alt="frame at {clock(time, 1)}">' for time in times)
-    others = more(timeline.labels[LABELS_SHOWN:], "label", " with lower scores")
+    others = more(entry.labels[LABELS_SHOWN:], "label", " with lower scores")
     return f"""<div class="heat">{rows}<span class="axis">{"".join(f"<span>{tick}</span>" for tick in ticks)}</span>
 <div class="{style}">{strip}</div></div>{others}"""
 

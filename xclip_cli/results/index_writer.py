@@ -36,7 +36,7 @@ from .lines import (
 )
 from .parts import PART_BYTES, SUFFIX, PartWriter, Rows, check_part, map_part, part_rows
 from .records import Failure
-from .run_file import open_locked
+from .writing import open_locked
 
 if TYPE_CHECKING:
     from .index import Index
@@ -61,7 +61,7 @@ class IndexWriter:
         self._parts = folder / PARTS_NAME
         try:
             self._parts.mkdir(parents=True, exist_ok=True)
-            self._file = open_locked(folder / LINES_NAME)
+            self._file, _ = open_locked(folder / LINES_NAME)
         except OSError as error:
             raise self._error(error) from error
         try:
@@ -307,7 +307,8 @@ class IndexWriter:
                     moved[span] = tuple(_continued(self._copied(span)))
         self.flush()
         beside = self.folder / f".xclip-{LINES_NAME}"
-        file = open_locked(beside, self.folder / LINES_NAME)
+        beside.unlink(missing_ok=True)  # of a writer that was killed
+        file, _ = open_locked(beside, new=True)
         try:
             entries, end = self._copy_lines(file, moved)
             file.flush()

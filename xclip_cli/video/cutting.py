@@ -21,9 +21,11 @@ from .limits import DECODE_TIMEOUT, DEFAULT_LIMITS, Limits
 from .protocol import anonymous_file
 
 if TYPE_CHECKING:
-    from av.container import InputContainer, OutputContainer
+    from av.container import OutputContainer
     from av.packet import Packet
     from av.video.stream import VideoStream
+
+    from .opening import OpenVideo
 
 # As a decode worker: the parent's import path, and not the current folder.
 _BOOT = "import sys; sys.path[:] = sys.argv[2:]; from xclip_cli.video.cutting import serve; serve(int(sys.argv[1]))"
@@ -108,17 +110,16 @@ def _copy(asked: dict[str, Any], descriptor: int, limits: Limits) -> None:
     from .opening import open_video
 
     with (
-        open_video(asked["path"], 1, limits) as (container, stream),
+        open_video(asked["path"], 1, limits) as video,
         os.fdopen(descriptor, "r+b", closefd=False) as out,
         av.open(out, "w", "mp4" if asked["mp4"] else "matroska") as target,
     ):
-        _copy_packets(container, stream, target, Fraction(asked["start"]), Fraction(asked["end"]))
+        _copy_packets(video, target, Fraction(asked["start"]), Fraction(asked["end"]))
 
 
-def _copy_packets(
-    container: InputContainer, stream: VideoStream, target: OutputContainer, start: Fraction, end: Fraction
-) -> None:
+def _copy_packets(video: OpenVideo, target: OutputContainer, start: Fraction, end: Fraction) -> None:
     """Packets from the last keyframe up to ``start`` until ``end``, with the sound, if there is any; times from 0."""
+    container, stream = video.container, video.stream
     sounds = [sound for sound in container.streams.audio if sound.codec_context is not None][:1]
     from .stream import has_index
 
@@ -127,7 +128,7 @@ def _copy_packets(
         copies[one.index] = target.add_stream_from_template(one)
     base = stream.time_base or Fraction(1, 1000)
     zero = (stream.start_time or 0) * base
-    if start > 0 and has_index(container):  # any other file is read up to there
+    if start > 0 and has_index(video):  # any other file is read up to there
         container.seek(int((zero + start) / base), stream=stream, backward=True)
     held: list[Packet[Any]] = []  # since the last keyframe before the start
     begun, size, copying = None, 0, False

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -137,13 +138,65 @@ def test_a_hub_that_is_busy_once_is_asked_again(online: Program, hub: Hub) -> No
     assert online("models", "pull", REPO).returncode == 0
 
 
-def test_damaged_bytes_are_found_and_removed(online: Program, hub: Hub) -> None:
-    hub.corrupt.add("model.safetensors")
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_damaged_bytes_are_found_and_removed(online: Program, hub: Hub, name: str) -> None:
+    hub.corrupt.add(name)
     done = online("models", "pull", REPO)
     assert done.returncode == 4
-    assert "model.safetensors of microsoft/xclip-base-patch32 is damaged and was removed" in done.stderr
+    assert f"{name} of microsoft/xclip-base-patch32 is damaged and was removed" in done.stderr
     hub.corrupt.clear()
     assert online("models", "pull", REPO).returncode == 0
+
+
+def test_what_a_killed_download_left_is_checked_before_it_is_used(online: Program, hub: Hub, tmp_path: Path) -> None:
+    code = (
+        "import os\n"
+        "from xclip_cli.model.checkpoint import hub\n"
+        "hub.check_hashes = lambda *_: os._exit(9)\n"
+        "from xclip_cli.cli.app import main\nmain()"
+    )
+    environment = {**os.environ, "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
+    command = [sys.executable, "-c", code, "models", "pull", REPO]
+    hub.corrupt.add("model.safetensors")
+    assert subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 9
+    assert "is not, or not wholly, in the cache" in online("models", "path", REPO).stderr
+    assert "is damaged and was removed" in online("models", "pull", REPO).stderr
+    hub.corrupt.clear()
+    assert online("models", "pull", REPO).returncode == 0
+    assert online("models", "path", REPO).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "info"),
+    [
+        ({"ETag": '"../../../../outside"', "X-Linked-ETag": '"../../../../outside"'}, {}),
+        ({"X-Repo-Commit": "../../../../outside"}, {}),
+        ({}, {"sha": "../../../../outside"}),
+        ({}, {"sha": None}),
+        ({}, {"siblings": [{"rfilename": "config.json"}]}),
+        ({}, {"siblings": 5}),
+        ({}, {"siblings": [5]}),
+        ({}, {"siblings": [{"rfilename": "config.json", "blobId": "0" * 40, "size": "big"}]}),
+    ],
+)
+def test_answers_of_another_form_are_refused(
+    online: Program, hub: Hub, tmp_path: Path, headers: dict[str, str], info: dict[str, Any]
+) -> None:
+    hub.headers, hub.info = headers, info
+    done = online("models", "pull", REPO)
+    assert done.returncode == 4, done.stderr
+    assert "does not answer as the hub does" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.rglob("outside*")) == []
+
+
+def test_a_password_of_the_endpoint_is_not_shown(online: Program, hub: Hub) -> None:
+    for statuses in ([404], [500]):
+        hub.refuse[REPO] = statuses
+        done = online("models", "pull", REPO, HF_ENDPOINT=hub.address.replace("//", "//user:secret@"))
+        assert done.returncode == 4
+        assert "cannot download" in done.stderr
+        assert "secret" not in done.stderr
 
 
 def test_no_network_is_said(xclip: Run, tmp_path: Path) -> None:

@@ -438,7 +438,7 @@ def test_nothing_is_imported(pth: Path, weights: OrderedDict[str, Tensor], tmp_p
         ("torch._utils", "_rebuild_tensor_v2"),
         ("torch", "FloatStorage"),
         ("collections", "OrderedDict"),
-        ("xclip_cli.model.checkpoint.original", "_Inert"),
+        ("xclip_cli.model.checkpoint.pickles", "Inert"),
         ("xclip_cli.model.checkpoint.original", "training_config"),
     ],
 )
