@@ -29,6 +29,7 @@ class Hub:
         self.corrupt: set[str] = set()  # files whose bytes are wrong, at the right length
         self.headers: dict[str, str] = {}  # of its answers on files, instead of the right ones
         self.info: dict[str, Any] = {}  # of its answers on repositories, instead of what is right
+        self.portal: bytes | None = None  # what is answered to anything, with 200
         self.address = ""
         self.store_address = ""  # by another host name: the hub keeps large files elsewhere
 
@@ -66,6 +67,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         self.hub.asked.append(f"{self.command} {path}")
+        if self.hub.portal is not None:
+            self.answer(200, self.hub.portal)
+            return
         api = re.fullmatch(r"/api/(models/|datasets/)([^/]+/[^/]+)(?:/(revision|tree|refs)(?:/([^/]+))?)?", path)
         if store := re.fullmatch(r"/store/(.+)/([^/]+)", path):
             self.store(*store.groups())

@@ -60,6 +60,7 @@ def _escaped_errors() -> Iterator[None]:
 
 
 LONGEST_MESSAGE = 1000  # characters of a usage error, which may quote anything
+NO_ROOM = re.compile("failed to map|cannot allocate memory", re.IGNORECASE)  # said of a library that is too large
 TERMINAL_SIZES = ("COLUMNS", "LINES", "TERMINAL_WIDTH")
 FORCED_COLOURS = ("FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "TTY_COMPATIBLE", "GITHUB_ACTIONS")
 
@@ -150,6 +151,11 @@ def main() -> None:
         print(f"error: {printable(_one_line(error))}", file=sys.stderr)
         codes: dict[type[Exception], int] = {LabelsError: USAGE, ModelError: NO_MODEL}
         sys.exit(codes.get(type(error), FAILURE))
+    except (MemoryError, ImportError) as error:
+        if isinstance(error, ImportError) and not NO_ROOM.search(str(error)):
+            raise
+        print("error: there is not enough memory: check the limits of this process (`ulimit -a`)", file=sys.stderr)
+        sys.exit(FAILURE)
 
 
 def _require_folder() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -131,6 +132,36 @@ def test_refusals_say_what_to_do(online: Program, hub: Hub, statuses: list[int],
     assert done.returncode == 4
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>log in</html>", b"", b"[]", b"null", b"{}", b'{"siblings": 5}', b"\xff\xfe", b"[" * 100_000, b"1" * 5000]
+    + [b'{"id": 3, "sha": null, "siblings": [{"rfilename": 7}]}', b'{"siblings": [{"rfilename": "config.json"}]}'],
+)
+def test_what_is_not_the_hub_is_said(online: Program, hub: Hub, body: bytes) -> None:
+    """As the portal of a hotel or a proxy that wants a login, which answer anything with 200."""
+    hub.portal = body
+    for command in (("models", "pull", REPO), ("models", "info", REPO)):
+        done = online(*command)
+        assert done.returncode == 4, done.stderr
+        assert re.match(f"error: (cannot download {REPO}|{REPO} on the hub is not a checkpoint)", done.stderr)
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "nonsense", "ftp://127.0.0.1:9", "http://[::1"])
+def test_a_proxy_that_cannot_be_used_is_said(online: Program, proxy: str) -> None:
+    done = online("models", "pull", REPO, HTTPS_PROXY=proxy, HTTP_PROXY=proxy, NO_PROXY="")
+    assert done.returncode == 4, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize("address", ["nonsense", "http://", "http://user:secret@127.0.0.1:9", "file:///etc"])
+def test_an_address_that_cannot_be_used_is_said(online: Program, address: str) -> None:
+    done = online("models", "pull", REPO, HF_ENDPOINT=address)
+    assert done.returncode == 4, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "secret" not in done.stderr
 
 
 def test_a_hub_that_is_busy_once_is_asked_again(online: Program, hub: Hub) -> None:
