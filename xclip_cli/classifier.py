@@ -29,7 +29,6 @@ from .labels import BARE_LABEL, NONE_OF_THESE, Labels
 from .model.checkpoint.find import Checkpoint, choose_model, find_checkpoint
 from .output.images import FrameFolder
 from .results.records import Failure, Frames, Prediction, RankedLabel, RunHeader, Seconds
-from .text import listed
 from .video.limits import DECODE_TIMEOUT, DEFAULT_LIMITS, Limits
 from .video.sampling import ONE_VIEW, ClipInfo, ClipRequest, Views
 
@@ -41,8 +40,8 @@ if TYPE_CHECKING:
 class Classifier:
     """Ranks labels for videos.
 
-    ``model``: a checkpoint folder, a hub id, ``bundled``, or ``auto``: the bundled model if it knows every word of the
-    labels, else the checkpoint that X-CLIP's authors recommend for labels of one's own. ``templates`` apply where
+    ``model``: a checkpoint folder, a hub id, ``bundled``, or ``auto``: the bundled model if it was trained to tell the
+    labels apart, else the checkpoint that X-CLIP's authors recommend for labels of one's own. ``templates`` apply where
     ``labels`` are plain names. ``device``: auto, cpu, cuda or cuda:N. ``dtype``: auto (bfloat16 where the hardware
     computes it natively, else float32), float32, bfloat16 or float16. ``preprocess``: hf, as the checkpoint's files
     say, or paper, the protocol of the published accuracies. ``views``: the clips of a video and the crops of each,
@@ -201,14 +200,12 @@ class Classifier:
         return (*self._label_warnings, *self.encoder.warnings)
 
     def _warnings(self) -> tuple[str, ...]:
-        if unknown := self.checkpoint.unknown_words(text for texts in self.labels.texts for text in texts):
-            strange = listed(unknown)
-        elif self.checkpoint.unknown_words(self.labels.background):
-            strange = "the neutral texts that labels are compared with"
-        else:
+        why = self.checkpoint.why_a_guess(text for texts in self.labels.texts for text in texts)
+        if why is None and self.checkpoint.why_a_guess(self.labels.background):
+            why = "was not trained on the neutral texts that labels are compared with"
+        if why is None:
             return self.labels.warnings
-        warning = f"the model {self.checkpoint.name} can only guess: it was not trained on {strange}"
-        return (*self.labels.warnings, warning)
+        return (*self.labels.warnings, f"the model {self.checkpoint.name} can only guess: it {why}")
 
     @property
     def choices(self) -> tuple[str, ...]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
 from .errors import ResultsError, VideoError
 from .results.records import Failure, Record
+from .text import other_encoding
 
 R = TypeVar("R", bound=Record)
 
@@ -52,6 +55,16 @@ class Inputs:
         items = [item for item, name in zip(self.items, self.names, strict=True) if name not in videos]
         return replace(self, items=items)
 
+    def spelled_as(self, videos: Iterable[str]) -> Inputs:
+        """The same, those that ``videos`` name, too, by the spelling that they have there."""
+        known = {entry_of(video): video for video in videos}
+        items: list[str | Failure] = []
+        for item in self.items:
+            name = item if isinstance(item, str) else item.video
+            spelling = known.get(entry_of(name), name)
+            items.append(spelling if isinstance(item, str) else replace(item, video=spelling))
+        return replace(self, items=items)
+
     def in_order(self, records: Iterator[R]) -> Iterator[R | Failure]:
         """Failures known beforehand, between the ``records`` of all other items, which may end early."""
         for item in self.items:
@@ -86,13 +99,28 @@ def expand_inputs(given: Iterable[str], recursive: bool = False) -> Inputs:
             found = [path]
         for item in found:
             name = item if isinstance(item, str) else item.video
-            key = os.path.abspath(name)  # noqa: PTH100 - pathlib's would follow links
+            key = entry_of(name)
             if key in seen:
                 inputs.repeated.append(name)
             else:
                 seen.add(key)
                 inputs.items.append(item)
     return inputs
+
+
+def entry_of(path: str) -> str:
+    """What a path names, however it is spelled: an entry of a folder. A link is an entry of its own; those on the way
+    to the folder are followed, as the system does."""
+    parent, name = os.path.split(path)
+    try:
+        return os.path.join(_real(str(Path.cwd() / parent)), name)  # noqa: PTH118 - which may be empty
+    except (OSError, ValueError):  # a NUL byte, or the current folder was deleted
+        return path
+
+
+@lru_cache
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)
 
 
 def _is(test: Callable[[Path], bool], path: str) -> bool:
@@ -156,5 +184,12 @@ def read_path_list(source: str, nul: bool = False) -> list[str]:
         raise ResultsError(f"cannot read the list of videos {source}: {error.strerror}") from error
     if len(data) > MAX_LIST:
         raise ResultsError(f"the list of videos {source} is larger than {MAX_LIST >> 20} MB: give it in parts")
+    encoding = None if nul else other_encoding(data)
+    if encoding is not None:
+        raise ResultsError(
+            f"the list of videos {source} is {encoding}: save it as UTF-8, for example with `iconv -f {encoding} -t "
+            "UTF-8 OLD > NEW`"
+        )
+    data = data.removeprefix(codecs.BOM_UTF8)
     parts = data.split(b"\0") if nul else [line.removesuffix(b"\r") for line in data.split(b"\n")]
     return [os.fsdecode(part) for part in parts if part]

@@ -12,7 +12,6 @@ from ..model.checkpoint.find import find_cached, hub_name
 from ..model.checkpoint.public import public_checkpoints
 from ..model.loading import load_config
 from ..results.records import Failure
-from ..text import listed
 from ..video.sampling import STDIN
 from .flags import ModelFlags
 
@@ -48,8 +47,8 @@ def plan(inputs: Inputs, labels: Labels, name: str, model: ModelFlags, unit: str
             f"  {vision.num_frames} frames of {vision.image_size} pixels, {model.views} views, "
             f"preprocessing {model.preprocess.value}"
         )
-        if unknown := found.unknown_words(labels.all_texts):
-            yield f"  warning: it was not trained on {listed(unknown)}"
+        if why := found.why_a_guess(labels.all_texts):
+            yield f"  warning: it can only guess: it {why}"
     where = choose_device(model.device)
     computed_in = choose_dtype(model.dtype.value, where)
     yield f"device: {where}, {str(computed_in).removeprefix('torch.')}"

@@ -291,8 +291,8 @@ class Encoder:
         if not self._loaded:
             with _no_garbage_collection():
                 import torch
-            if self._threads:
-                torch.set_num_threads(self._threads)
+            if self._threads or usable_cores() < torch.get_num_threads():  # torch knows nothing of quotas
+                torch.set_num_threads(self._threads or usable_cores())
             self.warnings = tuple(dtype_misfits(self.dtype, self.device))
             _ = self.model, self.image_processor
             self._loaded = True

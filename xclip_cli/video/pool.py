@@ -7,6 +7,7 @@ say to each other.
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import os
 import selectors
@@ -15,14 +16,15 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import numpy as np
 
-from ..errors import VideoError
+from ..errors import VideoError, XClipError
 from .limits import DECODE_TIMEOUT, DEFAULT_LIMITS, MEGABYTE, Limits
 from .protocol import ACK, NOTE_BYTES, anonymous_file, request_line
 from .sampling import STDIN, ClipInfo, ClipRequest
@@ -184,11 +186,25 @@ class Decoders(Generic[T]):
         while self._waiting:
             worker = min(self._workers, key=lambda worker: len(worker.pending), default=None)
             if (worker is None or worker.pending) and len(self._workers) < self._size:
-                worker = _Worker(max(RING_BYTES, 3 * self._limits.pixels), self._clock)
-                self._workers.append(worker)
+                worker = self._started() or worker
             if worker is None or len(worker.pending) >= AHEAD:
                 return
             worker.take(self._waiting.popleft())
+
+    def _started(self) -> _Worker[T] | None:
+        """A new worker; None where the system takes no more than there are, which are enough from then on."""
+        try:
+            worker: _Worker[T] = _Worker(max(RING_BYTES, 3 * self._limits.pixels), self._clock)
+        except OSError as error:
+            if not self._workers:
+                raise XClipError(
+                    f"no decode worker can be started ({error.strerror or error}): check the limits of processes, open "
+                    "files and memory (`ulimit -a`), and that there is a folder for temporary files"
+                ) from error
+            self._size = len(self._workers)
+            return None
+        self._workers.append(worker)
+        return worker
 
     def _wait(self, wake: int | None) -> bool:
         """Wait for something from the workers, and take it in → whether ``wake`` became readable."""
@@ -263,15 +279,19 @@ class _Worker(Generic[T]):
         self.pending: deque[_Pending[T]] = deque()  # what it was given and has not answered, oldest first
         self.heard = self._clock.now()  # when it last said something, or was given something to do
         self._ring_file = anonymous_file()
-        os.ftruncate(self._ring_file, ring_bytes + NOTE_BYTES)
-        self._ring = mmap.mmap(self._ring_file, ring_bytes + NOTE_BYTES)
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _BOOT, str(self._ring_file), *sys.path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=[self._ring_file],
-            env={**os.environ, **_LITTLE_ADDRESS_SPACE},
-        )
+        try:
+            os.ftruncate(self._ring_file, ring_bytes + NOTE_BYTES)
+            self._ring = mmap.mmap(self._ring_file, ring_bytes + NOTE_BYTES)
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _BOOT, str(self._ring_file), *sys.path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                pass_fds=[self._ring_file],
+                env={**os.environ, **_LITTLE_ADDRESS_SPACE},
+            )
+        except BaseException:
+            os.close(self._ring_file)
+            raise
         self._requests = cast("IO[bytes]", self._process.stdin)
         self.replies = cast("IO[bytes]", self._process.stdout)
         self._unread = b""  # the start of a line whose end has not come
@@ -362,5 +382,31 @@ class _Worker(Generic[T]):
 
 
 def usable_cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The processor cores that this process may use: those that it may run on, or as many as its groups' quotas of
+    processor time (cgroups, by which containers are limited) are worth."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min([cores, *_quotas(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))])))
+
+
+def _quotas(membership: Path, root: Path) -> Iterator[float]:
+    """The quotas of the control groups that the process is in, in cores; both versions of the files."""
+    with suppress(OSError, ValueError):  # another system, or none is set
+        for line in membership.read_text().splitlines():
+            _, controllers, group = line.split(":", 2)
+            if controllers and "cpu" not in controllers.split(","):
+                continue
+            top = root / "cpu" if controllers else root
+            inside = top / group.lstrip("/")
+            for folder in (inside, *inside.parents):
+                if folder.is_relative_to(top):
+                    yield from _quota(folder)
+
+
+def _quota(group: Path) -> Iterator[float]:
+    with suppress(OSError, ValueError, ZeroDivisionError):
+        quota, period = (group / "cpu.max").read_text().split()
+        yield int(quota) / int(period)  # which may be "max"
+    with suppress(OSError, ValueError, ZeroDivisionError):
+        quota, period = ((group / f"cpu.cfs_{of}_us").read_text() for of in ("quota", "period"))
+        if int(quota) > 0:  # -1: there is none
+            yield int(quota) / int(period)

@@ -348,8 +348,19 @@ TEXTS: dict[str, tuple[Change, str]] = {
     ),
     "merges.txt not UTF-8": (vocabulary_files({}, b"a \xff\n"), "cannot read .*merges.txt: 'utf-8' codec"),
     "merges.txt of one word": (vocabulary_files({}, b"#version: 0.2\none\n"), r"the merge \['one'\] is not of two"),
-    "words that are no text": (text("words.txt", b"\xff\xfe"), "cannot read .*words.txt"),
-    "words of 1 GB": (large("words.txt", 1024), "words.txt is larger than 16 MB"),
+    "phrases that are no text": (text("phrases.json", b"\xff\xfe"), "cannot read .*phrases.json"),
+    "phrases of 1 GB": (large("phrases.json", 1024), "phrases.json is larger than 16 MB"),
+    **{
+        f"phrases: {content}": (text("phrases.json", content.encode()), f"phrases.json does not list phrases: {said}")
+        for content, said in {
+            "[": "JSONDecodeError",
+            "[]": "TypeError",
+            '{"families": {"a": {"patterns": ["{}"], "parts": [[1]]}}, "templates": []}': "TypeError",
+            '{"families": {"a": {"patterns": ["{0:>9}"], "parts": [["b"]]}}, "templates": []}': "ValueError",
+            '{"families": {"a": {"patterns": ["{}{}"], "parts": [%s, %s]}}, "templates": []}'
+            % ((json.dumps(["b"] * 1000),) * 2): "ValueError: a family of more than 100000 phrases",
+        }.items()
+    },
     "identity of an endless file": (
         lambda f: (large("special_tokens_map.json", 300)(f), config(prompt_layers=3)(f)),
         "prompts_generator.decoder are 2 layers",
@@ -375,7 +386,7 @@ TEXTS: dict[str, tuple[Change, str]] = {
             {"image_std": [0, 0, 0]},
             {"image_std": [1, 1, float("nan")]},
             {"image_std": [1]},
-            {"image_std": 1},
+            {"image_std": 0},
             {"image_mean": ["a", "b", "c"]},
             {"image_mean": [1e300, 0, 0]},
             {"rescale_factor": float("inf")},
