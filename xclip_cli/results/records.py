@@ -314,7 +314,6 @@ class RunHeader:
     views: str | None = None
     preprocess: str | None = None
     heads: int | None = None  # of MIT and prompt generator, where they are not the checkpoint's
-    stream: int | None = None  # of each file's video streams, from 0; None: the best
     start: str | None = None  # of the window, in exact seconds; None: the video's start
     end: str | None = None
     dtype: str | None = None
@@ -326,6 +325,7 @@ class RunHeader:
     threshold: float | None = None  # labels with lower scores are withheld
     min_score: float | None = None  # of its segments
     min_duration: float | None = None  # seconds
+    stream: int | None = None  # of each file's video streams, from 0; None: the best
 
     def to_json(self) -> dict[str, Any]:
         """The header line."""

@@ -203,6 +203,6 @@ def _choose_stream(container: InputContainer, limits: Limits, number: int | None
         raise limits.too_many_pixels(stream.width, stream.height)
     if number is not None or len(streams) == 1:
         return stream, []
-    sizes = ", ".join(f"{s.width}x{s.height}" for s in streams)
+    sizes = ", ".join(f"{s.width}x{s.height}" if s.codec_context else "unknown" for s in streams)
     chosen = streams.index(stream)
     return stream, [f"the file has {len(streams)} video streams ({sizes}): number {chosen} was taken (--stream)"]

@@ -58,7 +58,7 @@ class Converter:
             return frame, []
         warnings = _with_known_matrix(frame)
         transfer = int(frame.color_trc)
-        is_hdr = transfer in {PQ, HLG} and not frame.format.is_rgb
+        is_hdr = transfer in {PQ, HLG}
         try:
             converted = self._reformatter.reformat(frame, format="rgb48le" if is_hdr else "rgb24", threads=1)
             picture = cast("Picture", converted.to_ndarray())

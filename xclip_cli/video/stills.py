@@ -149,7 +149,7 @@ class Mosaic:
 
 def _put_together(video: OpenVideo, grid: Grid, converter: Converter) -> Picture:
     """The whole picture. Raises VideoError where a tile is missing."""
-    streams = {s.id: s for s in video.container.streams.video if s.id in grid.items}
+    streams = {s.id: s for s in video.container.streams.video if s.codec_context and s.id in grid.items}
     tiles: dict[int, Picture] = {}
     try:
         for packet in video.container.demux(list(streams.values())):

@@ -217,5 +217,6 @@ class Tracer:
         return TimeLine(len(times), times, max(last + duration, self._repeated), self._unit)
 
     def _with_note(self, line: TimeLine, said: str) -> TimeLine:
-        rate = line.packets / (float(line.end - line.times[0]) * line.unit) if line.packets and line.end else 0
-        return replace(line, notes=(f"{said}: frames are counted, {float(rate):.4g} a second",))
+        seconds = (line.end - line.times[0]) * line.unit if line.packets else 0
+        rate = f", {float(line.packets / seconds):.4g} a second" if seconds else ""
+        return replace(line, notes=(f"{said}: frames are counted{rate}",))
