@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,15 @@ for name in ("XCLIP_MODEL", "XCLIP_DEBUG", "FORCE_COLOR", "GITHUB_ACTIONS"):
 # The user's cache is none of the tests' business.
 _cache = tempfile.TemporaryDirectory()
 os.environ["XCLIP_CACHE"] = _cache.name
+
+
+def program(*names: str) -> str:
+    """The first of some programs that is installed. Without one the test is skipped; on CI it fails."""
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        (pytest.fail if "CI" in os.environ else pytest.skip)(f"{' or '.join(names)} is not installed")
+    return found
+
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -104,7 +104,7 @@ def test_several_texts_are_averaged_before_the_prompts(checkpoint: Path, clip: P
             means.append(raw.get_text_features(ids).mean(0))
         with av.open(str(clip)) as container:
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-        pixels = classifier.encoder.image_processor([frames[i] for i in range(2, 40, 5)])
+        pixels = classifier.encoder.image_processor([frames[i] for i in range(2, 40, 5)], "pt").pixel_values
         with torch.no_grad():
             video = raw.encode_video(pixels)
             logits = raw.similarity(torch.stack(means), video.features, video.visual_tokens).logits_per_video[0]

@@ -16,7 +16,16 @@ import xclip_cli
 
 PACKAGE = Path(xclip_cli.__file__).parent
 # Plain data that crosses borders: importable from anywhere. It imports nothing above it.
-VOCABULARY = ["__version__", "errors", "text", "segments", "results.records", "video.sampling", "video.limits"]
+VOCABULARY = [
+    "__version__",
+    "errors",
+    "text",
+    "segments",
+    "results.records",
+    "results.fields",
+    "video.sampling",
+    "video.limits",
+]
 TASK = ["engine", "results", "labels", "model.checkpoint", "output.images"]
 MAY_IMPORT: dict[str, list[str]] = {  # a room, and what it may import besides itself and the vocabulary
     "errors": [],

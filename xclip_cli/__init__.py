@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from .errors import LabelsError, ModelError, ResultsError, VideoError, XClipError
     from .labels import Labels, load_labels
     from .model import (
+        AutoConfig,
+        AutoImageProcessor,
+        AutoModel,
+        AutoProcessor,
+        AutoTokenizer,
+        CLIPTokenizer,
+        CLIPTokenizerFast,
+        VideoMAEFeatureExtractor,
+        VideoMAEImageProcessor,
         XCLIPConfig,
         XCLIPModel,
         XCLIPProcessor,
@@ -27,6 +36,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AutoConfig",
+    "AutoImageProcessor",
+    "AutoModel",
+    "AutoProcessor",
+    "AutoTokenizer",
+    "CLIPTokenizer",
+    "CLIPTokenizerFast",
     "Classifier",
     "Failure",
     "Labels",
@@ -36,6 +52,8 @@ __all__ = [
     "RankedLabel",
     "ResultsError",
     "VideoError",
+    "VideoMAEFeatureExtractor",
+    "VideoMAEImageProcessor",
     "XCLIPConfig",
     "XCLIPModel",
     "XCLIPProcessor",

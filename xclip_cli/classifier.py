@@ -80,6 +80,7 @@ class Classifier:
         batch_size: int | None = None,
         timeout: float = DECODE_TIMEOUT,
         limits: Limits = DEFAULT_LIMITS,
+        stream: int | None = None,
         cache: bool = True,
     ) -> None:
         given = labels if isinstance(labels, Labels) else Labels.of(labels, templates)
@@ -98,6 +99,7 @@ class Classifier:
             batch_size=batch_size,
             timeout=timeout,
             limits=limits,
+            stream=stream,
         )
         self._label_warnings = self._warnings()
         groups = [*self.labels.texts, *([text] for text in self.labels.background)]
@@ -320,6 +322,7 @@ class Classifier:
             views=str(self.encoder.views),
             preprocess=self.encoder.preprocess,
             heads=self.encoder.heads,
+            stream=self.encoder.stream,
             start=None if start is None else str(start),
             end=None if end is None else str(end),
             dtype=dtype_name(self.encoder.dtype),

@@ -89,6 +89,7 @@ def examine() -> Report:
             checks.append(Check(f"looks at {what}", False, _fault(error)))
             return None
 
+    look("temporary_files", lambda: _without_home(tempfile.gettempdir()))
     ffmpeg = look("ffmpeg", _ffmpeg)
     look("platform", _platform)
     look("hub", _hub)
@@ -98,7 +99,7 @@ def examine() -> Report:
         notes += _ffmpeg_notes(ffmpeg["version"])
     if cpu is not None and devices is not None:
         notes += _device_notes(devices)
-        if ffmpeg is not None:
+        if ffmpeg is not None and "temporary_files" in facts:
             checks += _proofs(["cpu", *(device["name"] for device in devices)])
     return Report(facts, notes, checks)
 
@@ -212,8 +213,8 @@ def _text_features() -> dict[str, Any]:
     """The cache of labels' text features."""
     cache = FeatureCache()
     return {
-        "folder": _without_home(str(cache.folder)),
-        "writable": _is_writable(cache.folder),
+        "folder": None if cache.folder is None else _without_home(str(cache.folder)),
+        "writable": cache.folder is not None and _is_writable(cache.folder),
         "label_sets": len(cache.entries()),
         "bytes": cache.size(),
     }

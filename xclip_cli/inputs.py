@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
 from .errors import ResultsError, VideoError
 from .results.records import Failure, Record
+from .text import other_encoding
 
 R = TypeVar("R", bound=Record)
 
 # What a folder expands to. Stills are classified too, but only when named.
 VIDEO_SUFFIXES = (
-    *(".3g2", ".3gp", ".asf", ".avi", ".flv", ".gif", ".ivf", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"),
-    *(".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+    *(".264", ".265", ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".gxf", ".h264"),
+    *(".h265", ".hevc", ".insv", ".ivf", ".lrv", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg"),
+    *(".mk3d", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".obu", ".ogm", ".ogv"),
+    *(".qt", ".rm", ".rmvb", ".trp", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".xvid", ".y4m"),
 )
 
 MAX_LIST = 1 << 28  # bytes of a list of paths
@@ -48,6 +53,16 @@ class Inputs:
     def without(self, videos: set[str]) -> Inputs:
         """The same, less some videos."""
         items = [item for item, name in zip(self.items, self.names, strict=True) if name not in videos]
+        return replace(self, items=items)
+
+    def spelled_as(self, videos: Iterable[str]) -> Inputs:
+        """The same, those that ``videos`` name, too, by the spelling that they have there."""
+        known = {entry_of(video): video for video in videos}
+        items: list[str | Failure] = []
+        for item in self.items:
+            name = item if isinstance(item, str) else item.video
+            spelling = known.get(entry_of(name), name)
+            items.append(spelling if isinstance(item, str) else replace(item, video=spelling))
         return replace(self, items=items)
 
     def in_order(self, records: Iterator[R]) -> Iterator[R | Failure]:
@@ -84,13 +99,28 @@ def expand_inputs(given: Iterable[str], recursive: bool = False) -> Inputs:
             found = [path]
         for item in found:
             name = item if isinstance(item, str) else item.video
-            key = os.path.abspath(name)  # noqa: PTH100 - pathlib's would follow links
+            key = entry_of(name)
             if key in seen:
                 inputs.repeated.append(name)
             else:
                 seen.add(key)
                 inputs.items.append(item)
     return inputs
+
+
+def entry_of(path: str) -> str:
+    """What a path names, however it is spelled: an entry of a folder. A link is an entry of its own; those on the way
+    to the folder are followed, as the system does."""
+    parent, name = os.path.split(path)
+    try:
+        return os.path.join(_real(str(Path.cwd() / parent)), name)  # noqa: PTH118 - which may be empty
+    except (OSError, ValueError):  # a NUL byte, or the current folder was deleted
+        return path
+
+
+@lru_cache
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)
 
 
 def _is(test: Callable[[Path], bool], path: str) -> bool:
@@ -102,7 +132,10 @@ def _is(test: Callable[[Path], bool], path: str) -> bool:
 
 
 def _videos_in(folder: str, recursive: bool, inputs: Inputs) -> Sequence[str | Failure]:
-    """The videos of a folder, sorted by path; hidden files and folders are left out."""
+    """The videos of a folder, sorted by path; hidden files and folders are left out.
+
+    Every folder is entered once, however many links lead to it: there may be loops of them.
+    """
     videos: list[str] = []
     failures: list[Failure] = []
 
@@ -110,8 +143,7 @@ def _videos_in(folder: str, recursive: bool, inputs: Inputs) -> Sequence[str | F
         message = f"the folder cannot be read: {error.strerror}"
         failures.append(Failure.of(str(error.filename), VideoError(message, "permission")))
 
-    for parent, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
+    for parent, files in _walk(folder, recursive, refuse):
         visible = [name for name in files if not name.startswith(".")]
         matching = [name for name in visible if Path(name).suffix.lower() in VIDEO_SUFFIXES]
         inputs.ignored += len(visible) - len(matching)
@@ -120,6 +152,25 @@ def _videos_in(folder: str, recursive: bool, inputs: Inputs) -> Sequence[str | F
         below = "" if recursive else " (pass --recursive to look into its folders)"
         return [Failure.of(folder, VideoError(f"the folder holds no videos{below}", "empty_folder"))]
     return sorted([*videos, *failures], key=lambda item: item if isinstance(item, str) else item.video)
+
+
+def _walk(folder: str, recursive: bool, refuse: Callable[[OSError], None]) -> Iterator[tuple[str, list[str]]]:
+    """The folder and, where ``recursive``, those in it, with the names of their files; links after what is no link."""
+    entered, links = set[tuple[int, int]](), [folder]
+    while links:
+        for parent, folders, files in os.walk(links.pop(0), onerror=refuse):
+            try:
+                status = Path(parent).stat()
+            except OSError as error:
+                refuse(error)
+                continue
+            inside = sorted(name for name in folders if recursive and not name.startswith("."))
+            is_new = (status.st_dev, status.st_ino) not in entered
+            entered.add((status.st_dev, status.st_ino))
+            folders[:] = [name for name in inside if is_new and not Path(parent, name).is_symlink()]
+            if is_new:
+                links += [str(Path(parent, name)) for name in inside if name not in folders]
+                yield parent, files
 
 
 def read_path_list(source: str, nul: bool = False) -> list[str]:
@@ -133,5 +184,12 @@ def read_path_list(source: str, nul: bool = False) -> list[str]:
         raise ResultsError(f"cannot read the list of videos {source}: {error.strerror}") from error
     if len(data) > MAX_LIST:
         raise ResultsError(f"the list of videos {source} is larger than {MAX_LIST >> 20} MB: give it in parts")
+    encoding = None if nul else other_encoding(data)
+    if encoding is not None:
+        raise ResultsError(
+            f"the list of videos {source} is {encoding}: save it as UTF-8, for example with `iconv -f {encoding} -t "
+            "UTF-8 OLD > NEW`"
+        )
+    data = data.removeprefix(codecs.BOM_UTF8)
     parts = data.split(b"\0") if nul else [line.removesuffix(b"\r") for line in data.split(b"\n")]
     return [os.fsdecode(part) for part in parts if part]

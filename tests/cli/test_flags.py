@@ -30,7 +30,7 @@ from xclip_cli.cli.timeline import SegmentFlags, TimelineFormat, TimelineOutputF
 from xclip_cli.engine.devices import DTYPES
 from xclip_cli.inputs import Inputs
 from xclip_cli.model.config import PREPROCESSINGS
-from xclip_cli.output import notes, timelines
+from xclip_cli.output import tables, timelines
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def test_settings_are_the_classifiers_keywords_and_defaults() -> None:
 def test_choices_are_the_librarys() -> None:
     assert tuple(DType) == tuple(DTYPES)
     assert set(Preprocess) == set(PREPROCESSINGS)
-    assert set(OutputFormat) == set(notes.FORMATS)
+    assert set(OutputFormat) == set(tables.FORMATS)
     assert set(TimelineFormat) == set(timelines.FORMATS)
 
 
@@ -135,9 +135,9 @@ def test_choices_are_the_librarys() -> None:
         (lambda: InputFlags(start=Fraction(2), end=Fraction(1)), "--start 2 s is not before --end 1 s"),
         (lambda: InputFlags().expand(), "give at least one video or folder"),
         (lambda: LabelFlags(none_of_these=True, multi_label=True), "--none-of-these goes without --multi-label"),
-        (lambda: OutputFlags(Path("a.srt")).form(notes.FORMATS), "a.srt has no suffix that names a format"),
-        (lambda: OutputFlags(Path("a.csv"), resume=True).form(notes.FORMATS), "--resume goes on with a results file"),
-        (lambda: OutputFlags(retry_failed=True).form(notes.FORMATS), "--retry-failed goes with --resume"),
+        (lambda: OutputFlags(Path("a.srt")).form(tables.FORMATS), "a.srt has no suffix that names a format"),
+        (lambda: OutputFlags(Path("a.csv"), resume=True).form(tables.FORMATS), "--resume goes on with a results file"),
+        (lambda: OutputFlags(retry_failed=True).form(tables.FORMATS), "--retry-failed goes with --resume"),
         (lambda: TimelineOutputFlags().check("vtt", Inputs(["a", "b"])), "vtt holds the subtitles of one video"),
         (lambda: SegmentFlags(window=Fraction(0)).rules(Fraction(10)), "window and stride must be longer than 0 s"),
     ],
@@ -149,8 +149,8 @@ def test_a_group_checks_itself(make: Callable[[], object], message: str) -> None
 
 
 def test_formats_are_asked_for_or_named_by_the_suffix() -> None:
-    assert OutputFlags(Path("a.txt"), OutputFormat.json).form(notes.FORMATS) == "json"
-    assert OutputFlags(Path("a.txt")).form(notes.FORMATS) == "table"
+    assert OutputFlags(Path("a.txt"), OutputFormat.json).form(tables.FORMATS) == "json"
+    assert OutputFlags(Path("a.txt")).form(tables.FORMATS) == "table"
     assert TimelineOutputFlags(Path("a.srt")).form(timelines.FORMATS) == "srt"
 
 

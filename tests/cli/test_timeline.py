@@ -22,7 +22,16 @@ from clips import write_clip
 from conftest import Run
 from records import assert_all_same, assert_same
 
-from xclip_cli.timeline import combine, merge, segments_of, windows_of
+from xclip_cli.segments import WindowScores, combine, merge, segments_of
+
+
+def windows_of(windows: list[dict[str, Any]]) -> list[WindowScores]:
+    """What window records say of their windows."""
+    return [
+        WindowScores(w["start_seconds"], w["end_seconds"], {p["label"]: p["score"] for p in w["predictions"]})
+        for w in windows
+    ]
+
 
 LABELS = ["abseiling", "air drumming", "answering questions", "a cat", "a dog", "a bird"]
 ARGUMENTS = [argument for label in LABELS for argument in ("--label", label)]

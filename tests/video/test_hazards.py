@@ -66,14 +66,14 @@ HAZARDS = {
         "video/test_hazards::test_a_worker_that_hangs_costs_one_video",
     ],
     "S13 labels that steer": [
-        "output/test_output::test_csv_texts_are_no_formulas",
-        "output/test_output::test_hostile_text_stays_text",
+        "output/test_data::test_csv_texts_are_no_formulas",
+        "output/test_tables::test_hostile_text_stays_text",
         "report/test_page::test_hostile_text_stays_text",
         "cli/test_classify::test_nothing_that_is_shown_steers_the_terminal",
     ],
     "S14 outputs that would destroy": [
-        "output/test_output::test_outputs_that_would_destroy_something_are_refused",
-        "output/test_output::test_a_link_in_the_way_of_the_new_file_is_not_followed",
+        "output/test_files::test_outputs_that_would_destroy_something_are_refused",
+        "output/test_files::test_a_link_in_the_way_of_the_new_file_is_not_followed",
         "video/test_hazards::test_an_output_that_is_a_link_to_an_input_is_refused",
     ],
     # reliability: what is odd or broken
@@ -555,10 +555,10 @@ def test_a_disk_that_fills_up_leaves_whole_lines(clip: Path, tmp_path: Path) -> 
     # The limit on the size of files stands for the end of the disk; it comes when the memory for pictures is there.
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "from xclip_cli.cli import app; from xclip_cli.output import notes; from xclip_cli.results import run_file;"
+        "from xclip_cli.cli import app; from xclip_cli.output import files; from xclip_cli.results import run_file;"
         "fill = lambda function: lambda *a, **k: "
         "(resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)), function(*a, **k))[1];"
-        "run_file.RunFile.begin = fill(run_file.RunFile.begin); notes.write = fill(notes.write); app.main()"
+        "run_file.RunFile.begin = fill(run_file.RunFile.begin); files.write = fill(files.write); app.main()"
     )
     for suffix in ("jsonl", "csv"):
         out = tmp_path / f"out.{suffix}"

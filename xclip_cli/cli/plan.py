@@ -12,6 +12,7 @@ from ..model.checkpoint.find import find_cached, hub_name
 from ..model.checkpoint.public import public_checkpoints
 from ..model.loading import load_config
 from ..results.records import Failure
+from ..video.sampling import STDIN
 from .flags import ModelFlags
 
 
@@ -24,7 +25,8 @@ def plan(inputs: Inputs, labels: Labels, name: str, model: ModelFlags, unit: str
     yield f"videos: {len(inputs.paths)}" + (f", and {len(failures)} inputs that are none" if failures else "")
     for failure in failures:
         yield f"  {failure.video}: {failure.message}"
-    missing = [path for path in inputs.paths if not os.path.isfile(path)]  # noqa: PTH113 - pathlib's may raise
+    named = [path for path in inputs.paths if path not in STDIN]
+    missing = [path for path in named if not os.path.isfile(path)]  # noqa: PTH113 - pathlib's may raise
     for path in missing:
         yield f"  {path}: no such file"
     yield f"labels: {len(labels.names)}, {len(labels.all_texts)} texts"

@@ -138,7 +138,7 @@ def _results_file(output: OutputFlags, form: str) -> RunFile | None:
 
     if output.path is None or form != "jsonl" or is_special(output.path):
         return None
-    return RunFile(output.path, output.resume)
+    return RunFile(output.path, output.resume, new=not output.may_exist)
 
 
 def _not_done(todo: Inputs, file: RunFile, retry_failed: bool, notes: Notes) -> tuple[Inputs, tuple[int, int]]:
@@ -147,6 +147,7 @@ def _not_done(todo: Inputs, file: RunFile, retry_failed: bool, notes: Notes) -> 
         notes.say(f"the last record of {file.path} was cut off: its video is classified again")
     if file.unfinished:
         notes.say(f"{len(file.unfinished)} videos of {file.path} were not finished: they are begun again")
+    todo = todo.spelled_as(file.videos)
     rest = todo.without(file.done(retry_failed))
     earlier = file.counts(set(todo.names) - set(rest.names))
     if sum(earlier):

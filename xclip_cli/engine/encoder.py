@@ -98,6 +98,7 @@ class Encoder:
         batch_size: int | None = None,
         timeout: float = DECODE_TIMEOUT,
         limits: Limits = DEFAULT_LIMITS,
+        stream: int | None = None,
     ) -> None:
         if dtype not in DTYPES:
             raise ValueError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
@@ -105,7 +106,7 @@ class Encoder:
             raise ValueError(f"preprocess {preprocess!r} is not one of {', '.join(PREPROCESSINGS)}")
         self.checkpoint = model if isinstance(model, Checkpoint) else find_checkpoint(str(model))
         self.config = load_config(self.checkpoint, heads)
-        self.views, self.preprocess, self.heads = views, preprocess, heads
+        self.views, self.preprocess, self.heads, self.stream = views, preprocess, heads, stream
         self.warnings: tuple[str, ...] = ()  # of the dtype, once that is known
         self._device_name, self._dtype_name, self._threads = device, dtype, threads
         self._workers, self._batch_size = workers or usable_cores(), batch_size
@@ -249,7 +250,7 @@ class Encoder:
             step = step if step is not None else long / 2
             check_windows(long, step)
         frames = self.config.vision_config.num_frames
-        return ClipRequest(os.fspath(video), frames, self.views.clips, first, last, long, step)
+        return ClipRequest(os.fspath(video), frames, self.views.clips, first, last, long, step, self.stream)
 
     def decoded_frames(self, frames: Any) -> Decoded[Received]:
         """Frames in memory, sampled like a video of one frame a second. Raises TypeError, VideoError."""
@@ -290,8 +291,8 @@ class Encoder:
         if not self._loaded:
             with _no_garbage_collection():
                 import torch
-            if self._threads:
-                torch.set_num_threads(self._threads)
+            if self._threads or usable_cores() < torch.get_num_threads():  # torch knows nothing of quotas
+                torch.set_num_threads(self._threads or usable_cores())
             self.warnings = tuple(dtype_misfits(self.dtype, self.device))
             _ = self.model, self.image_processor
             self._loaded = True

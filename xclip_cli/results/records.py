@@ -290,6 +290,7 @@ class RunHeader:
     views: str | None = None
     preprocess: str | None = None
     heads: int | None = None  # of MIT and prompt generator, where they are not the checkpoint's
+    stream: int | None = None  # of each file's video streams, from 0; None: the best
     start: str | None = None  # of the window, in exact seconds; None: the video's start
     end: str | None = None
     dtype: str | None = None

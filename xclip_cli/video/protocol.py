@@ -50,10 +50,11 @@ def read_request(text: bytes) -> tuple[ClipRequest, int, Limits]:
 
 
 def anonymous_file() -> int:
-    """A file without a name, which no crash can leave behind → its descriptor."""
-    if hasattr(os, "memfd_create"):
+    """A file without a name, which no crash can leave behind → its descriptor. It is in memory where the system has
+    that and lets us, else in the folder for temporary files. Raises OSError."""
+    try:
         descriptor = os.memfd_create("xclip")
-    else:
+    except (AttributeError, OSError):  # another system, or one that was told to refuse it
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
     # Where stdin or stdout is closed its number is free, and the worker's pipes would take it.

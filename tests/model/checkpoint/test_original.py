@@ -294,7 +294,11 @@ def test_training_config_ends(pth: Path) -> None:
 
 def test_image_processor_of_the_released_checkpoints(pth: Path) -> None:
     processor = OriginalFile(Checkpoint(str(pth), pth)).image_processor(read_original(pth)[0])
-    assert (processor.size, processor.crop_size, processor.resample) == (32, 32, 2)
+    assert (processor.size, processor.crop_size, processor.resample) == (
+        {"shortest_edge": 32},
+        {"height": 32, "width": 32},
+        2,
+    )
     assert (processor.image_mean, processor.image_std) == (reference.IMAGENET_MEAN, reference.IMAGENET_STD)
     frame = torch.randint(0, 256, (40, 70, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
     theirs = reference.image_processor(32)([[frame.numpy()]], return_tensors="pt")["pixel_values"]

@@ -386,7 +386,7 @@ TEXTS: dict[str, tuple[Change, str]] = {
             {"image_std": [0, 0, 0]},
             {"image_std": [1, 1, float("nan")]},
             {"image_std": [1]},
-            {"image_std": 1},
+            {"image_std": 0},
             {"image_mean": ["a", "b", "c"]},
             {"image_mean": [1e300, 0, 0]},
             {"rescale_factor": float("inf")},

@@ -31,14 +31,15 @@ MAX_HEADER = 10_000_000  # bytes of a safetensors header: those of X-CLIP have 0
 MAX_SHARDS = 500  # weight files of one checkpoint
 
 
-def find_weight_files(folder: Path) -> list[Path]:
-    """The weight files of a checkpoint folder: one, or its shards. safetensors is preferred. Raises ModelError.
+def find_weight_files(folder: Path, safetensors: bool | None = None) -> list[Path]:
+    """The weight files of a checkpoint folder: one, or its shards. Raises ModelError.
 
-    A file in place of a folder is its own.
+    safetensors is preferred; ``safetensors`` True or False allows nothing else. A file in place of a folder is its own.
     """
     if folder.is_file():
         return [folder]
-    for name in WEIGHT_NAMES:
+    names = [name for name in WEIGHT_NAMES if safetensors in (None, name.startswith(SAFETENSORS_NAME))]
+    for name in names:
         path = folder / name
         if not path.is_file():
             continue
@@ -46,7 +47,7 @@ def find_weight_files(folder: Path) -> list[Path]:
         if absent := [file.name for file in files if not file.is_file()]:
             raise ModelError(f"{path} lists shards that are missing: {one_line(', '.join(absent))}")
         return files
-    raise ModelError(f"no weights in {folder}: it needs one of {', '.join(WEIGHT_NAMES)}")
+    raise ModelError(f"no weights in {folder}: it needs one of {', '.join(names)}")
 
 
 def _shards(index: Path) -> list[str]:
@@ -117,6 +118,8 @@ def read_text(path: Path) -> str:
         if len(data) > MAX_TEXT:
             raise ModelError(f"{path} is larger than {MAX_TEXT >> 20} MB, the limit for a checkpoint's text files")
         return data.decode("utf-8")
+    except ModelError:
+        raise
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read {path}: {one_line(error)}") from error
 

@@ -22,7 +22,8 @@ from ...errors import ModelError
 from ...text import listed, quoted
 from . import hub
 from .files import CONFIG_NAME, TEXT_NAMES, find_weight_files, header_bytes, read_text
-from .public import full_name, nearest
+from .hub import USUAL_ACCESS, HubAccess
+from .public import full_name, nearest, public_checkpoints
 
 AUTO = "auto"  # the name that leaves the choice to the labels
 BUNDLED = "bundled"
@@ -31,7 +32,7 @@ OPEN_LABELS_MODEL = "microsoft/xclip-base-patch16-zero-shot"  # what its authors
 
 PHRASES_NAME = "phrases.json"
 MOST_PHRASES = 100_000  # of a family
-ORIGINAL_SUFFIX = ".pth"
+ORIGINAL_SUFFIXES = (".pth", ".pt")  # of files of the authors' code
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _WORD = re.compile(r"\w+")
@@ -56,7 +57,7 @@ class Checkpoint:
         digest = hashlib.sha256()
         for path in self.weight_files:
             target = path.resolve()
-            if target.parent.name == "blobs":  # the hub's cache names files by their hash
+            if target.parent.name == "blobs" and hub.is_in_cache(target):  # which names files by their hash
                 digest.update(target.name.encode())
             else:
                 digest.update(header_bytes(target) + struct.pack("<Q", target.stat().st_size))
@@ -153,27 +154,30 @@ class Choice(NamedTuple):
     reason: str | None = None  # why this one; None where it was named
 
 
-def find_checkpoint(name: str, revision: str | None = None, bar: type | None = None) -> Checkpoint:
+def find_checkpoint(
+    name: str, revision: str | None = None, bar: type | None = None, access: HubAccess = USUAL_ACCESS
+) -> Checkpoint:
     """The checkpoint called ``name``: ``bundled``, a folder, an authors' ``.pth``, or a hub id, downloaded once.
 
     A public checkpoint's short name stands for its hub id. ``revision`` (also as ``name@revision``) is a branch, tag or
-    commit of the hub. ``bar`` is a tqdm class that shows a download. Raises ModelError.
+    commit of the hub. ``bar`` is a tqdm class that shows a download, ``access`` how to reach the hub. Raises
+    ModelError.
     """
-    cached = find_cached(name, revision)
+    cached = find_cached(name, revision, access)
     if cached is not None:
         return cached
     repo, revision = hub_name(name, revision)
-    folder = hub.download(repo, revision, bar)
+    folder = hub.download(repo, revision, bar, access)
     return Checkpoint(repo, folder, folder.name)
 
 
-def find_cached(name: str, revision: str | None = None) -> Checkpoint | None:
+def find_cached(name: str, revision: str | None = None, access: HubAccess = USUAL_ACCESS) -> Checkpoint | None:
     """The checkpoint called ``name`` if it is there without any network. Raises ModelError for what is no name."""
     local = find_local(name)
     if local is not None:
         return local
     repo, revision = hub_name(name, revision)
-    folder = hub.cached_folder(repo, revision)
+    folder = None if access.force_download else hub.cached_folder(repo, revision, access)
     return None if folder is None else Checkpoint(repo, folder, folder.name)
 
 
@@ -184,16 +188,16 @@ def find_local(name: str) -> Checkpoint | None:
             raise ModelError(f"the bundled model is missing from this installation ({BUNDLED_FOLDER}): reinstall xclip")
         return Checkpoint(BUNDLED, BUNDLED_FOLDER)
     path = _existing(name)
-    if path is None and name.endswith(ORIGINAL_SUFFIX):
+    if path is None and name.endswith(ORIGINAL_SUFFIXES):
         raise ModelError(f"there is no file {name}")
     if path is None:
         return None
-    if path.is_file() and path.suffix == ORIGINAL_SUFFIX:
+    if path.is_file() and path.suffix in ORIGINAL_SUFFIXES:
         return Checkpoint(name, path)
     if not path.is_dir():
         raise ModelError(
-            f"{name} is a file; a model is a checkpoint folder, a hub id, {BUNDLED!r} or a {ORIGINAL_SUFFIX} file of "
-            "X-CLIP's authors"
+            f"{name} is a file; a model is a checkpoint folder, a hub id, {BUNDLED!r} or a "
+            f"{' or '.join(ORIGINAL_SUFFIXES)} file of X-CLIP's authors"
         )
     if not (path / CONFIG_NAME).is_file():
         raise ModelError(f"{name} is not a checkpoint folder: it has no config.json")
@@ -216,10 +220,12 @@ def hub_name(name: str, revision: str | None = None) -> tuple[str, str | None]:
     return repo, revision or pinned or None
 
 
-def find_folder(name: str, revision: str | None = None) -> Path:
+def find_folder(name: str, revision: str | None = None, access: HubAccess = USUAL_ACCESS) -> Path:
     """The folder to read a config, tokenizer or processor from: a local one may lack weights. Raises ModelError."""
     path = None if name == BUNDLED else _existing(name)
-    return path if path is not None and path.is_dir() else find_checkpoint(name, revision).folder
+    if path is not None and path.is_dir():
+        return path
+    return find_checkpoint(name, revision, access=access).folder
 
 
 def choose_model(name: str, texts: Iterable[str]) -> Choice:
@@ -234,11 +240,16 @@ def choose_model(name: str, texts: Iterable[str]) -> Choice:
 
 
 def _existing(name: str) -> Path | None:
-    """``name`` as a path, if there is something there."""
+    """``name`` as a path, if there is something there. The names that everybody's results are known by are never a
+    path, whatever the current folder holds: ``./`` before one makes it a path."""
+    if name == AUTO or full_name(name.partition("@")[0]) in public_checkpoints():
+        return None
     try:
         path = Path(name).expanduser()
         return path if path.exists() else None
     except ValueError:  # a NUL byte
         return None
     except (OSError, RuntimeError) as error:  # too long, no permission, or the home of nobody
+        if isinstance(error, PermissionError) and _HUB_ID.fullmatch(name):
+            return None  # the current folder may not be entered
         raise ModelError(f"cannot read {name}: {error}") from error

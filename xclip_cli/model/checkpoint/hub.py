@@ -13,10 +13,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelError
+from ...text import one_line
 from .files import CONFIG_NAME, NEEDED_TEXT_NAMES, TEXT_NAMES, TOKENIZER_NAMES, WEIGHT_NAMES, find_weight_files
 from .public import nearest
 
@@ -28,7 +30,20 @@ log = logging.getLogger(__name__)
 ANOTHER_WAY = "set HF_ENDPOINT to a mirror, or give a folder that `xclip models pull` filled on another machine"
 
 
-def cached_folder(repo: str, revision: str | None) -> Path | None:
+@dataclass(frozen=True)
+class HubAccess:
+    """How to reach the hub, where it is not as the environment says."""
+
+    cache_dir: str | Path | None = None
+    token: str | bool | None = None  # True: the one that `hf auth login` has kept
+    local_files_only: bool = False  # no network, as with HF_HUB_OFFLINE
+    force_download: bool = False  # also what is in the cache
+
+
+USUAL_ACCESS = HubAccess()
+
+
+def cached_folder(repo: str, revision: str | None, access: HubAccess = USUAL_ACCESS) -> Path | None:
     """The snapshot of a repository in the cache, if all that a checkpoint needs is in it.
 
     Part of it may be there: a download broke off, or another program needed less. Raises ModelError for a name that
@@ -37,8 +52,10 @@ def cached_folder(repo: str, revision: str | None) -> Path | None:
     import huggingface_hub
     from huggingface_hub.errors import HFValidationError
 
+    if not _has_home() and access.cache_dir is None:
+        return None
     try:
-        config = huggingface_hub.try_to_load_from_cache(repo, CONFIG_NAME, revision=revision)
+        config = huggingface_hub.try_to_load_from_cache(repo, CONFIG_NAME, access.cache_dir, revision)
     except HFValidationError as error:
         raise ModelError(f"{repo} is neither a folder nor a hub id: {str(error).splitlines()[0]}") from error
     if not isinstance(config, str):
@@ -51,7 +68,7 @@ def cached_folder(repo: str, revision: str | None) -> Path | None:
     return folder if all(any((folder / name).is_file() for name in names) for names in NEEDED_TEXT_NAMES) else None
 
 
-def download(repo: str, revision: str | None, bar: type | None = None) -> Path:
+def download(repo: str, revision: str | None, bar: type | None = None, access: HubAccess = USUAL_ACCESS) -> Path:
     """Download what is needed of a repository into the hub's cache → its snapshot. Raises ModelError.
 
     A connection that breaks is taken up again where it broke, as the hub's library does it. ``bar`` is a tqdm class
@@ -60,25 +77,53 @@ def download(repo: str, revision: str | None, bar: type | None = None) -> Path:
     import huggingface_hub
     from huggingface_hub import constants
 
-    _require_hub(repo)
+    _require_hub(repo, access)
     with translated_errors(repo, revision):
-        info = huggingface_hub.HfApi().model_info(repo, revision=revision, files_metadata=True)
+        info = huggingface_hub.HfApi(token=access.token).model_info(repo, revision=revision, files_metadata=True)
         wanted = needed_files(info, repo)
-        present = {name for name in wanted if _is_cached(repo, name, info.sha)}
+        cached = {name for name in wanted if _is_cached(repo, name, info.sha, access)}
+        present = set() if access.force_download else cached
         size = sum(file.size or 0 for file in info.siblings or [] if file.rfilename in set(wanted) - present)
-        log.info("downloading %s (%.0f MB) into %s", repo, size / 1e6, constants.HF_HUB_CACHE)
-        folder = Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=wanted, tqdm_class=bar))
+        log.info("downloading %s (%.0f MB) into %s", repo, size / 1e6, access.cache_dir or constants.HF_HUB_CACHE)
+        folder = Path(
+            huggingface_hub.snapshot_download(
+                repo,
+                revision=revision,
+                allow_patterns=wanted,
+                tqdm_class=bar,
+                cache_dir=access.cache_dir,
+                token=access.token,
+                force_download=access.force_download,
+            )
+        )
         check_hashes(repo, folder, hub_hashes(info, set(wanted) - present))
     return folder
 
 
-def _require_hub(repo: str) -> None:
+def is_in_cache(path: Path) -> bool:
+    """Whether a real path is below the cache of the hub's library."""
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE:
+    return _has_home() and path.is_relative_to(Path(constants.HF_HUB_CACHE).resolve())
+
+
+def _has_home() -> bool:
+    """Whether the library's cache is somewhere. Where a user has no home, it would be a folder called ``~``, here."""
+    from huggingface_hub import constants
+
+    return not constants.HF_HUB_CACHE.startswith("~")
+
+
+def _require_hub(repo: str, access: HubAccess = USUAL_ACCESS) -> None:
+    from huggingface_hub import constants
+
+    if not _has_home() and access.cache_dir is None:
+        raise ModelError(f"there is no home folder to keep {repo} in: set HF_HOME to a folder, or {ANOTHER_WAY}")
+    if constants.HF_HUB_OFFLINE or access.local_files_only:
+        switch = "local_files_only" if access.local_files_only else "--offline or HF_HUB_OFFLINE"
         raise ModelError(
-            f"{repo} is not, or not wholly, in the cache ({constants.HF_HUB_CACHE}) and the hub is switched off "
-            f"(--offline or HF_HUB_OFFLINE): switch it on and run `xclip models pull {repo}`, {ANOTHER_WAY}"
+            f"{repo} is not, or not wholly, in the cache ({access.cache_dir or constants.HF_HUB_CACHE}) and the hub is "
+            f"switched off ({switch}): switch it on and run `xclip models pull {repo}`, {ANOTHER_WAY}"
         )
 
 
@@ -151,10 +196,10 @@ def check_hashes(repo: str, folder: Path, expected: dict[str, str]) -> None:
             )
 
 
-def _is_cached(repo: str, name: str, commit: str | None) -> bool:
+def _is_cached(repo: str, name: str, commit: str | None, access: HubAccess) -> bool:
     import huggingface_hub
 
-    return isinstance(huggingface_hub.try_to_load_from_cache(repo, name, revision=commit), str)
+    return isinstance(huggingface_hub.try_to_load_from_cache(repo, name, access.cache_dir, commit), str)
 
 
 @contextmanager
@@ -166,6 +211,8 @@ def translated_errors(repo: str, revision: str | None = None) -> Iterator[None]:
     client_error: Any = errors.HfHubHTTPError.__bases__[0]
     try:
         yield
+    except ModelError:
+        raise
     except errors.GatedRepoError as error:
         raise ModelError(
             f"{repo} is gated: accept its terms on its page at the hub, then log in with `hf auth login`"
@@ -179,6 +226,21 @@ def translated_errors(repo: str, revision: str | None = None) -> Iterator[None]:
         raise ModelError(f"{repo} has no revision {revision!r} on the hub") from error
     except (client_error, OSError) as error:
         raise ModelError(_advice(repo, error)) from error
+    except ImportError as error:  # of what a proxy in the environment needs
+        raise ModelError(f"cannot reach the hub: {_reason(error)}") from error
+    except Exception as error:  # whatever the library makes of an answer that is not the hub's
+        raise ModelError(
+            f"cannot download {repo}: what answers in the hub's place is not the hub ({_reason(error)}): check "
+            f"HF_ENDPOINT, the proxy and whether the network wants a login, or {ANOTHER_WAY}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, on one line, without the password of any address in it."""
+    said = str(error).splitlines() if str(error).strip() else []
+    return re.sub(
+        r"//[^/@\s]*@", "//", one_line(f"{type(error).__name__}: {said[0]}" if said else type(error).__name__)
+    )
 
 
 def _advice(repo: str, error: Exception) -> str:

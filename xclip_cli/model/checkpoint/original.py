@@ -43,11 +43,12 @@ from .pickles import (
     translated_errors,
     zip_span,
 )
-from .weights import SHOWN_NAMES, Shapes, converted, misfits
+from .weights import SHOWN_NAMES, STRICT, LoadingInfo, Shapes, converted, misfits
 
 HEAD_WIDTH = 64  # of every attention in the authors' code; the files do not say
 
 LEGACY_VERSION = 1001
+WRAPPED = "module."
 
 STORAGES = {
     "torch.DoubleStorage": torch.float64,
@@ -114,7 +115,10 @@ class OriginalWeights:
         self._mapped = file.mapped
         with _translated_misfits(path):
             entries = _state_dict(file.value).items()
-            self._stored = {_name(key): _stored_tensor(file, key, value) for key, value in entries}
+            stored = {_name(key): _stored_tensor(file, key, value) for key, value in entries}
+        # torch's DistributedDataParallel calls the model that it wraps so
+        wrapped = all(name.startswith(WRAPPED) for name in stored)
+        self._stored = {name.removeprefix(WRAPPED) if wrapped else name: tensor for name, tensor in stored.items()}
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -129,6 +133,10 @@ class OriginalWeights:
         """
         with _translated_misfits(self.path):
             return infer_config(self.shapes, heads)
+
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return next(iter(self._stored.values())).dtype
 
     def tensors(self, shapes: Shapes) -> dict[str, Tensor]:
         """The weights of a model whose tensors have these names and shapes, of the file's dtype. Raises ModelError."""
@@ -146,17 +154,27 @@ class OriginalWeights:
         dtype: torch.dtype,
         device: torch.device,
         wanted: Callable[[str], bool] = lambda name: True,
-    ) -> None:
-        """Give a model of this file's config, built on the meta device, these weights.
+        tolerated: frozenset[str] = STRICT,
+    ) -> LoadingInfo:
+        """Give a model of this file's config these weights; it is best built on the meta device.
 
-        Parameters whose names are not ``wanted`` stay on the meta device, and theirs are never read. Raises ModelError
-        that names what is missing, unexpected, of another shape or no finite number; the model is then as it was.
+        Parameters whose names are not ``wanted`` stay as they are, and theirs are never read. Raises ModelError that
+        names what is missing (unless that is ``tolerated``), unexpected, of another shape or no finite number; the
+        model is then as it was.
         """
-        stored = self.tensors({name: tuple(tensor.shape) for name, tensor in model.state_dict().items()})
+        shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        found = {name: shape for name, shape in shapes.items() if _Origin.of(name).name in self._stored}
+        if "missing" in tolerated:
+            info = LoadingInfo.of(shapes, found)
+            shapes = found
+        else:
+            info = LoadingInfo()
+        stored = self.tensors(shapes)
         state = {
             name: converted(self.path, name, tensor, dtype, device) for name, tensor in stored.items() if wanted(name)
         }
         model.load_state_dict(state, assign=True, strict=False)  # those not wanted are missing
+        return info
 
 
 @contextmanager
