@@ -327,6 +327,8 @@ class CLIPTokenizer:
             return BatchFeature({name: rows[0] for name, rows in features.items()})
         return features.convert_to_tensors(return_tensors)
 
+    encode_plus = batch_encode_plus = __call__  # older names
+
     def encode(self, text: str, **kwargs: Any) -> Any:
         """The ids of one text; ``kwargs`` as for ``__call__``."""
         return self(text, **kwargs)["input_ids"]
