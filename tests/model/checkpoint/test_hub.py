@@ -136,8 +136,11 @@ def test_refusals_say_what_to_do(online: Program, hub: Hub, statuses: list[int],
 
 @pytest.mark.parametrize(
     "body",
-    [b"<html>log in</html>", b"", b"[]", b"null", b"{}", b'{"siblings": 5}', b"\xff\xfe", b"[" * 100_000, b"1" * 5000]
-    + [b'{"id": 3, "sha": null, "siblings": [{"rfilename": 7}]}', b'{"siblings": [{"rfilename": "config.json"}]}'],
+    [
+        *(b"<html>log in</html>", b"", b"[]", b"null", b"{}", b'{"siblings": 5}', b"\xff\xfe", b"[" * 100_000),
+        *(b"1" * 5000, b'{"id": 3, "sha": null, "siblings": [{"rfilename": 7}]}'),
+        b'{"siblings": [{"rfilename": "config.json"}]}',
+    ],
 )
 def test_what_is_not_the_hub_is_said(online: Program, hub: Hub, body: bytes) -> None:
     """As the portal of a hotel or a proxy that wants a login, which answer anything with 200."""
