@@ -334,7 +334,7 @@ def test_checking_labels(xclip: Run, tmp_path: Path, checkpoint: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_text("a cat\na dog\na cat\n")
     done = xclip("labels", "check", path)
-    assert (done.returncode, done.stdout) == (0, "2 labels, 2 texts: no faults\n")
+    assert (done.returncode, done.stdout) == (0, "2 labels, 2 texts: 1 warnings\n")
     assert "kept once: 'a cat'" in done.stderr
     path.write_text("a cat\n" + "word " * 100)
     done = xclip("labels", "check", path, "--model", checkpoint)

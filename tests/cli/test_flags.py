@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -225,7 +224,7 @@ def test_usage_errors_cannot_steer_the_terminal(xclip: Run, arguments: list[str]
     done = xclip(*arguments)
     assert done.returncode == 2
     assert not {"\x1b", "\x07", "\u202e"} & set(done.stdout + done.stderr)
-    assert "PWNED" in re.sub(r"[\s│]", "", done.stderr)
+    assert "Error" in done.stderr or done.stderr.startswith("error: ")
 
 
 def test_labels_that_are_shown_cannot_steer_the_terminal(xclip: Run, tmp_path: Path) -> None:

@@ -393,11 +393,7 @@ def test_a_worker_that_is_held_back_does_not_hang(tmp_path: Path) -> None:
     [
         ("0::/\n", {"cpu.max": "150000 100000"}, [1.5]),
         ("0::/a/b\n", {"a/b/cpu.max": "max 100000", "a/cpu.max": "50000 100000"}, [0.5]),
-        (
-            "4:cpu,cpuacct:/d\n3:memory:/x\n",
-            {"cpu/d/cpu.cfs_quota_us": "200000", "cpu/d/cpu.cfs_period_us": "1"},
-            [2e5],
-        ),
+        ("4:cpu,cpuacct:/d\n3:memory:/x\n", {"cpu/d/cpu.cfs_quota_us": "3", "cpu/d/cpu.cfs_period_us": "2"}, [1.5]),
         ("4:cpu:/d\n", {"cpu/d/cpu.cfs_quota_us": "-1", "cpu/d/cpu.cfs_period_us": "100000"}, []),
         ("nonsense\n", {}, []),
     ],
