@@ -137,14 +137,8 @@ def test_refusals_say_what_to_do(online: Program, hub: Hub, statuses: list[int],
 @pytest.mark.parametrize(
     "body",
     [
-<<<<<<< HEAD
         *(b"<html>log in</html>", b"", b"[]", b"null", b"{}", b'{"siblings": 5}', b"\xff\xfe", b"[" * 100_000),
         *(b"1" * 5000, b'{"id": 3, "sha": null, "siblings": [{"rfilename": 7}]}'),
-=======
-        *(b"<html>log in</html>", b"", b"[]", b"null", b"{}", b"\xff\xfe", b"[" * 100_000, b"1" * 5000),
-        b'{"siblings": 5}',
-        b'{"id": 3, "sha": null, "siblings": [{"rfilename": 7}]}',
->>>>>>> surroundings
         b'{"siblings": [{"rfilename": "config.json"}]}',
     ],
 )
