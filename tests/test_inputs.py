@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -65,6 +66,17 @@ def test_a_folder_that_cannot_be_read_costs_itself_alone(tree: Path, monkeypatch
     failures = [item for item in items if isinstance(item, Failure)]
     assert [item for item in items if isinstance(item, str)] == [str(tree / "a.MKV"), str(tree / "b.mp4")]
     assert [(failure.video, failure.code) for failure in failures] == [(str(tree / "sub"), "permission")]
+
+
+def test_folders_may_be_nested_deeper_than_calls(tmp_path: Path) -> None:
+    deepest = tmp_path / "nested" / "/".join("d" * 1500)
+    try:
+        subprocess.run(["mkdir", "-p", str(deepest)], check=True)
+        (deepest / "a.mp4").touch()
+        (tmp_path / "nested" / "link").symlink_to("..")  # to a folder: not followed
+        assert expand_inputs([str(tmp_path)], recursive=True).items == [str(deepest / "a.mp4")]
+    finally:
+        subprocess.run(["rm", "-rf", str(tmp_path / "nested")], check=True)  # shutil's calls itself a folder a level
 
 
 def test_one_file_by_two_spellings_is_one(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,3 +166,29 @@ def test_a_list_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inputs, "MAX_LIST", 1 << 20)
     with pytest.raises(ResultsError, match="the list of videos /dev/zero is larger than 1 MB"):
         read_path_list("/dev/zero")
+
+
+@pytest.mark.parametrize(
+    "suffix",
+    ["m2v", "divx", "f4v", "rm", "rmvb", "dv", "wtv", "y4m", "nut", "h264", "hevc", "qt", "ogm", "m2t", "insv", "MP4"],
+)
+def test_a_folder_s_videos_have_many_suffixes(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"clip.{suffix}").touch()
+    assert expand_inputs([str(tmp_path)]).items == [str(tmp_path / f"clip.{suffix}")]
+
+
+def test_linked_folders_are_entered_once(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for folder in (inside / "real", outside / "deep"):
+        folder.mkdir(parents=True)
+    for file in (inside / "real" / "a.mp4", outside / "b.mp4", outside / "deep" / "c.mp4"):
+        file.touch()
+    (inside / "again").symlink_to(inside / "real")
+    (inside / "other").symlink_to(outside)
+    (inside / "third").symlink_to(outside / "deep")
+    (inside / "real" / "loop").symlink_to(inside)
+    (outside / "deep" / "loop").symlink_to(outside)
+    (inside / "broken").symlink_to(tmp_path / "nothing")
+    found = expand_inputs([str(inside)], recursive=True).items
+    assert found == [str(inside / name) for name in ("other/b.mp4", "other/deep/c.mp4", "real/a.mp4")]
+    assert len(expand_inputs([str(inside)]).items) == 1  # not without --recursive

@@ -73,6 +73,28 @@ def test_damage_is_ignored_and_written_over(
     np.testing.assert_array_equal(got, features(1))
 
 
+def test_a_folder_that_others_write_to(cache: FeatureCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry is used only if it is a file of ours, or of the folder's owner, and under its own name."""
+    cache.put("a", features(0))
+    cache.put("b", features(1))
+    assert cache.folder is not None
+    first, second = cache._path(cache.folder, "a"), cache._path(cache.folder, "b")
+    whole = first.read_bytes()
+    second.replace(first)  # another's features, of the same shape
+    assert cache.get("a") is None
+    (tmp_path / "elsewhere").write_bytes(whole)
+    first.unlink()
+    first.symlink_to(tmp_path / "elsewhere")
+    assert cache.get("a") is None
+    (tmp_path / "elsewhere").replace(first)
+    assert cache.get("a") is not None
+    if os.geteuid() == 0:
+        os.chown(first, 12345, -1)
+        assert cache.get("a") is None
+        os.chown(cache.folder, 12345, -1)
+        assert cache.get("a") is not None
+
+
 def test_the_longest_unused_go_first(tmp_path: Path) -> None:
     one = FeatureCache(tmp_path)
     one.put("0", features(0))

@@ -17,14 +17,16 @@ import typer
 
 from .. import __version__
 from ..errors import LabelsError, ModelError, XClipError
-from . import cache, labels, models
+from . import cache, index, labels, models
 from .classify import classify
 from .demo import demo
 from .doctor import doctor
+from .embed import embed
 from .exits import FAILURE, NO_MODEL, USAGE
 from .flags import takes_flags
 from .help import Command, Group, help_of
 from .report import report
+from .search import search
 from .timeline import timeline
 
 
@@ -105,6 +107,8 @@ def _root(
 app.callback(help=help_of(_root.__doc__))(_root)
 _add(app, classify)
 _add(app, timeline)
+_add(app, embed)
+_add(app, search)
 _add(app, report)
 _add(app, demo)
 _add(app, doctor)
@@ -119,6 +123,11 @@ _add(of_models, models.pull_model, "pull")
 _add(of_models, models.show_path, "path")
 _add(of_models, models.verify_model, "verify")
 _add(of_models, models.convert_model, "convert")
+of_index = _group("index", "Describe, check, prune and merge indexes, which `xclip embed` makes.")
+_add(of_index, index.show_index, "info")
+_add(of_index, index.check_index, "check")
+_add(of_index, index.prune_index, "prune")
+_add(of_index, index.merge_indexes, "merge")
 of_cache = _group("cache", "Show and clear the cache of the labels' text features.")
 _add(of_cache, cache.show_cache, "info")
 _add(of_cache, cache.clear_cache, "clear")

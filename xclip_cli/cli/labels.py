@@ -65,4 +65,5 @@ def check_labels(
     notes = Notes()
     for warning in warnings:
         notes.say(f"warning: {warning}")
-    typer.echo(f"{len(labels.names)} labels, {len(labels.all_texts)} texts: no faults")
+    found = f"{len(warnings)} warnings" if warnings else "no faults"
+    typer.echo(f"{len(labels.names)} labels, {len(labels.all_texts)} texts: {found}")

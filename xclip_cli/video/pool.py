@@ -27,7 +27,8 @@ import numpy as np
 from ..errors import VideoError, XClipError
 from .limits import DECODE_TIMEOUT, DEFAULT_LIMITS, MEGABYTE, Limits
 from .protocol import ACK, NOTE_BYTES, anonymous_file, request_line
-from .sampling import ClipInfo, ClipRequest
+from .sampling import STDIN, ClipInfo, ClipRequest
+from .spool import Spool
 
 if TYPE_CHECKING:
     from .sampling import Picture
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 RING_BYTES = 3 * 8192 * 4320  # at least; a ring holds a picture of the largest size. Memory is used where pictures are
 AHEAD = 2  # requests that a worker has at a time, so that it never waits for the next
 MOST_THREADS = 16  # of a decoder: each takes address space
-LONGEST_WAIT = 3600.0  # seconds; the system takes no endless ones
+LONGEST_WAIT = 1.0  # seconds, for anything
 CLIPS_AHEAD = 4  # clips of one request that are kept for being collected
 KILL_SECONDS = 5.0  # how long a process that was killed is waited for
 
@@ -46,6 +47,24 @@ _BOOT = "import sys; sys.path[:] = sys.argv[2:]; from xclip_cli.video.worker imp
 _LITTLE_ADDRESS_SPACE = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 
 T = TypeVar("T")
+
+
+class RunningClock:
+    """Seconds in which this process ran: while it stands still (Ctrl-Z, a paused container), so does its clock.
+
+    It is to be looked at every ``step`` seconds; of any longer time no more than twice that counts.
+    """
+
+    def __init__(self, step: float) -> None:
+        self.step = step
+        self._seconds = 0.0
+        self._seen = time.monotonic()
+
+    def now(self) -> float:
+        """Seconds since it was made."""
+        seen, self._seen = self._seen, time.monotonic()
+        self._seconds += min(self._seen - seen, 2 * self.step)
+        return self._seconds
 
 
 @dataclass
@@ -92,6 +111,8 @@ class Decoders(Generic[T]):
         self._pending: deque[_Pending[T]] = deque()  # submitted and not collected, oldest first
         self._waiting: deque[_Pending[T]] = deque()  # those that no worker has yet
         self._selector = selectors.DefaultSelector()
+        self._spool = Spool()
+        self._clock = RunningClock(min(LONGEST_WAIT, timeout / 8))
         self._closed = False
 
     @property
@@ -100,13 +121,19 @@ class Decoders(Generic[T]):
         return len(self._pending)
 
     def submit(self, request: ClipRequest) -> None:
-        """Have clips decoded, behind those submitted before; returns at once."""
+        """Have clips decoded, behind those submitted before; returns at once, unless the video is stdin."""
         if self._closed:
             raise RuntimeError("the decoders are closed")
         # A clip on its own may use all cores; many share them, a core each.
         threads = 1 if self._pending else min(usable_cores(), MOST_THREADS)
         pending: _Pending[T] = _Pending(request, threads, self._limits)
         self._pending.append(pending)
+        if request.path in STDIN:
+            try:
+                pending.request = replace(request, path=self._spool.path())
+            except VideoError as error:
+                pending.error = error
+                return
         self._waiting.append(pending)
         self._assign()
 
@@ -141,6 +168,7 @@ class Decoders(Generic[T]):
         for worker in self._workers[:]:
             self._remove(worker)
         self._selector.close()
+        self._spool.close()
         self._closed = True
 
     def __del__(self) -> None:
@@ -166,7 +194,7 @@ class Decoders(Generic[T]):
     def _started(self) -> _Worker[T] | None:
         """A new worker; None where the system takes no more than there are, which are enough from then on."""
         try:
-            worker: _Worker[T] = _Worker(max(RING_BYTES, 3 * self._limits.pixels))
+            worker: _Worker[T] = _Worker(max(RING_BYTES, 3 * self._limits.pixels), self._clock)
         except OSError as error:
             if not self._workers:
                 raise XClipError(
@@ -188,7 +216,7 @@ class Decoders(Generic[T]):
         if wake is not None:
             self._selector.register(wake, selectors.EVENT_READ)
         try:
-            ready = self._selector.select(timeout=min(max(0.01, self._seconds_left()), LONGEST_WAIT))
+            ready = self._selector.select(timeout=min(max(0.01, self._seconds_left()), self._clock.step))
         finally:
             if wake is not None:
                 self._selector.unregister(wake)
@@ -200,7 +228,7 @@ class Decoders(Generic[T]):
                 self._replace(key.data, key.data.end(self._limits))
         self._dismiss_retired()
         for worker in self._workers[:]:
-            if worker.busy and time.monotonic() - worker.heard >= self._timeout:
+            if worker.busy and self._clock.now() - worker.heard >= self._timeout:
                 message = f"the decoder made no progress for {self._timeout:g} s (--timeout) and was stopped"
                 self._replace(worker, VideoError(message, "timeout"))
         self._assign()
@@ -212,13 +240,14 @@ class Decoders(Generic[T]):
             if worker.full and worker.replies in listening:
                 self._selector.unregister(worker.replies)
             elif not worker.full and worker.replies not in listening:
-                worker.heard = time.monotonic()  # it had to wait
+                worker.heard = self._clock.now()  # it had to wait
                 self._selector.register(worker.replies, selectors.EVENT_READ, worker)
 
     def _seconds_left(self) -> float:
         """Until the first worker counts as hanging."""
         heard = [worker.heard for worker in self._workers if worker.busy]
-        return min(heard, default=time.monotonic()) + self._timeout - time.monotonic()
+        now = self._clock.now()
+        return min(heard, default=now) + self._timeout - now
 
     def _dismiss_retired(self) -> None:
         """Take away the workers that do no more; what they were given goes to others."""
@@ -244,10 +273,11 @@ class Decoders(Generic[T]):
 class _Worker(Generic[T]):
     """The parent's side of a worker process."""
 
-    def __init__(self, ring_bytes: int) -> None:
+    def __init__(self, ring_bytes: int, clock: RunningClock) -> None:
+        self._clock = clock
         self.retired = False  # it does no more, of its own will
         self.pending: deque[_Pending[T]] = deque()  # what it was given and has not answered, oldest first
-        self.heard = time.monotonic()  # when it last said something, or was given something to do
+        self.heard = self._clock.now()  # when it last said something, or was given something to do
         self._ring_file = anonymous_file()
         try:
             os.ftruncate(self._ring_file, ring_bytes + NOTE_BYTES)
@@ -270,7 +300,7 @@ class _Worker(Generic[T]):
     def take(self, pending: _Pending[T]) -> None:
         """Send it a request."""
         if not self.pending:
-            self.heard = time.monotonic()
+            self.heard = self._clock.now()
         self.pending.append(pending)
         self._send(request_line(pending.request, pending.threads, pending.limits))
 
@@ -290,7 +320,7 @@ class _Worker(Generic[T]):
         *lines, self._unread = (self._unread + data).split(b"\n")
         self._lines += lines
         self.catch_up(receive)
-        self.heard = time.monotonic()  # after the handling, which may have taken a while
+        self.heard = self._clock.now()  # after the handling, which may have taken a while
         return bool(data)
 
     def catch_up(self, receive: Callable[[Picture], T]) -> bool:
