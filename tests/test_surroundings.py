@@ -255,7 +255,7 @@ def test_a_cache_that_users_share(shell: Shell, place: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("limit", ["-n 40", "-f 1000", "-v 700000"])
+@pytest.mark.parametrize("limit", ["-n 40", "-n 16", "-f 1000", "-v 700000", "-v 1500000"])
 def test_limits_of_the_process_are_one_line_or_no_obstacle(shell: Shell, limit: str) -> None:
     done = shell(f"ulimit {limit}; $X classify $A")
     assert done.returncode in (0, 1), done.stderr

@@ -9,13 +9,17 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from .errors import ResultsError, VideoError
+from .results.index import Index, StoredVideo
+from .results.lines import is_index
 from .results.records import Failure, Record
-from .text import other_encoding
+from .text import other_encoding, printable
 
 R = TypeVar("R", bound=Record)
 
@@ -34,9 +38,11 @@ _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 @dataclass
 class Inputs:
-    """What is to be classified: paths, and failures that are known without decoding, in the order given."""
+    """What is to be classified: paths, videos of indexes, and failures that are known without decoding, in the order
+    given."""
 
-    items: list[str | Failure] = field(default_factory=list)
+    items: list[str | StoredVideo | Failure] = field(default_factory=list)
+    indexes: list[Index] = field(default_factory=list)
     ignored: int = 0  # files of folders that are no videos
     repeated: list[str] = field(default_factory=list)  # paths given more than once
 
@@ -44,6 +50,11 @@ class Inputs:
     def paths(self) -> list[str]:
         """What there is to decode."""
         return [item for item in self.items if isinstance(item, str)]
+
+    @property
+    def stored(self) -> list[StoredVideo]:
+        """What indexes hold of it."""
+        return [item for item in self.items if isinstance(item, StoredVideo)]
 
     @property
     def names(self) -> list[str]:
@@ -58,20 +69,24 @@ class Inputs:
     def spelled_as(self, videos: Iterable[str]) -> Inputs:
         """The same, those that ``videos`` name, too, by the spelling that they have there."""
         known = {entry_of(video): video for video in videos}
-        items: list[str | Failure] = []
+        items: list[str | StoredVideo | Failure] = []
         for item in self.items:
             name = item if isinstance(item, str) else item.video
             spelling = known.get(entry_of(name), name)
-            items.append(spelling if isinstance(item, str) else replace(item, video=spelling))
+            if isinstance(item, str):
+                items.append(spelling)
+            else:  # an index's video keeps the spelling that it was embedded by
+                items.append(item if isinstance(item, StoredVideo) else replace(item, video=spelling))
         return replace(self, items=items)
 
-    def in_order(self, records: Iterator[R]) -> Iterator[R | Failure]:
-        """Failures known beforehand, between the ``records`` of all other items, which may end early."""
+    def in_order(self, records: Iterator[R], stored: Iterator[R]) -> Iterator[R | Failure]:
+        """The ``records`` of paths and those of videos of indexes, which may end early, and failures known
+        beforehand."""
         for item in self.items:
             if isinstance(item, Failure):
                 yield item
                 continue
-            for record in records:
+            for record in records if isinstance(item, str) else stored:
                 yield record
                 if record.completes:
                     break
@@ -86,13 +101,17 @@ class Inputs:
         return notices
 
 
-def expand_inputs(given: Iterable[str], recursive: bool = False) -> Inputs:
-    """Folders become the videos in them, sorted; every other input stands for itself, once."""
+def expand_inputs(given: Iterable[str], recursive: bool = False, only: str | None = None) -> Inputs:
+    """Folders become the videos in them, sorted, and indexes the videos that they hold; every other input stands for
+    itself, once. ``only``: a pattern of the videos that are wanted of indexes. Raises ResultsError for a bad index.
+    """
     inputs, seen = Inputs(), set()
     for path in given:
         if _URL.match(path) and not _is(Path.exists, path):
             message = "a URL: xclip reads files only; download it first, for example with curl or yt-dlp"
-            found: Sequence[str | Failure] = [Failure.of(path, VideoError(message, "url"))]
+            found: Sequence[str | StoredVideo | Failure] = [Failure.of(path, VideoError(message, "url"))]
+        elif path and is_index(path):
+            found = _videos_of(Index.open(path), only, inputs)
         elif path and _is(Path.is_dir, path):
             found = _videos_in(path, recursive, inputs)
         else:
@@ -121,6 +140,20 @@ def entry_of(path: str) -> str:
 @lru_cache
 def _real(folder: str) -> str:
     return os.path.realpath(folder)
+
+
+def _videos_of(index: Index, only: str | None, inputs: Inputs) -> Sequence[StoredVideo]:
+    """The videos of an index, in the order in which they were embedded."""
+    inputs.indexes.append(index)
+    videos = [v for v in index if only is None or any(fnmatchcase(name, only) for name in _names_of(v.video))]
+    if not videos:
+        what = "no videos" if only is None else f"no video that matches {only!r}"
+        raise ResultsError(f"the index {printable(str(index.folder))} holds {what}")
+    return videos
+
+
+def _names_of(video: str) -> tuple[str, str]:
+    return video, os.path.basename(video)  # noqa: PTH119 - any name
 
 
 def _is(test: Callable[[Path], bool], path: str) -> bool:
@@ -155,21 +188,27 @@ def _videos_in(folder: str, recursive: bool, inputs: Inputs) -> Sequence[str | F
 
 
 def _walk(folder: str, recursive: bool, refuse: Callable[[OSError], None]) -> Iterator[tuple[str, list[str]]]:
-    """The folder and, where ``recursive``, those in it, with the names of their files; links after what is no link."""
+    """The folder and, where ``recursive``, those in it, with the names of their files; links after what is no link.
+
+    Each folder is walked on its own: Python 3.11's walk calls itself a folder a level, and ends at 1,000.
+    """
     entered, links = set[tuple[int, int]](), [folder]
     while links:
-        for parent, folders, files in os.walk(links.pop(0), onerror=refuse):
-            try:
-                status = Path(parent).stat()
-            except OSError as error:
-                refuse(error)
-                continue
-            inside = sorted(name for name in folders if recursive and not name.startswith("."))
-            is_new = (status.st_dev, status.st_ino) not in entered
-            entered.add((status.st_dev, status.st_ino))
-            folders[:] = [name for name in inside if is_new and not Path(parent, name).is_symlink()]
-            if is_new:
-                links += [str(Path(parent, name)) for name in inside if name not in folders]
+        waiting = [links.pop(0)]
+        while waiting:
+            for parent, folders, files in islice(os.walk(waiting.pop(), onerror=refuse), 1):
+                try:
+                    status = Path(parent).stat()
+                except OSError as error:
+                    refuse(error)
+                    continue
+                if (status.st_dev, status.st_ino) in entered:
+                    continue
+                entered.add((status.st_dev, status.st_ino))
+                for name in sorted(folders) if recursive else ():
+                    if not name.startswith("."):
+                        path = Path(parent, name)
+                        (links if path.is_symlink() else waiting).append(str(path))
                 yield parent, files
 
 

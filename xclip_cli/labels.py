@@ -269,7 +269,7 @@ def _find(source: str, kind: str, what: str) -> Path:
         if path.is_file():
             if path.suffix.lower() in OTHER_FILES:
                 raise LabelsError(
-                    f"{source} is a {path.suffix} file: labels and templates are .txt, .csv or .json files"
+                    f"{source} is a {path.suffix} file: save it as .txt, one text a line (or .csv, .json)"
                 )
             return path
         if path.exists():

@@ -119,7 +119,7 @@ def test_what_a_killed_run_left_is_no_obstacle(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("plant", [os.symlink, os.link])
-def test_what_others_put_in_the_way_of_the_new_file_is_not_written_to(tmp_path: Path, plant: Any) -> None:
+def test_a_link_in_the_way_of_the_new_file_is_not_followed(tmp_path: Path, plant: Any) -> None:
     """Where others may write, too, they may have put a link to a file of ours by a name that an earlier run used."""
     path, precious = tmp_path / "out.csv", tmp_path / "precious"
     precious.write_text("precious")

@@ -9,12 +9,13 @@ import textwrap
 import time
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from clips import number_of, numbered, read_pictures, write_clip
 
-from xclip_cli.errors import VideoError
+from xclip_cli.errors import VideoError, XClipError
 from xclip_cli.video import pool
 from xclip_cli.video.limits import Limits
 from xclip_cli.video.pool import Decoders
@@ -385,6 +386,44 @@ def test_a_worker_that_is_held_back_does_not_hang(tmp_path: Path) -> None:
                 if not collected[0].following:
                     break
         assert counts == [79, 79]
+
+
+@pytest.mark.parametrize(
+    ("membership", "files", "cores"),
+    [
+        ("0::/\n", {"cpu.max": "150000 100000"}, [1.5]),
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000", "a/cpu.max": "50000 100000"}, [0.5]),
+        ("4:cpu,cpuacct:/d\n3:memory:/x\n", {"cpu/d/cpu.cfs_quota_us": "3", "cpu/d/cpu.cfs_period_us": "2"}, [1.5]),
+        ("4:cpu:/d\n", {"cpu/d/cpu.cfs_quota_us": "-1", "cpu/d/cpu.cfs_period_us": "100000"}, []),
+        ("nonsense\n", {}, []),
+    ],
+)
+def test_quotas_of_processor_time(tmp_path: Path, membership: str, files: dict[str, str], cores: list[float]) -> None:
+    for name, content in {"membership": membership, **files}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert list(pool._quotas(tmp_path / "membership", tmp_path)) == cores
+    assert list(pool._quotas(tmp_path / "none", tmp_path)) == []
+
+
+def test_as_many_workers_as_the_system_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = subprocess.Popen
+    few = iter([started])
+
+    def limited(*arguments: Any, **settings: Any) -> Any:
+        if (start := next(few, None)) is None:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return start(*arguments, **settings)
+
+    monkeypatch.setattr(subprocess, "Popen", limited)
+    path = write_clip(tmp_path / "a.mp4", 8)
+    with Decoders(lambda picture: picture.mean(), workers=4) as decoders:
+        for _ in range(6):
+            decoders.submit(ClipRequest(str(path), 2))
+        assert [decoders.collect() is not None for _ in range(6)] == [True] * 6
+    with Decoders(lambda picture: picture.mean()) as decoders:
+        with pytest.raises(XClipError, match=r"no decode worker can be started \(Resource temporarily unavailable\)"):
+            decoders.submit(ClipRequest(str(path), 2))
 
 
 def test_a_clock_that_stands_still_with_its_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,14 +17,16 @@ import typer
 
 from .. import __version__
 from ..errors import LabelsError, ModelError, XClipError
-from . import cache, labels, models
+from . import cache, index, labels, models
 from .classify import classify
 from .demo import demo
 from .doctor import doctor
+from .embed import embed
 from .exits import FAILURE, NO_MODEL, USAGE
 from .flags import takes_flags
 from .help import Command, Group, help_of
 from .report import report
+from .search import search
 from .timeline import timeline
 
 
@@ -58,6 +60,7 @@ def _escaped_errors() -> Iterator[None]:
 
 
 LONGEST_MESSAGE = 1000  # characters of a usage error, which may quote anything
+NO_ROOM = re.compile("failed to map|cannot allocate memory", re.IGNORECASE)  # said of a library that is too large
 TERMINAL_SIZES = ("COLUMNS", "LINES", "TERMINAL_WIDTH")
 FORCED_COLOURS = ("FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "TTY_COMPATIBLE", "GITHUB_ACTIONS")
 
@@ -104,6 +107,8 @@ def _root(
 app.callback(help=help_of(_root.__doc__))(_root)
 _add(app, classify)
 _add(app, timeline)
+_add(app, embed)
+_add(app, search)
 _add(app, report)
 _add(app, demo)
 _add(app, doctor)
@@ -118,6 +123,11 @@ _add(of_models, models.pull_model, "pull")
 _add(of_models, models.show_path, "path")
 _add(of_models, models.verify_model, "verify")
 _add(of_models, models.convert_model, "convert")
+of_index = _group("index", "Describe, check, prune and merge indexes, which `xclip embed` makes.")
+_add(of_index, index.show_index, "info")
+_add(of_index, index.check_index, "check")
+_add(of_index, index.prune_index, "prune")
+_add(of_index, index.merge_indexes, "merge")
 of_cache = _group("cache", "Show and clear the cache of the labels' text features.")
 _add(of_cache, cache.show_cache, "info")
 _add(of_cache, cache.clear_cache, "clear")
@@ -141,6 +151,11 @@ def main() -> None:
         print(f"error: {printable(_one_line(error))}", file=sys.stderr)
         codes: dict[type[Exception], int] = {LabelsError: USAGE, ModelError: NO_MODEL}
         sys.exit(codes.get(type(error), FAILURE))
+    except (MemoryError, ImportError) as error:
+        if isinstance(error, ImportError) and not NO_ROOM.search(str(error)):
+            raise
+        print("error: there is not enough memory: check the limits of this process (`ulimit -a`)", file=sys.stderr)
+        sys.exit(FAILURE)
 
 
 def _require_folder() -> None:

@@ -16,10 +16,11 @@ from ..video.sampling import STDIN
 from .flags import ModelFlags
 
 
-def plan(inputs: Inputs, labels: Labels, name: str, model: ModelFlags, unit: str) -> Iterator[str]:
+def plan(inputs: Inputs, labels: Labels | None, name: str, model: ModelFlags, unit: str) -> Iterator[str]:
     """What a run would do, a line each: nothing is downloaded, decoded or loaded.
 
-    ``name`` is the model's, and ``unit`` what it looks at: each video, or each window of a video.
+    ``labels`` None: there are none. ``name`` is the model's, and ``unit`` what it looks at: each video, or each window
+    of a video.
     """
     failures = [item for item in inputs.items if isinstance(item, Failure)]
     yield f"videos: {len(inputs.paths)}" + (f", and {len(failures)} inputs that are none" if failures else "")
@@ -29,9 +30,12 @@ def plan(inputs: Inputs, labels: Labels, name: str, model: ModelFlags, unit: str
     missing = [path for path in named if not os.path.isfile(path)]  # noqa: PTH113 - pathlib's may raise
     for path in missing:
         yield f"  {path}: no such file"
-    yield f"labels: {len(labels.names)}, {len(labels.all_texts)} texts"
-    for warning in labels.warnings:
-        yield f"  warning: {warning}"
+    if inputs.stored:
+        yield f"videos of indexes, which are not decoded: {len(inputs.stored)}"
+    if labels is not None:
+        yield f"labels: {len(labels.names)}, {len(labels.all_texts)} texts"
+        for warning in labels.warnings:
+            yield f"  warning: {warning}"
     found = find_cached(name)
     if found is None:
         repo, revision = hub_name(name)
@@ -47,7 +51,7 @@ def plan(inputs: Inputs, labels: Labels, name: str, model: ModelFlags, unit: str
             f"  {vision.num_frames} frames of {vision.image_size} pixels, {model.views} views, "
             f"preprocessing {model.preprocess.value}"
         )
-        if why := found.why_a_guess(labels.all_texts):
+        if labels is not None and (why := found.why_a_guess(labels.all_texts)):
             yield f"  warning: it can only guess: it {why}"
     where = choose_device(model.device)
     computed_in = choose_dtype(model.dtype.value, where)

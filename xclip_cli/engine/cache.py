@@ -43,6 +43,11 @@ def cache_folder() -> Path | None:
     return caches / "xclip" if caches.is_absolute() else None
 
 
+def _digest(path: Path, content: bytes) -> bytes:
+    """Of an entry; with its name, so that none can take the place of another."""
+    return hashlib.sha256(path.name.encode() + content).digest()
+
+
 class FeatureCache:
     """Arrays by a key, on disk: written whole or not at all, checked when read, the longest unused deleted first.
 
@@ -60,14 +65,17 @@ class FeatureCache:
             return None
         path = self._path(self.folder, key)
         try:
-            # Others may share the folder: a pipe of theirs must not be waited for.
-            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-                data = file.read(self.limit) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+            # Others may share the folder: a pipe of theirs must not be waited for, nor a link followed.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb") as file:
+                found, trusted = os.fstat(descriptor), (0, os.geteuid(), self.folder.stat().st_uid)
+                usable = stat.S_ISREG(found.st_mode) and found.st_uid in trusted
+                data = file.read(self.limit) if usable else b""
         except OSError:
             return None
         digest, content = data[:32], data[32:]
         rows, columns = SHAPE.unpack(content[: SHAPE.size].ljust(SHAPE.size, b"\0"))
-        if hashlib.sha256(content).digest() != digest or len(content) != SHAPE.size + 4 * rows * columns:
+        if _digest(path, content) != digest or len(content) != SHAPE.size + 4 * rows * columns:
             _log.info("ignored a damaged entry of the cache: %s", path)
             return None
         with suppress(OSError):
@@ -84,13 +92,14 @@ class FeatureCache:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            path = self._path(self.folder, key)
             part = self.folder / f"{secrets.token_hex(8)}.part"
             # readable to whom the user's umask lets read: a cache may be shared
             descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             try:
                 with os.fdopen(descriptor, "wb") as file:
-                    file.write(hashlib.sha256(content).digest() + content)
-                part.replace(self._path(self.folder, key))
+                    file.write(_digest(path, content) + content)
+                part.replace(path)
             except OSError:
                 part.unlink(missing_ok=True)
                 raise

@@ -88,7 +88,7 @@ class CLIPTokenizer:
         self.pad_token_id = self._special_id(pad_token)
 
     def _special_id(self, token: str) -> int:
-        token_id = self.backend.token_to_id(token)
+        token_id = self.backend.token_to_id(token) if _is_text(token) else None
         if token_id is None:
             raise ModelError(f"the tokenizer lacks the token {one_line(token)}: it is not CLIP's")
         return token_id
@@ -327,6 +327,8 @@ class CLIPTokenizer:
             return BatchFeature({name: rows[0] for name, rows in features.items()})
         return features.convert_to_tensors(return_tensors)
 
+    encode_plus = batch_encode_plus = __call__  # older names
+
     def encode(self, text: str, **kwargs: Any) -> Any:
         """The ids of one text; ``kwargs`` as for ``__call__``."""
         return self(text, **kwargs)["input_ids"]
@@ -457,7 +459,8 @@ def _parse_tokenizer(values: dict[str, Any], path: Path) -> tuple[dict[str, int]
     if isinstance(pairs, list):  # "a b" until 2024, ["a", "b"] since
         pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in pairs]
     vocabulary, merges = _checked(model.get("vocab"), pairs, str(path))
-    for token in values.get("added_tokens") or []:
+    added = values.get("added_tokens") or []
+    for token in added if isinstance(added, list) else [added]:
         if not isinstance(token, dict) or vocabulary.get(str(token.get("content"))) != token.get("id"):
             raise ModelError(f"{path} is not CLIP's: it adds the token {one_line(token)}, which its vocabulary lacks")
     return vocabulary, merges

@@ -24,6 +24,10 @@ SUFFIXES = {
     ".txt": "table",
     ".srt": "srt",
     ".vtt": "vtt",
+    ".html": "html",
+    ".m3u": "m3u",
+    ".m3u8": "m3u",
+    ".edl": "edl",
 }
 
 
@@ -49,7 +53,7 @@ def check_output(path: Path, force: bool, inputs: Iterable[str]) -> None:
                 raise ResultsError(f"{path} is a link to nothing: give another file")
             return
         for given in inputs:
-            with suppress(OSError):  # it cannot be reached, so it cannot be destroyed
+            with suppress(OSError, ValueError):  # it cannot be reached, so it cannot be destroyed
                 if path.samefile(given):
                     raise ResultsError(f"{path} is one of the inputs: give another file for the results")
         if path.is_file() and not force:  # a device or a pipe is written to, and loses nothing

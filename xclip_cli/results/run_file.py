@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..errors import ResultsError
+from ..text import listed, one_line, quoted
 from .records import Jsonable, Record, RunHeader, from_json
 from .writing import Part, open_locked
+
+SETTINGS_SHOWN = 8  # that a run does not share with the file it would continue
 
 
 @dataclass(frozen=True)
@@ -77,15 +80,19 @@ class RunFile:
         Earlier records of the videos to be ``retried``, and of unfinished ones, are removed. Raises ResultsError if the
         header differs.
         """
-        ours = header.to_json()
-        if self._header is None:
+        ours, theirs = header.to_json(), self._header
+        if theirs is None:
             self._file.seek(0)
             self._file.truncate()
             self._write(ours)
             return
         # None: a field that the version that wrote the file did not know
-        if differing := [key for key in {**self._header, **ours} if self._header.get(key) != ours.get(key)]:
-            shown = ", ".join(f"{key} was {self._header.get(key)!r}, is {ours.get(key)!r}" for key in differing)
+        if differing := [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]:
+            shown = listed(
+                differing,
+                SETTINGS_SHOWN,
+                lambda key: f"{one_line(key, 40)} was {_shown(theirs.get(key))}, is {_shown(ours.get(key))}",
+            )
             raise ResultsError(
                 f"cannot resume {self.path}: it was made in another way: {shown}; "
                 "run as it was made, or give another file"
@@ -151,7 +158,8 @@ class RunFile:
         """Replace the file, in one step where the system can, by one without the records of ``videos``."""
         part = Part(self.path)
         try:
-            part.file.write(json.dumps(self._header).encode() + b"\n")
+            self._file.seek(0)
+            part.file.write(self._file.readline())  # the header
             for line in self._recorded:
                 if line.video not in videos:
                     self._file.seek(line.offset)
@@ -168,3 +176,8 @@ class RunFile:
             self._file = part.file
         else:
             self._file.seek(0, os.SEEK_END)
+
+
+def _shown(value: Any) -> str:
+    """A value of a header, which may be a stranger's."""
+    return f"a {type(value).__name__}" if isinstance(value, list | dict) else quoted(value)

@@ -378,6 +378,21 @@ def test_a_folder_wins_over_the_hub(copy: Path, monkeypatch: pytest.MonkeyPatch)
     assert find_checkpoint("owner/model").folder == Path("owner/model")
 
 
+@pytest.mark.parametrize(
+    "name", ["base-patch32", "microsoft/xclip-base-patch32", "xclip-base-patch32", "base-patch32@main", "auto"]
+)
+def test_public_names_are_no_folders(copy: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Whoever packed the current folder would decide what answers to a name that everybody knows."""
+    monkeypatch.chdir(copy.parent)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    shutil.copytree(copy, name)
+    with pytest.raises(ModelError, match="is not, or not wholly, in the cache|there is no model 'auto'"):
+        find_checkpoint(name)
+    with pytest.raises(ModelError):
+        find_folder(name)
+    assert find_checkpoint(f"./{name}").name == f"./{name}"
+
+
 def test_the_bundled_model(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(find, "BUNDLED_FOLDER", folder)
     monkeypatch.chdir(tmp_path)
@@ -685,8 +700,14 @@ def test_a_hub_that_cannot_be_reached(tmp_path: Path) -> None:
     assert "bundled" not in message
 
 
-def test_identity_of_a_cached_checkpoint_is_the_hubs(tmp_path: Path, folder: Path) -> None:
-    """The cache names files by the hub's hash: other weights of the same size and shape are another checkpoint."""
+@pytest.mark.parametrize("below", [True, False], ids=["in the cache", "elsewhere"])
+def test_identity_of_a_cached_checkpoint_is_the_hubs(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, below: bool
+) -> None:
+    """The cache names files by the hub's hash: other weights of the same size and shape are another checkpoint.
+
+    Elsewhere anybody may name files as the cache does: there the contents count."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path if below else tmp_path / "cache"))
 
     def cached(hash_of_weights: str) -> str:
         snapshot = tmp_path / hash_of_weights / "snapshots" / COMMIT
@@ -697,7 +718,7 @@ def test_identity_of_a_cached_checkpoint_is_the_hubs(tmp_path: Path, folder: Pat
         (snapshot / "model.safetensors").symlink_to(blobs / hash_of_weights)
         return find_checkpoint(str(snapshot)).identity
 
-    assert cached("aaaa") != cached("bbbb")
+    assert (cached("aaaa") != cached("bbbb")) == below
 
 
 def test_the_cache_is_read_through_the_librarys_own_settings(

@@ -28,6 +28,7 @@ NEEDED_TEXT_NAMES = (  # beside the config, one of each
 
 MAX_TEXT = 1 << 24  # bytes of a file that is not weights: CLIP's tokenizer.json has 3.6 MB
 MAX_HEADER = 10_000_000  # bytes of a safetensors header: those of X-CLIP have 0.1 MB, the format allows 100 MB
+MAX_DEPTH = 50  # levels of JSON
 MAX_SHARDS = 500  # weight files of one checkpoint
 
 
@@ -136,4 +137,15 @@ def read_json(path: Path, required: bool = False) -> dict[str, Any]:
         raise ModelError(f"cannot read {path}: {one_line(error)}") from error
     if not isinstance(values, dict):
         raise ModelError(f"{path} holds {type(values).__name__}, not a JSON object")
+    if _is_deep(values):
+        raise ModelError(f"cannot read {path}: it is nested too deep")
     return values
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether a JSON value has more levels than any checkpoint's: even to show it could end in a RecursionError."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inner = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [value for values in inner for value in values if isinstance(value, dict | list)]
+    return bool(level)

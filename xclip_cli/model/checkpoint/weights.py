@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ...errors import ModelError
 from ...text import listed, one_line
 from .files import find_weight_files, read_header
-from .pickles import check_state_dict
+from .pickles import STATE_DICT_NAMES, Inert, TorchFile, entries_of, stored_tensors
 
 IGNORED_SUFFIX = "embeddings.position_ids"  # buffers in files of 2022: plain counting, never a parameter
 SHOWN_NAMES = 4
@@ -115,30 +115,23 @@ class _Safetensors:
 
 
 class _Pickled:
-    """``pytorch_model.bin``: read with ``weights_only``, so that only tensors and plain containers are built."""
+    """``pytorch_model.bin``: plain tensors by name."""
 
     def __init__(self, path: Path) -> None:
-        check_state_dict(path)
-        try:
-            values = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError as error:
-            if "mmap" not in str(error):
-                raise
-            values = torch.load(path, map_location="cpu", weights_only=True)  # torch's format of before 1.6
-        if not isinstance(values, dict) or not all(
-            isinstance(name, str) and isinstance(value, Tensor) for name, value in values.items()
+        file = TorchFile.open(path)
+        if strange := sorted(file.names - STATE_DICT_NAMES):
+            raise ModelError(f"{path} holds more than weights: it asks for {strange[0]}, which weights do not need")
+        entries = entries_of(file.value)
+        if not entries or not all(
+            isinstance(name, str) and isinstance(entry, Inert) for name, entry in entries.items()
         ):
             raise ModelError(f"{path} is not a state dict: it must hold tensors by name and nothing else")
-        # A tensor may claim any shape over few numbers, and many tensors the same numbers.
-        claimed = sum(value.numel() * value.element_size() for value in values.values())
-        if claimed > path.stat().st_size:
-            raise ModelError(f"{path} holds tensors of {claimed} bytes in a file of {path.stat().st_size}")
-        self._values = values
-        self.shapes = {name: tuple(value.shape) for name, value in values.items()}
+        self._mapped = file.mapped
+        self._stored = stored_tensors(file, entries)
+        self.shapes = {name: tensor.shape for name, tensor in self._stored.items()}
 
     def tensor(self, name: str) -> Tensor:
-        tensor: Tensor = self._values[name]
-        return tensor
+        return self._stored[name].map(self._mapped)
 
 
 class StoredWeights:
