@@ -168,10 +168,10 @@ def test_a_list_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
         read_path_list("/dev/zero")
 
 
-@pytest.mark.parametrize(
-    "suffix",
-    ["m2v", "divx", "f4v", "rm", "rmvb", "dv", "wtv", "y4m", "nut", "h264", "hevc", "qt", "ogm", "m2t", "insv", "MP4"],
-)
+MORE_SUFFIXES = "m2v divx f4v rm rmvb dv wtv y4m nut h264 hevc qt ogm m2t insv MP4"
+
+
+@pytest.mark.parametrize("suffix", MORE_SUFFIXES.split())
 def test_a_folder_s_videos_have_many_suffixes(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"clip.{suffix}").touch()
     assert expand_inputs([str(tmp_path)]).items == [str(tmp_path / f"clip.{suffix}")]
