@@ -219,7 +219,6 @@ class InputFlags:
     def expand(self) -> Inputs:
         """What is to be looked at. Raises typer.BadParameter where that is nothing, or the list cannot be read."""
         from ..inputs import expand_inputs, read_path_list
-        from .indexed import check_indexes
 
         given = list(self.videos or ())
         if self.from_file:
@@ -228,9 +227,7 @@ class InputFlags:
         if not given:
             raise typer.BadParameter("give at least one video or folder, or a list of them with --from-file")
         with usage_errors(ResultsError):
-            found = expand_inputs(given, self.recursive, self.only)
-        check_indexes(self, found)
-        return found
+            return expand_inputs(given, self.recursive, self.only)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import typer
 from ..text import pace
 from .exits import FAILURE, INTERRUPTED, SOME_FAILED
 from .flags import InputFlags, LabelFlags, ModelFlags, OutputFlags, RunFlags
-from .indexed import as_made
+from .indexed import as_made, check_indexes
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
@@ -76,6 +76,7 @@ def run(
     from ..output.notes import Notes
 
     notes, form, todo = Notes(running.quiet), output.form(formats), inputs.expand()
+    check_indexes(inputs, todo)
     output.check(form, todo, [*(labels.sources or ()), *filter(None, [inputs.from_file])])
     for notice in todo.notices():
         notes.say(notice)

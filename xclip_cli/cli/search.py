@@ -25,7 +25,7 @@ from .flags import (
     seconds,
     usage_errors,
 )
-from .indexed import as_made, stretch
+from .indexed import as_made, check_indexes, stretch
 
 if TYPE_CHECKING:
     from ..inputs import Inputs
@@ -204,6 +204,7 @@ def search(
     notes, form = Notes(running.quiet), output.form()
     labels, rest = query.split(inputs)
     todo = rest.expand()
+    check_indexes(rest, todo)
     if output.path is not None:
         with usage_errors(ResultsError):
             check_output(output.path, output.force, [*todo.paths, *filter(None, [query.like])])
