@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .flags import DecodeFlags, InputFlags, LabelFlags, ModelFlags, OutputFlags, RunFlags
+from .indexed import stretch
 from .run import run
 
 if TYPE_CHECKING:
@@ -54,6 +55,6 @@ def classify(
 
     def task_of(checkpoint: Checkpoint, model: ModelFlags, made: IndexSettings | None) -> Classification:
         settings = labels.settings() | model.settings() | decoding.settings() | {"threshold": threshold}
-        return Classification(Classifier(checkpoint, **settings), *inputs.stretch(made), output.top_k)
+        return Classification(Classifier(checkpoint, **settings), *stretch(inputs, made), output.top_k)
 
     run(task_of, FORMATS, inputs, labels, output, model, running)

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import StrEnum
 from fractions import Fraction
 from functools import cached_property
@@ -32,7 +32,6 @@ from ..video.sampling import ONE_VIEW, Views
 if TYPE_CHECKING:
     from ..inputs import Inputs
     from ..labels import Labels
-    from ..results.lines import IndexSettings
 
 
 def takes_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -121,10 +120,6 @@ def seconds(text: str) -> Fraction:
     """A time given as a flag, in exact seconds. Raises typer.BadParameter."""
     with usage_errors(ValueError):
         return parse_time(text)
-
-
-def _time_of(text: str | None) -> Fraction | None:
-    return None if text is None else Fraction(text)
 
 
 def _views(text: str | Views) -> Views:
@@ -249,29 +244,7 @@ class InputFlags:
         if not given:
             raise typer.BadParameter("give at least one video or folder, or a list of them with --from-file")
         with usage_errors(ResultsError):
-            found = expand_inputs(given, self.recursive, self.only)
-        self._check_indexes(found)
-        return found
-
-    def _check_indexes(self, found: Inputs) -> None:
-        """Raises typer.BadParameter where indexes and flags, or two indexes, do not go together."""
-        if not found.indexes and self.only is not None:
-            raise typer.BadParameter("--only chooses videos of an index, and none is given")
-        if found.indexes and (self.start, self.end) != (None, None):
-            raise typer.BadParameter(
-                "--start and --end choose a part to decode, and an index is not decoded: give them to `xclip embed`"
-            )
-        for index in found.indexes[1:]:
-            if differing := found.indexes[0].settings.differences(index.settings):
-                raise typer.BadParameter(
-                    f"{found.indexes[0].folder} and {index.folder} were made in different ways: {'; '.join(differing)}"
-                )
-
-    def stretch(self, made: IndexSettings | None) -> tuple[Fraction | None, Fraction | None]:
-        """The part of each video: as the flags say, or as an index was made."""
-        if made is None:
-            return self.start, self.end
-        return _time_of(made.start), _time_of(made.end)
+            return expand_inputs(given, self.recursive, self.only)
 
 
 @dataclass(frozen=True)
@@ -468,33 +441,6 @@ class ModelFlags:
     tokenizer: Tokenizer = None
     heads: Heads = None
     offline: Offline = False
-
-    def as_made(self, made: IndexSettings | None) -> ModelFlags:
-        """The flags that an index was made with, in the place of those that were not given. Raises typer.BadParameter
-        where one was given that differs."""
-        if made is None:
-            return self
-        if self.save_frames is not None:
-            raise typer.BadParameter("--save-frames writes what is decoded, and an index is not decoded")
-        usual, given = (
-            ModelFlags(),
-            {"views": str(self.views), "preprocess": self.preprocess.value, "heads": self.heads},
-        )
-        for name, value in given.items():
-            if getattr(self, name) != getattr(usual, name) and value != getattr(made, name):
-                raise typer.BadParameter(
-                    f"--{name} {value}: the index was made with {name} {getattr(made, name)}: leave the flag out, or "
-                    "embed the videos again"
-                )
-        revision = "" if made.revision is None else f"@{made.revision}"
-        return replace(
-            self,
-            name=f"{made.model}{revision}" if self.name == AUTO else self.name,
-            views=made.views_of,
-            preprocess=Preprocess(made.preprocess),
-            heads=made.heads,
-            dtype=DType(made.dtype) if self.dtype == DType.auto else self.dtype,
-        )
 
     def settings(self) -> dict[str, Any]:
         """As keywords of a Classifier."""

@@ -18,6 +18,7 @@ import typer
 from ..text import pace
 from .exits import FAILURE, INTERRUPTED, SOME_FAILED
 from .flags import InputFlags, LabelFlags, ModelFlags, OutputFlags, RunFlags
+from .indexed import as_made, check_indexes
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
@@ -75,11 +76,12 @@ def run(
     from ..output.notes import Notes
 
     notes, form, todo = Notes(running.quiet), output.form(formats), inputs.expand()
+    check_indexes(inputs, todo)
     output.check(form, todo, [*(labels.sources or ()), *filter(None, [inputs.from_file])])
     for notice in todo.notices():
         notes.say(notice)
     wanted, made_with = labels.wanted, todo.indexes[0].settings if todo.indexes else None
-    model = model.as_made(made_with)
+    model = as_made(model, made_with)
     if running.dry_run:
         _show_plan(todo, wanted, choose(model.name, wanted, notes), model, unit)
     counts = Run(running.fail_fast)
@@ -111,9 +113,14 @@ def run(
                 write(formats[form], records, output.path, header, output.force)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+    _conclude(counts, task.classifier.description(), notes, form == "table" and is_terminal(output.path), todo)
+
+
+def _conclude(counts: Run, description: str, notes: Notes, scrolled: bool, todo: Inputs) -> NoReturn:
+    """Say how the run went, and end. ``scrolled``: whether its results are on the terminal."""
     many = len(todo.items) > 1
-    if form == "table" and is_terminal(output.path):
-        notes.say(f"{task.classifier.description()}: {counts.summary()}")
+    if scrolled:
+        notes.say(f"{description}: {counts.summary()}")
     elif many:
         notes.say(counts.summary())
     for line in counts.failures() if many else ():

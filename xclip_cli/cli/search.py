@@ -25,6 +25,7 @@ from .flags import (
     seconds,
     usage_errors,
 )
+from .indexed import as_made, check_indexes, stretch
 
 if TYPE_CHECKING:
     from ..inputs import Inputs
@@ -203,6 +204,7 @@ def search(
     notes, form = Notes(running.quiet), output.form()
     labels, rest = query.split(inputs)
     todo = rest.expand()
+    check_indexes(rest, todo)
     if output.path is not None:
         with usage_errors(ResultsError):
             check_output(output.path, output.force, [*todo.paths, *filter(None, [query.like])])
@@ -229,7 +231,7 @@ def _task(
     from .run import choose
 
     made = todo.indexes[0].settings if todo.indexes else None
-    model = model.as_made(made)
+    model = as_made(model, made)
     name = OPEN_LABELS_MODEL if query.like and model.name == AUTO else choose(model.name, labels, notes)
     checkpoint = find_checkpoint(name, bar=notes.bar())
     settings: dict[str, Any] = model.settings() | decoding.settings()
@@ -238,7 +240,7 @@ def _task(
         classifier.check(index)
     rules = SearchRules(query.top_k, query.per_video, query.threshold, query.exact)
     windows = query.windows(classifier.encoder.usual_window, made)
-    return Search(classifier, rules, *windows, inputs.stretch(made), query.like)
+    return Search(classifier, rules, *windows, stretch(inputs, made), query.like)
 
 
 def _run(

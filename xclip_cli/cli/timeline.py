@@ -21,6 +21,7 @@ from .flags import (
     seconds,
     usage_errors,
 )
+from .indexed import stretch
 from .run import run
 
 if TYPE_CHECKING:
@@ -155,6 +156,6 @@ def timeline(
     def task_of(checkpoint: Checkpoint, model: ModelFlags, made: IndexSettings | None) -> Timelines:
         classifier = Classifier(checkpoint, **labels.settings(), **model.settings(), **decoding.settings())
         rules = segments.rules(classifier.encoder.usual_window, made)
-        return Timelines(classifier, rules, *inputs.stretch(made), output.top_k)
+        return Timelines(classifier, rules, *stretch(inputs, made), output.top_k)
 
     run(task_of, FORMATS, inputs, labels, output, model, running, unit="window")

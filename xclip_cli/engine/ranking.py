@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,6 +61,17 @@ def candidates(rough: Scores) -> npt.NDArray[np.bool_]:
     for scores in rough:
         chosen[np.argpartition(-scores, count - 1)[:count]] = True
     return chosen
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """For computations so small that threads would wait for each other longer than they compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _in_lanes(encoder: Encoder, compute: Callable[[Any], Tensor], blocks: Iterable[Any], count: int) -> Scores:
