@@ -36,8 +36,9 @@ bench-full: $(VENV)/.develops
 screenshots: $(VENV)/.develops
 	$(BIN)/python .github/screenshots.py
 
-bundled-model: $(VENV)/.develops
-	$(BIN)/python -m xclip_cli.bundled.training
+# One thread a process: drawing and training share the cores.
+bundled-model: $(VENV)/.trains
+	OMP_NUM_THREADS=1 $(BIN)/python -m xclip_cli.bundled.training
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist
@@ -51,3 +52,7 @@ $(VENV)/.develops: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@ $(VENV)/.runs
+
+$(VENV)/.trains: $(VENV)/.develops
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[training]"
+	touch $@

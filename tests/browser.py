@@ -6,12 +6,12 @@ import base64
 import json
 import os
 import select
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, Self
 
-PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+from conftest import program
+
 PATIENCE = 120  # seconds
 
 
@@ -19,14 +19,14 @@ class Browser:
     """One page of a browser with an empty profile. ``said`` and ``requested`` fill as messages come."""
 
     def __init__(self, profile: Path, script: bool = True) -> None:
-        assert PROGRAM is not None
+        chromium = program("chromium", "chromium-browser", "google-chrome")
         self.script = script
         self.said: list[str] = []  # errors, warnings and console output
         self.requested: list[str] = []  # URLs, data: left out
         child_reads, self._to = os.pipe()
         self._from, child_writes = os.pipe()
         command = [
-            *(PROGRAM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
+            *(chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
             *("--remote-debugging-pipe", f"--user-data-dir={profile}", "--hide-scrollbars", "about:blank"),
         ]
         # The browser expects its pipe as descriptors 3 and 4.

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import resource
 import signal
 import struct
@@ -245,9 +246,63 @@ def operate(rng: random.Random, data: bytes, other: bytes) -> bytes:
     return data[:at] + value.to_bytes(4, "big") + data[at + 4 :]
 
 
+# Where times of frames are written: in MPEG-TS and -PS, blocks and clusters of Matroska, FLV, IVF, tables of MP4.
+PES = re.compile(rb"\x00\x00\x01[\xe0-\xef]..[\x80-\xbf][\x40-\xff].", re.DOTALL)
+TABLES = re.compile(rb"stts|ctts|elst|tfdt|trun|mdhd|stss")
+
+
+def times_at(data: bytes) -> list[tuple[int, int]]:
+    """Where times are written in a file, and how many bytes each has."""
+    if data[:4] == b"\x1a\x45\xdf\xa3":
+        return [
+            (p.size_at + p.size_length + (data[p.start] != 0xE7), 2)
+            for p in elements(data, 0, len(data))
+            if data[p.start] in {0xA3, 0xA1, 0xE7}
+        ]
+    if data[:3] == b"FLV":
+        found, at = [], 13
+        while at + 11 < len(data):
+            found.append((at + 4, 3))
+            at += 15 + int.from_bytes(data[at + 1 : at + 4])
+        return found
+    if data[:4] == b"DKIF":
+        found, at = [], 32
+        while at + 12 < len(data):
+            found.append((at + 4, 8))
+            at += 12 + int.from_bytes(data[at : at + 4], "little")
+        return found
+    if data[4:8] in (b"ftyp", b"wide", b"moov", b"free"):
+        return [(t.end() + 4 * i, 4) for t in TABLES.finditer(data) for i in range(12)]
+    return [(t.end() + shift, 5) for t in PES.finditer(data) for shift in (0, 5)]
+
+
+def retime(rng: random.Random, data: bytes, other: bytes) -> bytes:
+    """Times jump, vanish, repeat and lose their order: a few of them, or all from one place on."""
+    places = times_at(data)
+    if not places:
+        return number(rng, data, other)
+    changed, kind = bytearray(data), rng.randrange(5)
+    first = rng.randrange(len(places))
+    count = rng.choice((1, 2, 8, len(places)))
+    shift = rng.choice((1, 2, 40, 1000, 90_000, 3_600_000)) * rng.choice((1, -1))
+    copied = data[places[first][0] : places[first][0] + places[first][1]]
+    for at, length in places[first : first + count]:
+        most = (1 << 8 * length) - 1
+        own = data[at : at + length]
+        changed[at : at + length] = (
+            ((int.from_bytes(own) + shift) & most).to_bytes(length),
+            bytes(length),
+            copied[:length].rjust(length, b"\0"),
+            rng.randbytes(length),
+            most.to_bytes(length),
+        )[kind]
+    return bytes(changed)
+
+
 MUTATIONS: tuple[Callable[[random.Random, bytes, bytes], bytes], ...] = (
     *(flip, number, truncate, behead, splice, append, erase, repeat),
     *(operate, operate, operate, operate),
+    *(retime, retime, retime),
 )
 
 

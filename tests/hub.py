@@ -27,6 +27,9 @@ class Hub:
         self.cut_at: dict[str, int] = {}  # file → the connection breaks once after so many bytes
         self.refuse: dict[str, list[int]] = {}  # repository → statuses of its next answers
         self.corrupt: set[str] = set()  # files whose bytes are wrong, at the right length
+        self.headers: dict[str, str] = {}  # of its answers on files, instead of the right ones
+        self.info: dict[str, Any] = {}  # of its answers on repositories, instead of what is right
+        self.portal: bytes | None = None  # what is answered to anything, with 200
         self.address = ""
         self.store_address = ""  # by another host name: the hub keeps large files elsewhere
 
@@ -64,6 +67,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         self.hub.asked.append(f"{self.command} {path}")
+        if self.hub.portal is not None:
+            self.answer(200, self.hub.portal)
+            return
         api = re.fullmatch(r"/api/(models/|datasets/)([^/]+/[^/]+)(?:/(revision|tree|refs)(?:/([^/]+))?)?", path)
         if store := re.fullmatch(r"/store/(.+)/([^/]+)", path):
             self.store(*store.groups())
@@ -112,7 +118,9 @@ class Handler(BaseHTTPRequestHandler):
                 if "sha256" in entry:
                     sibling["lfs"] = {"sha256": entry["sha256"], "size": entry["size"], "pointerSize": 130}
             self.answer(
-                200, {"id": repository, "modelId": repository, "sha": commit_of(revision), "siblings": siblings}
+                200,
+                {"id": repository, "modelId": repository, "sha": commit_of(revision), "siblings": siblings}
+                | self.hub.info,
             )
 
     def resolve(self, repository: str, revision: str, name: str) -> None:
@@ -125,9 +133,12 @@ class Handler(BaseHTTPRequestHandler):
         entry = next(e for e in self.hub.entries(repository) if e["name"] == name)
         headers = {"X-Repo-Commit": commit_of(revision)}
         if "sha256" not in entry:
-            self.answer(200, path.read_bytes(), headers | {"ETag": f'"{entry["oid"]}"'})
+            data = path.read_bytes()
+            data = data[:-8] + bytes(8) if name in self.hub.corrupt else data
+            self.answer(200, data, headers | {"ETag": f'"{entry["oid"]}"'} | self.hub.headers)
             return
         headers |= {"X-Linked-ETag": f'"{entry["sha256"]}"', "X-Linked-Size": str(entry["size"])}
+        headers |= self.hub.headers
         self.answer(302, b"", headers | {"Location": f"{self.hub.store_address}/{repository}/{name}"})
 
     def store(self, repository: str, name: str) -> None:

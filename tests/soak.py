@@ -18,12 +18,21 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import numpy as np
 from clips import write_clip
 from records import assert_same
+
+from xclip_cli.results.index import Index
+from xclip_cli.results.index_writer import check_index
+from xclip_cli.results.lines import is_index
 
 MAX_GROWTH = 1.15  # of memory, from the second third of a run to the last
 MAX_FILES = 50  # open in the parent
 FORMS = {"mp4": "libx264", "webm": "libvpx", "avi": "mpeg4", "mkv": "ffv1", "gif": "gif"}
+OFTEN_FLUSHED = (  # so that kills meet parts and lines on their way
+    "import xclip_cli.results.index_writer as writer; writer.FLUSH_SECONDS = 0.5;"
+    "from xclip_cli.cli.app import main; main()"
+)
 PROGRAM = Path(sys.executable).with_name("xclip")
 
 
@@ -99,6 +108,46 @@ def killed_run(folder: Path, out: Path, expected: int, kills: int, rng: random.R
     return done
 
 
+def embed(folder: Path, index: Path) -> list[str]:
+    fixed = ["--model", "bundled", "--dtype", "float32", "--workers", "2", "-q"]
+    return [sys.executable, "-c", OFTEN_FLUSHED, "embed", str(folder), "-o", str(index), *fixed]
+
+
+def different_copies(folder: Path, target: Path) -> Path:
+    """The videos again, no two of which have the same content."""
+    target.mkdir()
+    for number, path in enumerate(sorted(folder.iterdir())):
+        (target / path.name).write_bytes(path.read_bytes() + number.to_bytes(8))
+    return target
+
+
+def killed_embedding(folder: Path, whole: Path, kills: int, rng: random.Random) -> tuple[int, list[str]]:
+    """Embed all, killed at random moments → how often it was killed, and what an index of one run has different."""
+    index, done, longest, broken = whole.with_name("pieces.index"), 0, 0.0, []
+    began = time.monotonic()
+    subprocess.run(embed(folder, whole), check=True)
+    longest = time.monotonic() - began
+    for _ in range(kills):
+        process = subprocess.Popen(embed(folder, index))
+        try:
+            process.wait(rng.random() * longest)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            done += 1
+        if is_index(index):
+            with Index.open(index) as found:
+                broken += [f"after kill {done}: {text}" for text in check_index(found).values()]
+    subprocess.run(embed(folder, index), check=True)
+    with Index.open(index) as ours, Index.open(whole) as theirs:
+        if ours.entries.keys() != theirs.entries.keys():
+            broken.append(f"{len(ours)} videos in pieces, {len(theirs)} in one")
+        for video in theirs:
+            if not np.allclose(ours[video.video].features, video.features, atol=1e-4):
+                broken.append(f"{video.video}: its features differ")
+    return done, broken
+
+
 def records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -128,6 +177,9 @@ def soak(count: int, kills: int, seed: int) -> dict[str, Any]:
                 assert_same(a, b)
             except AssertionError as error:
                 broken.append(f"{a['video']}: {error}"[:500])
+        copies, rng = different_copies(folder, Path(name) / "copies"), random.Random(seed)
+        found["embed_kills"], differing = killed_embedding(copies, Path(name) / "whole.index", kills, rng)
+        broken += differing
         left = sorted(path.name for path in Path(name).iterdir() if path.name.startswith("."))
         if left:
             broken.append(f"left behind: {left}")

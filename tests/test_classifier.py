@@ -104,7 +104,7 @@ def test_several_texts_are_averaged_before_the_prompts(checkpoint: Path, clip: P
             means.append(raw.get_text_features(ids).mean(0))
         with av.open(str(clip)) as container:
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-        pixels = classifier.encoder.image_processor([frames[i] for i in range(2, 40, 5)])
+        pixels = classifier.encoder.image_processor([frames[i] for i in range(2, 40, 5)], "pt").pixel_values
         with torch.no_grad():
             video = raw.encode_video(pixels)
             logits = raw.similarity(torch.stack(means), video.features, video.visual_tokens).logits_per_video[0]
@@ -221,12 +221,13 @@ def test_weights_that_give_no_number_fail_the_video(checkpoint: Path, clip: Path
     assert caught.value.code == "not_finite"
 
 
-def test_words_the_model_never_saw_are_said(checkpoint: Path, clip: Path, tmp_path: Path) -> None:
+def test_labels_the_model_was_not_trained_on_are_said(checkpoint: Path, clip: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(checkpoint, tmp_path / "copy")
-    (folder / "words.txt").write_text("a\nblack\nscreen\n")
+    families = {"state": {"patterns": ["{}"], "parts": [["a black screen", "black"]]}}
+    (folder / "phrases.json").write_text(json.dumps({"templates": ["{}"], "families": families}))
     with make(folder, ["a black screen", "A White screen"]) as classifier:
         (warning,) = classifier.classify(clip).warnings
-    assert warning.endswith("can only guess: it was not trained on white")
+    assert warning.endswith("can only guess: it was not trained on 'A White screen'")
     with make(folder, ["a black screen", "black"]) as classifier:
         assert classifier.warnings == ()
     with make(folder, ["a black screen", "black"], multi_label=True) as classifier:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from xclip_cli import inputs
 from xclip_cli.errors import ResultsError
-from xclip_cli.inputs import expand_inputs, read_path_list
+from xclip_cli.inputs import entry_of, expand_inputs, read_path_list
 from xclip_cli.results.records import Failure
 
 
@@ -67,6 +68,17 @@ def test_a_folder_that_cannot_be_read_costs_itself_alone(tree: Path, monkeypatch
     assert [(failure.video, failure.code) for failure in failures] == [(str(tree / "sub"), "permission")]
 
 
+def test_folders_may_be_nested_deeper_than_calls(tmp_path: Path) -> None:
+    deepest = tmp_path / "nested" / "/".join("d" * 1500)
+    try:
+        subprocess.run(["mkdir", "-p", str(deepest)], check=True)
+        (deepest / "a.mp4").touch()
+        (tmp_path / "nested" / "link").symlink_to("..")  # to a folder: not followed
+        assert expand_inputs([str(tmp_path)], recursive=True).items == [str(deepest / "a.mp4")]
+    finally:
+        subprocess.run(["rm", "-rf", str(tmp_path / "nested")], check=True)  # shutil's calls itself a folder a level
+
+
 def test_one_file_by_two_spellings_is_one(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree)
     inputs = expand_inputs(["b.mp4", "./b.mp4", str(tree / "b.mp4"), "sub/../b.mp4"])
@@ -101,6 +113,8 @@ def test_what_is_given_twice_is_classified_once(tree: Path) -> None:
         (b"a.mp4\nb c.mp4\r\n\n-d.mp4", False, ["a.mp4", "b c.mp4", "-d.mp4"]),
         (b"a\nb.mp4\0caf\xe9.mp4\0", True, ["a\nb.mp4", "caf\udce9.mp4"]),
         (b"", False, []),
+        (b"\xef\xbb\xbfa.mp4\r\nb.mp4\r\n", False, ["a.mp4", "b.mp4"]),
+        (b"\xef\xbb\xbfa.mp4\0b.mp4\0", True, ["a.mp4", "b.mp4"]),
     ],
 )
 def test_lists_of_paths(
@@ -113,6 +127,36 @@ def test_lists_of_paths(
     assert read_path_list("-", nul) == paths
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
+def test_a_list_of_another_encoding_is_refused_as_a_label_file_is(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "list"
+    path.write_bytes("videos/a.mp4\n".encode(encoding))
+    with pytest.raises(
+        ResultsError, match="the list of videos .* is UTF-.*: save it as UTF-8, for example with `iconv"
+    ):
+        read_path_list(str(path))
+
+
+def test_a_path_is_what_it_names(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree)
+    (tree / "link").symlink_to(tree / "sub")
+    (tree / "b-link.mp4").symlink_to(tree / "b.mp4")
+    (tree / "sub" / "b.mp4").touch()
+    same = {entry_of(path) for path in ("b.mp4", "./b.mp4", str(tree / "b.mp4"), "sub/../b.mp4", "link/../b.mp4")}
+    assert same == {str(tree.resolve() / "b.mp4")}
+    assert entry_of("link/b.mp4") == entry_of("sub/b.mp4") != entry_of("b.mp4")
+    assert entry_of("b-link.mp4") != entry_of("b.mp4")  # a link is a name of its own
+    assert entry_of("nul\0/a.mp4") == "nul\0/a.mp4"
+
+
+def test_recorded_videos_are_known_by_any_spelling(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree)
+    given = expand_inputs(["b.mp4", str(tree / "a.MKV"), "empty", "new.mp4"])
+    todo = given.spelled_as({str(tree / "b.mp4"), "./a.MKV", "sub/../empty"})
+    assert todo.names == [str(tree / "b.mp4"), "./a.MKV", "sub/../empty", "new.mp4"]
+    assert todo.without({"./a.MKV", str(tree / "b.mp4"), "sub/../empty"}).items == ["new.mp4"]
+
+
 def test_a_list_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="cannot read the list of videos .*No such file"):
         read_path_list(str(tmp_path / "no"))
@@ -122,3 +166,29 @@ def test_a_list_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inputs, "MAX_LIST", 1 << 20)
     with pytest.raises(ResultsError, match="the list of videos /dev/zero is larger than 1 MB"):
         read_path_list("/dev/zero")
+
+
+MORE_SUFFIXES = "m2v divx f4v rm rmvb dv wtv y4m nut h264 hevc qt ogm m2t insv MP4"
+
+
+@pytest.mark.parametrize("suffix", MORE_SUFFIXES.split())
+def test_a_folder_s_videos_have_many_suffixes(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"clip.{suffix}").touch()
+    assert expand_inputs([str(tmp_path)]).items == [str(tmp_path / f"clip.{suffix}")]
+
+
+def test_linked_folders_are_entered_once(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for folder in (inside / "real", outside / "deep"):
+        folder.mkdir(parents=True)
+    for file in (inside / "real" / "a.mp4", outside / "b.mp4", outside / "deep" / "c.mp4"):
+        file.touch()
+    (inside / "again").symlink_to(inside / "real")
+    (inside / "other").symlink_to(outside)
+    (inside / "third").symlink_to(outside / "deep")
+    (inside / "real" / "loop").symlink_to(inside)
+    (outside / "deep" / "loop").symlink_to(outside)
+    (inside / "broken").symlink_to(tmp_path / "nothing")
+    found = expand_inputs([str(inside)], recursive=True).items
+    assert found == [str(inside / name) for name in ("other/b.mp4", "other/deep/c.mp4", "real/a.mp4")]
+    assert len(expand_inputs([str(inside)]).items) == 1  # not without --recursive

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xclip_cli.errors import LabelsError
-from xclip_cli.labels import Labels, load_labels, read_labels, read_templates, shipped
+from xclip_cli.labels import MAX_CHARACTERS, Labels, load_labels, read_labels, read_templates, shipped
+from xclip_cli.model.tokenizer import CLIPTokenizer
+from xclip_cli.text import printable
 
 
 def names(path: Path) -> list[str]:
@@ -52,6 +55,9 @@ def test_json(tmp_path: Path, content: str, expected: list[Any]) -> None:
     assert read_labels(str(path)) == expected
 
 
+OTHERS = [".tsv", ".jsonl", ".yaml", ".YML", ".xlsx", ".md"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -74,6 +80,9 @@ def test_json(tmp_path: Path, content: str, expected: list[Any]) -> None:
         ("l.csv", b"id,name\n0,cat\n1\n", r"l\.csv:3: has not as many fields"),
         ("l.csv", b"id,name\n0,\n", r"l\.csv:2: the name is empty"),
         ("l.csv", b"", r"l\.csv:1: needs a header"),
+        ("l.csv", b"id;name\n0;cat\n", r"l\.csv:1: its fields are separated by semicolons: save it with commas"),
+        ("l.csv", b"id\tName\n0\tcat\n", r"l\.csv:1: its fields are separated by tabs: save it with commas"),
+        *((f"l{suffix}", b"a cat\n", rf"l{suffix} is a {suffix} file: save it as \.txt") for suffix in OTHERS),
         ("l.json", b'["a",\n', r"l\.json:2: not JSON"),
         ("l.json", b'"a"', "must be a list of labels, or an object"),
         ("l.json", b"[1, 2]", "must be a list of labels, or an object"),
@@ -109,7 +118,7 @@ def test_any_bytes_are_labels_or_one_clear_error(tmp_path_factory: Any, data: by
         labels = load_labels([str(path)])
     except LabelsError as error:
         assert str(error)
-        assert str(error).isprintable()
+        assert str(error) == printable(str(error))
     else:
         assert labels.names
         assert all(name.strip() for name in labels.names)
@@ -148,6 +157,105 @@ def test_duplicates_are_kept_once_and_said(tmp_path: Path) -> None:
     assert labels.names == ("cat", "dog", "bird")
     assert labels.texts[0] == ("first",)
     assert labels.warnings == ("labels given more than once are kept once: 'cat', 'dog'",)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept", "same"),
+    [
+        (["Color Bars", "color bars", "a cat"], ["Color Bars", "a cat"], "'color bars' is 'Color Bars'"),
+        (["a  cat", "a\u3000cat", "a cat"], ["a  cat"], "'a\u3000cat' is 'a  cat', 'a cat' is 'a  cat'"),
+        (["cafe\u0301", "caf\u00e9"], ["cafe\u0301"], "'caf\u00e9' is 'cafe\u0301'"),
+        (["ΟΔΟΣ", "οδοσ", "οδος"], ["ΟΔΟΣ", "οδος"], "'οδοσ' is 'ΟΔΟΣ'"),
+    ],
+)
+def test_labels_that_are_one_to_the_model_are_one(given: list[str], kept: list[str], same: str) -> None:
+    labels = Labels.of(given)
+    assert labels.names == tuple(kept)
+    assert labels.warnings[0] == f"labels whose texts are the same to the model are one label: {same}"
+
+
+def test_labels_of_other_names_and_the_same_texts_are_one(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text('{"cat": ["a cat", "a kitten"], "feline": ["A kitten", "a cat"], "dog": ["a dog"]}')
+    labels = load_labels([str(path)])
+    assert labels.names == ("cat", "dog")
+    assert labels.warnings == ("labels whose texts are the same to the model are one label: 'feline' is 'cat'",)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> CLIPTokenizer:
+    return CLIPTokenizer.from_pretrained("bundled")
+
+
+LETTERS = "aAéÉe\u0301 \u00a0\u3000\tΣσςßẞİıK\u212b\u200dﬁ1½-'"  # noqa: RUF001
+WORDS = st.text(st.sampled_from(LETTERS), min_size=1, max_size=6)
+
+
+@settings(max_examples=500, deadline=None)
+@given(WORDS, WORDS)
+def test_labels_are_one_where_the_model_reads_the_same(tokenizer: CLIPTokenizer, one: str, other: str) -> None:
+    try:
+        labels = Labels.of([one, other])
+    except LabelsError:  # nothing but spaces
+        return
+    same = tokenizer(one)["input_ids"] == tokenizer(other)["input_ids"]
+    assert (len(labels.names) == 1) == same
+
+
+@pytest.mark.parametrize(
+    ("names", "sign"),
+    [
+        (["1. a cat", "2. a dog"], "2 labels are numbered, such as '2. a dog': the model reads the numbers, too"),
+        (["(7) a cat", "(8) a dog", "a bird"], "2 labels are numbered"),
+        (["0 abseiling", "1 air drumming"], "2 labels are numbered"),
+        (["１．猫", "２．犬"], "2 labels are numbered"),  # noqa: RUF001
+        (["- a cat", "a dog"], "the label '- a cat' begins with a bullet: the model reads that, too"),
+        (["• a cat", "• a dog"], "begins with a bullet (and 1 more)"),
+        (["a cat\t0", "a dog"], r"the label 'a cat\t0' holds a tab"),
+        (["a cat # the animal", "a dog"], "holds a comment, which only a whole line can be"),
+        (['"a cat"', "a dog"], "is in quotes"),
+        (["a cat,", "a dog"], "ends with a separator"),
+    ],
+)
+def test_signs_of_a_file_that_holds_more_than_labels(names: list[str], sign: str) -> None:
+    (warning,) = Labels.of(names).warnings
+    assert sign in warning
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["100 m sprint", "200 m sprint"],
+        ["1. FC Köln", "a stadium"],
+        ["C# code", "issue #1", "a-b", "--force"],
+        ["don't", "rock 'n' roll", "3D", "2 dogs"],
+    ],
+)
+def test_what_labels_may_be_written_with(names: list[str]) -> None:
+    assert Labels.of(names).warnings == ()
+
+
+def test_a_shipped_name_is_no_file_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("ucf-101", "actions", "mine"):
+        Path(name).write_text("mine\n{} of mine\n")
+    assert len(read_labels("ucf-101")) == 101
+    assert len(read_templates("actions")) == 16
+    assert read_labels("./ucf-101") == read_labels("mine") == [("mine", ("mine",)), ("{} of mine", ("{} of mine",))]
+
+
+def test_many_columns_take_no_time(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("name" + "," * 20_000 + "\n" + "".join(f"{i}\n" for i in range(20_000)))
+    began = time.monotonic()
+    assert len(read_labels(str(path))) == 20_000
+    assert time.monotonic() - began < 3  # 14 s where each row has all columns
+
+
+def test_more_characters_than_memory_is_for(tmp_path: Path) -> None:
+    names = [f"{i:0900}" for i in range(2_000)]
+    with pytest.raises(LabelsError, match=f"the labels in 50 templates have over {MAX_CHARACTERS} characters"):
+        Labels.of(names, ["{}" + "x" * i for i in range(50)])
 
 
 def test_sizes_that_no_label_file_has(tmp_path: Path) -> None:
@@ -241,7 +349,7 @@ def test_lowest_logits_in_json(tmp_path: Path) -> None:
     assert load_labels([], ["a cat"]).min_logits == ()
 
 
-@pytest.mark.parametrize("floor", ['"18"', "true", "NaN", "[1]"])
+@pytest.mark.parametrize("floor", ['"18"', "true", "NaN", "[1]", "Infinity", "1e400", "1" * 400, "-1" + "0" * 400])
 def test_what_is_no_lowest_logit(tmp_path: Path, floor: str) -> None:
     path = tmp_path / "labels.json"
     path.write_text(f'{{"a cat": {{"texts": ["a cat"], "min_logit": {floor}}}}}')

@@ -25,14 +25,16 @@ VOCABULARY = [
     "results.fields",
     "video.sampling",
     "video.limits",
+    "cores",
 ]
 TASK = ["engine", "results", "labels", "model.checkpoint", "output.images"]
 MAY_IMPORT: dict[str, list[str]] = {  # a room, and what it may import besides itself and the vocabulary
     "errors": [],
+    "cores": [],
     "text": [],
     "segments": [],
     "labels": [],
-    "inputs": [],
+    "inputs": ["results"],
     "video": [],
     "model": [],
     "engine": ["video", "model"],
@@ -41,13 +43,15 @@ MAY_IMPORT: dict[str, list[str]] = {  # a room, and what it may import besides i
     "report": ["results", "video.pool", "output.images"],
     "classifier": TASK,
     "timeline": [*TASK, "classifier"],
+    "embedding": TASK,
+    "search": [*TASK, "classifier"],
     "doctor": ["classifier", "engine", "labels", "model", "bundled", "video.pool"],
     "bundled": ["classifier", "model"],
     "cli": [
-        *("labels", "inputs", "engine", "model", "results", "output", "report"),
-        *("classifier", "timeline", "doctor", "bundled"),
+        *("labels", "inputs", "engine", "model", "results", "output", "report", "video.cutting"),
+        *("classifier", "timeline", "embedding", "search", "doctor", "bundled"),
     ],
-    "__init__": ["classifier", "labels", "model"],
+    "__init__": ["classifier", "engine.encoder", "labels", "model", "results.index"],
     "__main__": ["cli"],
 }
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from fractions import Fraction
 
 import pytest
 
-from xclip_cli.text import clock, listed, one_line, pace, parse_time, printable, quoted
+from xclip_cli.text import clock, listed, one_line, other_encoding, pace, parse_time, printable, quoted
 
 
 @pytest.mark.parametrize(
@@ -39,10 +40,48 @@ def test_times(text: str, seconds: Fraction) -> None:
     assert parse_time(text) == seconds
 
 
+@pytest.mark.parametrize("text", ["1" * 41, "9" * 400, "0." + "1" * 5000])
+def test_absurd_times(text: str) -> None:
+    with pytest.raises(ValueError, match=r"'[\d.]+\.\.\.'|is longer than any time: give at most 40 characters"):
+        parse_time(text)
+
+
 @pytest.mark.parametrize("text", ["", "-1", "1e3", "abc", "1:2:3:4", "1/3", "nan", "1:", "12s"])
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(ValueError, match="is not a time: give seconds"):
         parse_time(text)
+
+
+STEERING = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029]
+BIDI_CONTROLS = [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]  # Unicode's Bidi_Control
+
+
+def test_only_what_steers_or_turns_around_is_escaped() -> None:
+    escaped = {c for c in range(sys.maxunicode + 1) if printable(chr(c)) != chr(c)}
+    assert escaped == {*STEERING, *BIDI_CONTROLS, *range(0xD800, 0xE000)}
+
+
+@pytest.mark.parametrize(
+    "text", ["می\u200cشود", "👩\u200d💻", "カラー\u3000バー", "café\u00a0noir", "5\u202fkm", "a\u00adb"]
+)
+def test_what_belongs_to_scripts_is_shown_as_it_is(text: str) -> None:
+    assert printable(text) == one_line(text) == text
+    assert quoted(text) == f"'{text}'"
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding"),
+    [
+        ("a cat".encode("utf-16"), "UTF-16"),
+        ("a cat".encode("utf-16-be"), "UTF-16BE"),
+        ("a cat".encode("utf-32"), "UTF-32"),
+        (b"\xef\xbb\xbfa cat", None),
+        (b"caf\xe9", None),
+        (b"", None),
+    ],
+)
+def test_other_encodings(data: bytes, encoding: str | None) -> None:
+    assert other_encoding(data) == encoding
 
 
 def test_printable() -> None:

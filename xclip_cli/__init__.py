@@ -1,7 +1,8 @@
 """Zero-shot video classification with X-CLIP.
 
-``Classifier`` ranks labels for videos; the models, configs and processor below it have the names of the Hugging Face
-documentation. Names load on first use: importing this package imports neither torch nor av.
+``Classifier`` ranks labels for videos, an ``Index`` keeps what an ``Encoder`` saw of them, ``xclip_cli.search`` finds
+moments in it; the models, configs and processor below them have the names of the Hugging Face documentation. Names load
+on first use: importing this package imports neither torch nor av.
 """
 
 from __future__ import annotations
@@ -11,9 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .classifier import Classifier
+    from .engine.encoder import Encoder
     from .errors import LabelsError, ModelError, ResultsError, VideoError, XClipError
     from .labels import Labels, load_labels
     from .model import (
+        AutoConfig,
+        AutoImageProcessor,
+        AutoModel,
+        AutoProcessor,
+        AutoTokenizer,
+        CLIPTokenizer,
+        CLIPTokenizerFast,
+        VideoMAEFeatureExtractor,
+        VideoMAEImageProcessor,
         XCLIPConfig,
         XCLIPModel,
         XCLIPProcessor,
@@ -22,20 +33,33 @@ if TYPE_CHECKING:
         XCLIPVisionConfig,
         XCLIPVisionModel,
     )
-    from .results.records import Failure, Prediction, RankedLabel
+    from .results.index import Index
+    from .results.records import Failure, Moment, Prediction, RankedLabel
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AutoConfig",
+    "AutoImageProcessor",
+    "AutoModel",
+    "AutoProcessor",
+    "AutoTokenizer",
+    "CLIPTokenizer",
+    "CLIPTokenizerFast",
     "Classifier",
+    "Encoder",
     "Failure",
+    "Index",
     "Labels",
     "LabelsError",
     "ModelError",
+    "Moment",
     "Prediction",
     "RankedLabel",
     "ResultsError",
     "VideoError",
+    "VideoMAEFeatureExtractor",
+    "VideoMAEImageProcessor",
     "XCLIPConfig",
     "XCLIPModel",
     "XCLIPProcessor",
@@ -52,7 +76,9 @@ _HOMES = {
     "classifier": ("Classifier",),
     "errors": ("LabelsError", "ModelError", "ResultsError", "VideoError", "XClipError"),
     "labels": ("Labels", "load_labels"),
-    "results.records": ("Failure", "Prediction", "RankedLabel"),
+    "engine.encoder": ("Encoder",),
+    "results.index": ("Index",),
+    "results.records": ("Failure", "Moment", "Prediction", "RankedLabel"),
 }
 
 

@@ -21,15 +21,16 @@ import numpy as np
 
 from . import __version__
 from .engine.devices import AUTO, dtype_name
-from .engine.encoder import Encoder, Encodings, Time, results_of
+from .engine.encoder import Encoder, Encodings, Time, outcomes_of, results_of
 from .engine.pipeline import Outcome
 from .engine.texts import Texts
-from .errors import VideoError
+from .errors import ResultsError, VideoError
 from .labels import BARE_LABEL, NONE_OF_THESE, Labels
 from .model.checkpoint.find import Checkpoint, choose_model, find_checkpoint
 from .output.images import FrameFolder
+from .results.index import Index, StoredVideo
 from .results.records import Failure, Frames, Prediction, RankedLabel, RunHeader, Seconds
-from .text import listed
+from .text import printable
 from .video.limits import DECODE_TIMEOUT, DEFAULT_LIMITS, Limits
 from .video.sampling import ONE_VIEW, ClipInfo, ClipRequest, Views
 
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 class Classifier:
     """Ranks labels for videos.
 
-    ``model``: a checkpoint folder, a hub id, ``bundled``, or ``auto``: the bundled model if it knows every word of the
-    labels, else the checkpoint that X-CLIP's authors recommend for labels of one's own. ``templates`` apply where
+    ``model``: a checkpoint folder, a hub id, ``bundled``, or ``auto``: the bundled model if it was trained to tell the
+    labels apart, else the checkpoint that X-CLIP's authors recommend for labels of one's own. ``templates`` apply where
     ``labels`` are plain names. ``device``: auto, cpu, cuda or cuda:N. ``dtype``: auto (bfloat16 where the hardware
     computes it natively, else float32), float32, bfloat16 or float16. ``preprocess``: hf, as the checkpoint's files
     say, or paper, the protocol of the published accuracies. ``views``: the clips of a video and the crops of each,
@@ -81,6 +82,7 @@ class Classifier:
         batch_size: int | None = None,
         timeout: float = DECODE_TIMEOUT,
         limits: Limits = DEFAULT_LIMITS,
+        stream: int | None = None,
         cache: bool = True,
     ) -> None:
         given = labels if isinstance(labels, Labels) else Labels.of(labels, templates)
@@ -99,6 +101,7 @@ class Classifier:
             batch_size=batch_size,
             timeout=timeout,
             limits=limits,
+            stream=stream,
         )
         self._label_warnings = self._warnings()
         groups = [*self.labels.texts, *([text] for text in self.labels.background)]
@@ -127,15 +130,18 @@ class Classifier:
         return record
 
     def classify_all(
-        self, videos: Iterable[str | os.PathLike[str] | ClipRequest], top_k: int = 0
+        self, videos: Iterable[str | os.PathLike[str] | ClipRequest] | Index, top_k: int = 0
     ) -> Iterator[Prediction | Failure]:
-        """One record a video, in order, a Failure where one cannot be read.
+        """One record a video, in order, a Failure where one cannot be read. Those of an index of whole videos are not
+        decoded, and the classifier's settings must be the index's: raises ResultsError where they are not.
 
         Videos are decoded ahead, the first at once, and computed in batches. Exhaust or close the iterator before the
         classifier is used again: until then other calls raise RuntimeError.
         """
         if isinstance(videos, str | os.PathLike):
             raise TypeError(f"videos must be a list of paths, got {videos!r}: classify takes one video")
+        if isinstance(videos, Index):
+            return results_of(self.classify_stored(videos, top_k))
         requests = (video if isinstance(video, ClipRequest) else self.request(video) for video in videos)
         return results_of(self._run(requests, top_k, windows=False))
 
@@ -148,6 +154,38 @@ class Classifier:
         cannot be read, or not to its end.
         """
         return self._run(requests, top_k, windows=True)
+
+    def classify_stored(
+        self, videos: Iterable[StoredVideo], top_k: int = 0, *, windows: bool = False
+    ) -> Generator[Outcome[Prediction | Failure], None, None]:
+        """The outcomes of videos of indexes, as those of files: of ``windows``, or of whole videos. What that takes of
+        the weights is loaded when this returns. Raises ModelError, and ResultsError for an index that was made in
+        another way, or is damaged."""
+
+        def slots() -> Iterator[tuple[Encodings | Failure, int]]:
+            checked: set[int] = set()
+            for video in videos:
+                if id(video.index) not in checked:
+                    self.check(video.index, windows)
+                    checked.add(id(video.index))
+                yield from stored_slots(video, self.encoder)
+
+        self.load(vision=False)
+        return outcomes_of(slots(), lambda encoded: self._score(encoded, top_k), self.encoder.batch_size)
+
+    def check(self, index: Index, windows: bool | None = None) -> None:
+        """Raises ResultsError where an index does not hold what this would make of the videos. ``windows``: whether
+        it must be of windows, or of whole videos."""
+        made, ours = index.settings, self.encoder
+        found = [] if made.identity == self.checkpoint.identity else [f"model {made.model}, not {self.checkpoint.name}"]
+        for name, value in (("views", str(ours.views)), ("preprocess", ours.preprocess), ("heads", ours.heads)):
+            if getattr(made, name) != value:
+                found.append(f"{name} {getattr(made, name)}, not {value}")
+        if windows not in (None, made.window is not None):
+            held, wanted = ("windows", "whole videos") if made.window is not None else ("whole videos", "windows")
+            found.append(f"{held}, not {wanted}: classify takes the one, timeline the other")
+        if found:
+            raise ResultsError(f"the index {printable(str(index.folder))} holds {printable('; '.join(found))}")
 
     def _run(
         self, requests: Iterable[ClipRequest], top_k: int, windows: bool
@@ -165,9 +203,10 @@ class Classifier:
         """What to decode of a video, as ``Encoder.request``."""
         return self.encoder.request(video, start, end, length, stride)
 
-    def load(self) -> None:
-        """Import torch, load the weights and encode the labels, unless that is done. Raises ModelError."""
-        self.encoder.load()
+    def load(self, vision: bool = True) -> None:
+        """Import torch, load the weights and encode the labels, unless that is done; without ``vision`` only what
+        videos of an index need. Raises ModelError."""
+        self.encoder.load(vision)
         _ = self.text_features
 
     def close(self) -> None:
@@ -199,14 +238,12 @@ class Classifier:
         return (*self._label_warnings, *self.encoder.warnings)
 
     def _warnings(self) -> tuple[str, ...]:
-        if unknown := self.checkpoint.unknown_words(text for texts in self.labels.texts for text in texts):
-            strange = listed(unknown)
-        elif self.checkpoint.unknown_words(self.labels.background):
-            strange = "the neutral texts that labels are compared with"
-        else:
+        why = self.checkpoint.why_a_guess(text for texts in self.labels.texts for text in texts)
+        if why is None and self.checkpoint.why_a_guess(self.labels.background):
+            why = "was not trained on the neutral texts that labels are compared with"
+        if why is None:
             return self.labels.warnings
-        warning = f"the model {self.checkpoint.name} can only guess: it was not trained on {strange}"
-        return (*self.labels.warnings, warning)
+        return (*self.labels.warnings, f"the model {self.checkpoint.name} can only guess: it {why}")
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -323,6 +360,7 @@ class Classifier:
             views=str(self.encoder.views),
             preprocess=self.encoder.preprocess,
             heads=self.encoder.heads,
+            stream=self.encoder.stream,
             start=None if start is None else str(start),
             end=None if end is None else str(end),
             dtype=dtype_name(self.encoder.dtype),
@@ -331,6 +369,25 @@ class Classifier:
             multi_label=self.multi_label or None,
             threshold=self.threshold or None,
         )
+
+
+def stored_slots(video: StoredVideo, encoder: Encoder) -> Iterator[tuple[Encodings | Failure, int]]:
+    """The windows of a video of an index as the encoder would give them, and what ended the video early; each with how
+    many follow. Raises ResultsError."""
+    from .engine.stored import to_tensors
+
+    failure, views = video.failure, encoder.views.count
+    following, row = len(video.windows) + (failure is not None), 0
+    for window in video.windows:
+        following -= 1
+        if window.lost is not None:
+            yield window.failure(video.video), following
+            continue
+        features, tokens = to_tensors(*video.rows(row, 1), encoder.dtype, encoder.device)
+        yield Encodings(video.video, window.info, window.short_side, features[:views], tokens[:views], 0.0), following
+        row += 1
+    if failure is not None:
+        yield failure, 0
 
 
 class Classification:
@@ -353,3 +410,7 @@ class Classification:
         records = self.classifier.classify_all(requests, self.top_k)
         self.classifier.load()
         return records
+
+    def stored(self, videos: Iterable[StoredVideo]) -> Iterator[Prediction | Failure]:
+        """The same, of videos of indexes."""
+        return results_of(self.classifier.classify_stored(videos, self.top_k))

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from . import __version__
 from .classifier import Classifier
+from .cores import usable_cores
 from .engine.cache import FeatureCache
 from .engine.devices import AUTO, choose_dtype, dtype_name
 from .errors import VideoError
@@ -23,7 +24,7 @@ from .model.checkpoint.find import BUNDLED, find_cached
 from .model.checkpoint.public import public_checkpoints
 from .model.verify import Check
 from .text import one_line
-from .video.pool import confinement, usable_cores
+from .video.pool import confinement
 
 PACKAGES = ("av", "torch", "numpy", "tokenizers", "safetensors", "huggingface_hub", "rich", "typer")
 CLIP_LABEL = "color bars"
@@ -89,6 +90,7 @@ def examine() -> Report:
             checks.append(Check(f"looks at {what}", False, _fault(error)))
             return None
 
+    look("temporary_files", lambda: _without_home(tempfile.gettempdir()))
     ffmpeg = look("ffmpeg", _ffmpeg)
     look("platform", _platform)
     look("hub", _hub)
@@ -99,7 +101,7 @@ def examine() -> Report:
         notes += _ffmpeg_notes(ffmpeg["version"])
     if cpu is not None and devices is not None:
         notes += _device_notes(devices)
-        if ffmpeg is not None:
+        if ffmpeg is not None and "temporary_files" in facts:
             checks += _proofs(["cpu", *(device["name"] for device in devices)])
     return Report(facts, notes, checks)
 
@@ -213,8 +215,8 @@ def _text_features() -> dict[str, Any]:
     """The cache of labels' text features."""
     cache = FeatureCache()
     return {
-        "folder": _without_home(str(cache.folder)),
-        "writable": _is_writable(cache.folder),
+        "folder": None if cache.folder is None else _without_home(str(cache.folder)),
+        "writable": cache.folder is not None and _is_writable(cache.folder),
         "label_sets": len(cache.entries()),
         "bytes": cache.size(),
     }

@@ -31,8 +31,8 @@ class LabelsError(XClipError):
     """A label file, a label set's name or a template is unusable."""
 
 
-class ModelError(XClipError):
-    """A checkpoint cannot be found, downloaded or loaded."""
+class ModelError(XClipError, OSError):
+    """A checkpoint cannot be found, downloaded or loaded; an OSError, as code written for transformers expects."""
 
 
 class ResultsError(XClipError):

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from .errors import ResultsError, VideoError
+from .results.index import Index, StoredVideo
+from .results.lines import is_index
 from .results.records import Failure, Record
+from .text import other_encoding, printable
 
 R = TypeVar("R", bound=Record)
 
 # What a folder expands to. Stills are classified too, but only when named.
 VIDEO_SUFFIXES = (
-    *(".3g2", ".3gp", ".asf", ".avi", ".flv", ".gif", ".ivf", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"),
-    *(".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+    *(".264", ".265", ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".gxf", ".h264"),
+    *(".h265", ".hevc", ".insv", ".ivf", ".lrv", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg"),
+    *(".mk3d", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".obu", ".ogm", ".ogv"),
+    *(".qt", ".rm", ".rmvb", ".trp", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".xvid", ".y4m"),
 )
 
 MAX_LIST = 1 << 28  # bytes of a list of paths
@@ -29,9 +38,11 @@ _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 @dataclass
 class Inputs:
-    """What is to be classified: paths, and failures that are known without decoding, in the order given."""
+    """What is to be classified: paths, videos of indexes, and failures that are known without decoding, in the order
+    given."""
 
-    items: list[str | Failure] = field(default_factory=list)
+    items: list[str | StoredVideo | Failure] = field(default_factory=list)
+    indexes: list[Index] = field(default_factory=list)
     ignored: int = 0  # files of folders that are no videos
     repeated: list[str] = field(default_factory=list)  # paths given more than once
 
@@ -39,6 +50,11 @@ class Inputs:
     def paths(self) -> list[str]:
         """What there is to decode."""
         return [item for item in self.items if isinstance(item, str)]
+
+    @property
+    def stored(self) -> list[StoredVideo]:
+        """What indexes hold of it."""
+        return [item for item in self.items if isinstance(item, StoredVideo)]
 
     @property
     def names(self) -> list[str]:
@@ -50,13 +66,27 @@ class Inputs:
         items = [item for item, name in zip(self.items, self.names, strict=True) if name not in videos]
         return replace(self, items=items)
 
-    def in_order(self, records: Iterator[R]) -> Iterator[R | Failure]:
-        """Failures known beforehand, between the ``records`` of all other items, which may end early."""
+    def spelled_as(self, videos: Iterable[str]) -> Inputs:
+        """The same, those that ``videos`` name, too, by the spelling that they have there."""
+        known = {entry_of(video): video for video in videos}
+        items: list[str | StoredVideo | Failure] = []
+        for item in self.items:
+            name = item if isinstance(item, str) else item.video
+            spelling = known.get(entry_of(name), name)
+            if isinstance(item, str):
+                items.append(spelling)
+            else:  # an index's video keeps the spelling that it was embedded by
+                items.append(item if isinstance(item, StoredVideo) else replace(item, video=spelling))
+        return replace(self, items=items)
+
+    def in_order(self, records: Iterator[R], stored: Iterator[R]) -> Iterator[R | Failure]:
+        """The ``records`` of paths and those of videos of indexes, which may end early, and failures known
+        beforehand."""
         for item in self.items:
             if isinstance(item, Failure):
                 yield item
                 continue
-            for record in records:
+            for record in records if isinstance(item, str) else stored:
                 yield record
                 if record.completes:
                     break
@@ -71,26 +101,59 @@ class Inputs:
         return notices
 
 
-def expand_inputs(given: Iterable[str], recursive: bool = False) -> Inputs:
-    """Folders become the videos in them, sorted; every other input stands for itself, once."""
+def expand_inputs(given: Iterable[str], recursive: bool = False, only: str | None = None) -> Inputs:
+    """Folders become the videos in them, sorted, and indexes the videos that they hold; every other input stands for
+    itself, once. ``only``: a pattern of the videos that are wanted of indexes. Raises ResultsError for a bad index.
+    """
     inputs, seen = Inputs(), set()
     for path in given:
         if _URL.match(path) and not _is(Path.exists, path):
             message = "a URL: xclip reads files only; download it first, for example with curl or yt-dlp"
-            found: Sequence[str | Failure] = [Failure.of(path, VideoError(message, "url"))]
+            found: Sequence[str | StoredVideo | Failure] = [Failure.of(path, VideoError(message, "url"))]
+        elif path and is_index(path):
+            found = _videos_of(Index.open(path), only, inputs)
         elif path and _is(Path.is_dir, path):
             found = _videos_in(path, recursive, inputs)
         else:
             found = [path]
         for item in found:
             name = item if isinstance(item, str) else item.video
-            key = os.path.abspath(name)  # noqa: PTH100 - pathlib's would follow links
+            key = entry_of(name)
             if key in seen:
                 inputs.repeated.append(name)
             else:
                 seen.add(key)
                 inputs.items.append(item)
     return inputs
+
+
+def entry_of(path: str) -> str:
+    """What a path names, however it is spelled: an entry of a folder. A link is an entry of its own; those on the way
+    to the folder are followed, as the system does."""
+    parent, name = os.path.split(path)
+    try:
+        return os.path.join(_real(str(Path.cwd() / parent)), name)  # noqa: PTH118 - which may be empty
+    except (OSError, ValueError):  # a NUL byte, or the current folder was deleted
+        return path
+
+
+@lru_cache
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)
+
+
+def _videos_of(index: Index, only: str | None, inputs: Inputs) -> Sequence[StoredVideo]:
+    """The videos of an index, in the order in which they were embedded."""
+    inputs.indexes.append(index)
+    videos = [v for v in index if only is None or any(fnmatchcase(name, only) for name in _names_of(v.video))]
+    if not videos:
+        what = "no videos" if only is None else f"no video that matches {only!r}"
+        raise ResultsError(f"the index {printable(str(index.folder))} holds {what}")
+    return videos
+
+
+def _names_of(video: str) -> tuple[str, str]:
+    return video, os.path.basename(video)  # noqa: PTH119 - any name
 
 
 def _is(test: Callable[[Path], bool], path: str) -> bool:
@@ -102,7 +165,10 @@ def _is(test: Callable[[Path], bool], path: str) -> bool:
 
 
 def _videos_in(folder: str, recursive: bool, inputs: Inputs) -> Sequence[str | Failure]:
-    """The videos of a folder, sorted by path; hidden files and folders are left out."""
+    """The videos of a folder, sorted by path; hidden files and folders are left out.
+
+    Every folder is entered once, however many links lead to it: there may be loops of them.
+    """
     videos: list[str] = []
     failures: list[Failure] = []
 
@@ -110,8 +176,7 @@ def _videos_in(folder: str, recursive: bool, inputs: Inputs) -> Sequence[str | F
         message = f"the folder cannot be read: {error.strerror}"
         failures.append(Failure.of(str(error.filename), VideoError(message, "permission")))
 
-    for parent, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
+    for parent, files in _walk(folder, recursive, refuse):
         visible = [name for name in files if not name.startswith(".")]
         matching = [name for name in visible if Path(name).suffix.lower() in VIDEO_SUFFIXES]
         inputs.ignored += len(visible) - len(matching)
@@ -120,6 +185,31 @@ def _videos_in(folder: str, recursive: bool, inputs: Inputs) -> Sequence[str | F
         below = "" if recursive else " (pass --recursive to look into its folders)"
         return [Failure.of(folder, VideoError(f"the folder holds no videos{below}", "empty_folder"))]
     return sorted([*videos, *failures], key=lambda item: item if isinstance(item, str) else item.video)
+
+
+def _walk(folder: str, recursive: bool, refuse: Callable[[OSError], None]) -> Iterator[tuple[str, list[str]]]:
+    """The folder and, where ``recursive``, those in it, with the names of their files; links after what is no link.
+
+    Each folder is walked on its own: Python 3.11's walk calls itself a folder a level, and ends at 1,000.
+    """
+    entered, links = set[tuple[int, int]](), [folder]
+    while links:
+        waiting = [links.pop(0)]
+        while waiting:
+            for parent, folders, files in islice(os.walk(waiting.pop(), onerror=refuse), 1):
+                try:
+                    status = Path(parent).stat()
+                except OSError as error:
+                    refuse(error)
+                    continue
+                if (status.st_dev, status.st_ino) in entered:
+                    continue
+                entered.add((status.st_dev, status.st_ino))
+                for name in sorted(folders) if recursive else ():
+                    if not name.startswith("."):
+                        path = Path(parent, name)
+                        (links if path.is_symlink() else waiting).append(str(path))
+                yield parent, files
 
 
 def read_path_list(source: str, nul: bool = False) -> list[str]:
@@ -133,5 +223,12 @@ def read_path_list(source: str, nul: bool = False) -> list[str]:
         raise ResultsError(f"cannot read the list of videos {source}: {error.strerror}") from error
     if len(data) > MAX_LIST:
         raise ResultsError(f"the list of videos {source} is larger than {MAX_LIST >> 20} MB: give it in parts")
+    encoding = None if nul else other_encoding(data)
+    if encoding is not None:
+        raise ResultsError(
+            f"the list of videos {source} is {encoding}: save it as UTF-8, for example with `iconv -f {encoding} -t "
+            "UTF-8 OLD > NEW`"
+        )
+    data = data.removeprefix(codecs.BOM_UTF8)
     parts = data.split(b"\0") if nul else [line.removesuffix(b"\r") for line in data.split(b"\n")]
     return [os.fsdecode(part) for part in parts if part]

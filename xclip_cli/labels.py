@@ -7,20 +7,19 @@ list of labels, or label → list of texts, or label → ``{"texts": […], "min
 
 from __future__ import annotations
 
-import codecs
 import csv
 import difflib
 import io
 import json
-import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .errors import LabelsError
-from .text import listed, quoted
+from .text import listed, other_encoding, quoted
 
 # What a video may show that no label says: neutral texts, which labels have to beat. Whole-scene words and the bare
 # kinds of things that videos show, so that one of them fits anything a little, and nothing well.
@@ -34,12 +33,39 @@ MAX_BYTES = 32 << 20  # of a file
 MAX_LINES = 1_000_000  # of a file
 MAX_TEXTS = 1_000_000  # of all labels in all templates
 MAX_LENGTH = 1_000  # characters of a text: CLIP's models take 77 tokens
+MAX_LOGIT = 1e6  # CLIP's are under a hundred
+MAX_CHARACTERS = 1 << 26  # of all texts together
 
-MARKS = {  # that a file of another encoding may begin with; the longer ones first
-    codecs.BOM_UTF32_LE: "UTF-32",
-    codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16",
-    codecs.BOM_UTF16_BE: "UTF-16",
+# Suffixes of files that hold something else than labels: read line by line, their syntax would be part of each label.
+OTHER_FILES = frozenset(
+    [
+        *(
+            ".tsv",
+            ".tab",
+            ".jsonl",
+            ".ndjson",
+            ".yaml",
+            ".yml",
+            ".toml",
+            ".ini",
+            ".xml",
+            ".html",
+            ".htm",
+            ".md",
+            ".rst",
+        ),
+        *(".rtf", ".py", ".pbtxt", ".srt", ".vtt", ".xls", ".xlsx", ".ods", ".doc", ".docx", ".odt", ".pdf"),
+    ]
+)
+
+# What lists are written with, and a label is not: it would be part of what the model compares videos with.
+_NUMBER = re.compile(r"[(\[]?(\d+)(?:\s*[.):\]．、）]\s*|\s+(?:[-–]\s+)?)\S")  # noqa: RUF001 - as they are written
+_ODDITIES = {
+    "begins with a bullet": re.compile(r"[-*+•·◦‣▪–—]\s"),  # noqa: RUF001
+    "holds a tab": re.compile(r".*\t", re.DOTALL),
+    "holds a comment, which only a whole line can be": re.compile(r".*\s(#|//)\s", re.DOTALL),
+    "is in quotes": re.compile(r"(?P<quote>[\"']).*(?P=quote)\Z|“.*”\Z|‘.*’\Z|«.*»\Z", re.DOTALL),  # noqa: RUF001
+    "ends with a separator": re.compile(r".*[,;|]\Z", re.DOTALL),
 }
 
 
@@ -79,22 +105,20 @@ Phrases = tuple[str, tuple[str, ...]]  # a label and what stands for it in the t
 def make_labels(
     entries: Iterable[Phrases], templates: Iterable[str], min_logits: Mapping[str, float] | None = None
 ) -> Labels:
-    """Put labels into templates. A label that comes twice is kept once, with a warning. Raises LabelsError."""
+    """Put labels into templates. Of labels that are one name, or one to the model, the first is kept, with a warning;
+    so are signs of a file that holds more than labels. Raises LabelsError."""
     templates = tuple(templates) or (BARE_LABEL,)
     for template in templates:
         _check_template(template)
     unique: dict[str, tuple[str, ...]] = {}
-    twice = []
+    first: dict[tuple[str, ...], str] = {}  # label by what the model reads of it
+    twice, same = [], []
     for name, phrases in entries:
-        if not all(_is_text(phrase) for phrase in (name, *phrases)):
-            raise LabelsError(f"the label {quoted(name)} holds bytes or half characters that are no text")
-        if not name.strip() or not phrases or not all(phrase.strip() for phrase in phrases):
-            raise LabelsError(f"the label {quoted(name)} is empty or has an empty text")
-        longest = max(map(len, (name, *phrases)))
-        if longest > MAX_LENGTH:
-            raise LabelsError(f"the label {quoted(name)} has {longest} characters, the limit is {MAX_LENGTH}")
+        _check_phrases(name, phrases)
         if name in unique:
             twice.append(name)
+        elif (kept := first.setdefault(_as_read(phrases), name)) != name:
+            same.append((name, kept))
         else:
             unique[name] = phrases
     if not unique:
@@ -103,16 +127,59 @@ def make_labels(
     if twice:
         repeated = list(dict.fromkeys(twice))
         warnings.append(f"labels given more than once are kept once: {listed(repeated, show=quoted)}")
+    if same:
+        pairs = [f"{quoted(name)} is {quoted(kept)}" for name, kept in dict.fromkeys(same)]
+        warnings.append(f"labels whose texts are the same to the model are one label: {listed(pairs)}")
     if len(unique) == 1:
         warnings.append("only one label: its score is 1 whatever the video shows")
-    count = sum(map(len, unique.values())) * len(templates)
-    if count > MAX_TEXTS:
-        raise LabelsError(f"{len(unique)} labels in {len(templates)} templates are {count} texts, over {MAX_TEXTS}")
-    texts = tuple(
-        tuple(_filled(template, phrase) for phrase in phrases for template in templates) for phrases in unique.values()
-    )
+    warnings += _oddities(list(unique))
+    texts = _all_filled(unique, templates)
     floors = tuple((min_logits or {}).get(name) for name in unique) if min_logits else ()
     return Labels(tuple(unique), texts, templates, tuple(warnings), floors)
+
+
+def _check_phrases(name: str, phrases: Sequence[str]) -> None:
+    """Raises LabelsError where a label has no text, or one that no model takes."""
+    if not all(_is_text(phrase) for phrase in (name, *phrases)):
+        raise LabelsError(f"the label {quoted(name)} holds bytes or half characters that are no text")
+    if not name.strip() or not phrases or not all(phrase.strip() for phrase in phrases):
+        raise LabelsError(f"the label {quoted(name)} is empty or has an empty text")
+    longest = max(map(len, (name, *phrases)))
+    if longest > MAX_LENGTH:
+        raise LabelsError(f"the label {quoted(name)} has {longest} characters, the limit is {MAX_LENGTH}")
+
+
+def _all_filled(labels: Mapping[str, Sequence[str]], templates: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """The texts of each label. Raises LabelsError where they are more than memory is for."""
+    count = sum(map(len, labels.values())) * len(templates)
+    if count > MAX_TEXTS:
+        raise LabelsError(f"{len(labels)} labels in {len(templates)} templates are {count} texts, over {MAX_TEXTS}")
+    texts, characters = [], 0
+    for phrases in labels.values():
+        texts.append(tuple(_filled(template, phrase) for phrase in phrases for template in templates))
+        characters += sum(map(len, texts[-1]))
+        if characters > MAX_CHARACTERS:
+            raise LabelsError(f"the labels in {len(templates)} templates have over {MAX_CHARACTERS} characters")
+    return tuple(texts)
+
+
+def _as_read(phrases: Iterable[str]) -> tuple[str, ...]:
+    """Phrases as CLIP's tokenizer reads them: composed, in small letters, any spaces as one; in any order."""
+    composed = (unicodedata.normalize("NFC", phrase) for phrase in phrases)
+    # letter by letter, as there: a small sigma at the end of a word is another letter
+    return tuple(sorted(" ".join("".join(map(str.lower, phrase)).split()) for phrase in composed))
+
+
+def _oddities(names: Sequence[str]) -> Iterator[str]:
+    """What speaks for a list that was written in another way than label files are."""
+    numbers = [int(found[1]) for name in names if (found := _NUMBER.match(name))]
+    run_on = len(numbers) > 1 and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    if run_on and 2 * len(numbers) >= len(names):
+        yield f"{len(numbers)} labels are numbered, such as {quoted(names[-1])}: the model reads the numbers, too"
+    for what, sign in _ODDITIES.items():
+        if odd := [name for name in names if sign.match(name)]:
+            more = f" (and {len(odd) - 1} more)" if len(odd) > 1 else ""
+            yield f"the label {quoted(odd[0])} {what}{more}: the model reads that, too"
 
 
 def _check_template(template: str) -> None:
@@ -191,24 +258,28 @@ def shipped(kind: str) -> dict[str, Path]:
 
 
 def _find(source: str, kind: str, what: str) -> Path:
+    """The file of a shipped name, which no file of the current folder can take, or the one at a path."""
+    files = shipped(kind)
+    if source in files:
+        return files[source]
     if not source:
         raise LabelsError(f"an empty name is no {what}")
     try:
         path = Path(source).expanduser()
         if path.is_file():
+            if path.suffix.lower() in OTHER_FILES:
+                raise LabelsError(
+                    f"{source} is a {path.suffix} file: save it as .txt, one text a line (or .csv, .json)"
+                )
             return path
         if path.exists():
             raise LabelsError(f"{source} is not a file")
     except (OSError, RuntimeError, ValueError) as error:
-        raise LabelsError(f"cannot read {source}: {error}") from error
-    files = shipped(kind)
-    if source not in files:
-        near = difflib.get_close_matches(source, files, 1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise LabelsError(
-            f"there is no {what} {quoted(source)}, and no shipped one: {hint}shipped are {', '.join(files)}"
-        )
-    return files[source]
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise LabelsError(f"cannot read {source}: {reason}") from error
+    near = difflib.get_close_matches(source, files, 1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise LabelsError(f"there is no {what} {quoted(source)}, and no shipped one: {hint}shipped are {', '.join(files)}")
 
 
 def _read_text(path: Path) -> str:
@@ -221,7 +292,7 @@ def _read_text(path: Path) -> str:
         raise LabelsError(f"{path} is larger than {MAX_BYTES >> 20} MB, so it is no label file")
     if data.count(b"\n") + data.count(b"\r") > MAX_LINES:
         raise LabelsError(f"{path} has more than {MAX_LINES} lines, so it is no label file")
-    encoding = _other_encoding(data)
+    encoding = other_encoding(data)
     if encoding is not None:
         raise LabelsError(
             f"{path} is {encoding}: save it as UTF-8, for example with `iconv -f {encoding} -t UTF-8 OLD > NEW`"
@@ -240,42 +311,41 @@ def _read_text(path: Path) -> str:
     return text
 
 
-def _other_encoding(data: bytes) -> str | None:
-    """What a file that is not UTF-8 says or shows that it is: by its mark, or by a NUL in each Latin character."""
-    for mark, encoding in MARKS.items():
-        if data.startswith(mark):
-            return encoding
-    start = data[:1000]
-    for order, halves in (("LE", start[1::2]), ("BE", start[::2])):
-        if len(start) >= 4 and halves.count(0) > 0.8 * len(halves) and start.count(0) < 0.6 * len(start):
-            return f"UTF-16{order}"
-    return None
-
-
 def _parse_lines(text: str, path: Path) -> list[Phrases]:
     lines = [line.strip() for line in re.split(r"\r\n|\r|\n", text)]
     return [(line, (line,)) for line in lines if line and not line.startswith("#")]
 
 
 def _parse_csv(text: str, path: Path) -> list[Phrases]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     entries: list[Phrases] = []
     try:
-        reader.fieldnames = [field.strip().lower() for field in reader.fieldnames or []]
-        if "name" not in reader.fieldnames:
-            raise LabelsError(f"{path}:1: needs a header with a column called name, such as id,name")
+        header = [field.strip().lower() for field in next(reader, [])]
+        column = _name_column(header, path)
         for row in reader:
-            if None in row or row["name"] is None:
+            if not row:
+                continue
+            if len(row) > len(header) or len(row) <= column:
                 raise LabelsError(
                     f"{path}:{reader.line_num}: has not as many fields as the header; labels with commas need quotes"
                 )
-            name = row["name"].strip()
+            name = row[column].strip()
             if not name:
                 raise LabelsError(f"{path}:{reader.line_num}: the name is empty")
             entries.append((name, (name,)))
     except csv.Error as error:
         raise LabelsError(f"{path}:{reader.line_num}: {error}") from error
     return entries
+
+
+def _name_column(header: Sequence[str], path: Path) -> int:
+    """Where the names are. Raises LabelsError."""
+    if "name" in header:
+        return header.index("name")
+    for separator, called in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if "name" in (field.strip(' "') for part in header for field in part.split(separator)):
+            raise LabelsError(f"{path}:1: its fields are separated by {called}: save it with commas between them")
+    raise LabelsError(f"{path}:1: needs a header with a column called name, such as id,name")
 
 
 def _parse_json(text: str, path: Path, min_logits: dict[str, float]) -> list[Phrases]:
@@ -307,7 +377,8 @@ def _with_floor(name: str, values: dict[str, Any], path: Path, min_logits: dict[
     """The texts of ``{"texts": […], "min_logit": 18}``; the logit goes into ``min_logits``. Raises LabelsError."""
     floor = values.pop("min_logit", None)
     texts = values.pop("texts", name)
-    number = isinstance(floor, int | float) and not isinstance(floor, bool) and math.isfinite(floor)
+    # an integer may have more digits than a float can
+    number = isinstance(floor, int | float) and not isinstance(floor, bool) and abs(floor) <= MAX_LOGIT
     if values or not (floor is None or number):
         raise LabelsError(
             f'{path}: the label {quoted(name)} must be a list of texts, or {{"texts": […], "min_logit": a number}}'

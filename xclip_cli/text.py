@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -9,34 +10,64 @@ from fractions import Fraction
 from typing import TypeVar
 
 REMARKS_LISTED = 10  # of the different ones that a video's windows have
+LONGEST_TIME = 40  # characters of a time that somebody gives: more digits than any video needs
 
+# What steers a terminal, ends a line or turns text around, and what no encoding has: the control characters (Unicode's
+# category Cc), the separators of lines and paragraphs (Zl, Zp), all that have the property Bidi_Control, implicit marks
+# included, and half characters (Cs). All others belong to some script, joiners and wide or unbreakable spaces too.
+_STEERING = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_SPACES = re.compile(r"\s+", re.ASCII)
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
+
+MARKS = {  # that a file of another encoding than UTF-8 may begin with; the longer ones first
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
 
 
 T = TypeVar("T")
 
 
 def printable(text: str, most: int | None = None) -> str:
-    """Text that cannot steer a terminal: control characters and undecodable bytes as escapes.
+    """Text that can neither steer a terminal nor turn what stands beside it around: what could is shown as escapes.
 
     Of a text of more than ``most`` characters only these are kept, and an ellipsis.
     """
     kept = text if most is None else text[:most]
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in kept)
+    shown = _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), kept)
     return shown if len(kept) == len(text) else shown + "…"
 
 
 def one_line(said: object, most: int = 200) -> str:
     """What a file, or an error about it, says: printable, on one line, and at most ``most`` characters long."""
-    line = " ".join(str(said).split()) or type(said).__name__
+    line = _SPACES.sub(" ", str(said)).strip() or type(said).__name__
     line = line if len(line) <= most else line[: most - 3] + "..."
-    return "".join(character if character.isprintable() else "?" for character in line)
+    return _STEERING.sub("?", line)
 
 
 def quoted(name: object) -> str:
     """A name in quotes, with escapes, cut to 80 characters."""
-    text = repr(name)
+    if not isinstance(name, str):
+        text = printable(repr(name))
+    else:
+        quote = '"' if "'" in name and '"' not in name else "'"
+        escaped = name[:80].replace("\\", "\\\\").replace(quote, f"\\{quote}")
+        text = quote + printable(escaped) + quote
     return text if len(text) <= 80 else text[:76] + "...'"
+
+
+def other_encoding(data: bytes) -> str | None:
+    """What a text file that is not UTF-8 says or shows that it is: by its mark, or by a NUL in each Latin character."""
+    for mark, encoding in MARKS.items():
+        if data.startswith(mark):
+            return encoding
+    start = data[:1000]
+    for order, halves in (("LE", start[1::2]), ("BE", start[::2])):
+        if len(start) >= 4 and halves.count(0) > 0.8 * len(halves) and start.count(0) < 0.6 * len(start):
+            return f"UTF-16{order}"
+    return None
 
 
 def listed(words: Sequence[T], limit: int = 5, show: Callable[[T], str] = str) -> str:
@@ -86,9 +117,11 @@ class Remarks:
 
 def parse_time(text: str) -> Fraction:
     """Seconds, or ``HH:MM:SS.mmm`` with hours optional → exact seconds. Raises ValueError."""
+    if len(text) > LONGEST_TIME:
+        raise ValueError(f"{quoted(text)} is longer than any time: give at most {LONGEST_TIME} characters")
     if clock := _CLOCK.fullmatch(text):
         hours, minutes, seconds = clock.groups()
         return int(hours or 0) * 3600 + int(minutes) * 60 + Fraction(seconds)
     if re.fullmatch(r"\d+(\.\d*)?|\.\d+", text):
         return Fraction(text)
-    raise ValueError(f"{text!r} is not a time: give seconds, such as 12.5, or HH:MM:SS.mmm, such as 1:02:03.5")
+    raise ValueError(f"{quoted(text)} is not a time: give seconds, such as 12.5, or HH:MM:SS.mmm, such as 1:02:03.5")

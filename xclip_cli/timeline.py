@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .classifier import Classifier
+from .results.index import StoredVideo
 from .results.records import Failure, Prediction, RunHeader, SegmentsRecord, WindowRecord
 from .segments import row_of, segments_of, timeline_of
 from .text import Remarks, clock
@@ -75,8 +76,12 @@ class Timelines:
         requests = (self.classifier.request(path, self.start, self.end, rules.window, rules.stride) for path in paths)
         outcomes = self.classifier.classify_windows(requests)
         self.classifier.load()
-        windows = ((outcome.result, outcome.following) for outcome in outcomes)
-        return assemble(windows, self.classifier.choices, rules, self.top_k)
+        return assemble(outcomes, self.classifier.choices, rules, self.top_k)
+
+    def stored(self, videos: Iterable[StoredVideo]) -> Iterator[TimelineRecord]:
+        """The same, of videos of indexes."""
+        outcomes = self.classifier.classify_stored(videos, windows=True)
+        return assemble(outcomes, self.classifier.choices, self.rules, self.top_k)
 
 
 class Assembly:

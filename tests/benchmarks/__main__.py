@@ -25,9 +25,11 @@ import torch
 
 from xclip_cli import Classifier
 from xclip_cli.bundled import generator
+from xclip_cli.engine.encoder import Encoder
 from xclip_cli.video.sampling import ClipRequest
 
-from .inputs import LONG_MINUTES, RATE, Inputs, default_folder
+from . import index
+from .inputs import LABELS, LONG_MINUTES, RATE, Inputs, default_folder
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from clips import read_pictures
@@ -237,6 +239,48 @@ class Bench:
                 total += 1
         yield Row("bundled model, bfloat16: same top-1", "float32", same / total, "≥ 0.995", f"{same} of {total} clips")
 
+    def indexes(self) -> Iterator[Row]:
+        """Asking an index beside looking at the videos again: base-patch32, whose encodings are made up, and clips."""
+        clips, windows = self.inputs.short_clips[: 100 if self.full else 12], 10_000 if self.full else 1000
+        files, checkpoint = [str(path) for path in clips], self.inputs.checkpoint
+        of_model = ["-m", str(checkpoint)]
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            classify = [str(XCLIP), "classify", "-l", "ucf-101", *of_model, "-f", "jsonl"]
+            wall([*classify, files[0]], self.env)  # texts cached
+            from_files = wall([*classify, *files], self.env)
+            embedding = wall([str(XCLIP), "embed", *files, "-o", str(folder / "e"), *of_model], self.env)
+            yield ratio_row("embed", "classify, the same videos", "≤ 1.05", [embedding], [from_files])
+            index.made_index(folder / "whole", checkpoint, 1000)
+            from_index = [wall([*classify, str(folder / "whole")], self.env) for _ in range(self.rounds)]
+            scaled = from_files * 1000 / len(files)
+            yield ratio_row(
+                "classify of an index, 1,000 clips, 101 labels", "of the files", "≤ 0.033", from_index, [scaled]
+            )
+            for compact, goal in ((False, "≤ 53"), (True, "≤ 28")):
+                made = index.made_index(folder / f"{compact}", checkpoint, windows, 5, compact)
+                size = index.bytes_a_window(made, windows) / 1000
+                yield Row(f"an index{', --compact' if compact else ''}", "kB a window", size, goal, f"{size:.1f} kB")
+            search = [str(XCLIP), "search", LABELS[0], str(folder / "False")]
+            wall(search, self.env)
+            ours = [wall(search, self.env) for _ in range(self.rounds)]
+            theirs = [wall([sys.executable, "-c", "import torch"], self.env) for _ in range(self.rounds)]
+            yield ratio_row(f"search, {windows:,} windows, second run", "import torch", "≤ 2.5", ours, theirs)
+            if self.full:
+                small, large = (
+                    index.private_memory(index.made_index(folder / str(count), checkpoint, count, 5))
+                    for count in (20_000, 100_000)
+                )
+                detail = f"{large:.0f} MiB / {small:.0f} MiB"
+                yield Row("memory of its own to scan 100,000 windows", "20,000", large / small, "≤ 1.2", detail)
+        for dtype, goal in (("float32", "≥ 6"), ("bfloat16", "≥ 10")):
+            with Encoder(checkpoint, dtype=dtype, device="cpu") as encoder:
+                absorbed, usual = index.scan_rates(encoder)
+            if dtype == "float32":
+                exact = usual
+            detail = f"{absorbed:,.0f} / {exact:,.0f} windows a second"
+            yield Row(f"scan, one thread, one text, {dtype}", "similarity in float32", absorbed / exact, goal, detail)
+
     def steadiness(self) -> Iterator[Row]:
         """Memory of the parent over many videos: the bundled model, so that it takes a minute."""
         if not self.full:
@@ -315,7 +359,7 @@ def _processor() -> str:
     return " ".join([fields.get("model name", "unknown processor"), *native])
 
 
-PARTS = ("cold", "throughput", "long_video", "precision", "steadiness")
+PARTS = ("cold", "throughput", "long_video", "precision", "indexes", "steadiness")
 
 if __name__ == "__main__":
     main()

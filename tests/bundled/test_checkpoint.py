@@ -13,9 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from xclip_cli.bundled import generator, phrasings, training
+from xclip_cli.bundled import generator, phrasings, pictures, training
+from xclip_cli.bundled.pictures import make_picture
 from xclip_cli.classifier import Classifier
 from xclip_cli.labels import read_labels
+from xclip_cli.model.checkpoint.find import OPEN_LABELS_MODEL, PHRASES_NAME, choose_model
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -23,11 +25,11 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 def write_clips(folder: Path, labels: Sequence[str], seed: int) -> list[Path]:
     """One video a label, of every codec in turn."""
     rng = np.random.default_rng(seed)
-    pictures = [generator.make_picture(rng) for _ in range(24)]
+    scenes = [make_picture(rng) for _ in range(24)]
     suffixes = list(generator.ENCODERS)
     paths = []
     for i, label in enumerate(labels):
-        clip = generator.make_clip(rng, label, pictures, count=24, height=144, width=176)
+        clip = generator.make_clip(rng, label, scenes, count=24, height=144, width=176)
         paths.append(folder / f"{i:02d}{suffixes[i % len(suffixes)]}")
         generator.write_video(paths[-1], clip.frames, frames_per_second=25)
     return paths
@@ -60,7 +62,7 @@ def test_the_label_sets_are_the_generators(label_set: str, family: Sequence[str]
 
 
 # seeds of clips that it is sure of; its card says how often it errs on others
-@pytest.mark.parametrize(("label_set", "seed"), [("picture-state", 7), ("camera", 8), ("moving-shapes", 9)])
+@pytest.mark.parametrize(("label_set", "seed"), [("picture-state", 10), ("camera", 8), ("moving-shapes", 9)])
 def test_what_clips_show_is_told(label_set: str, seed: int, xclip: Run, tmp_path: Path) -> None:
     shown = SHOWN[label_set]
     assert label_set != "moving-shapes" or generator.HELD_OUT_SHAPES.issuperset(NEVER_TRAINED_ON)
@@ -68,7 +70,7 @@ def test_what_clips_show_is_told(label_set: str, seed: int, xclip: Run, tmp_path
     done = xclip("classify", *videos, "--labels", label_set, "--format", "jsonl")
     assert done.returncode == 0, done.stderr
     records = [json.loads(line) for line in done.stdout.splitlines()]
-    assert {record["model"] for record in records} == {"bundled"}  # auto, the default, knows every word
+    assert {record["model"] for record in records} == {"bundled"}  # auto, the default, knows every label
     told = {Path(record["video"]).name: record["predictions"][0]["label"] for record in records}
     assert told == {path.name: label for path, label in zip(videos, shown, strict=True)}
 
@@ -80,10 +82,18 @@ def test_the_demo_tells_its_samples_apart(xclip: Run, tmp_path: Path) -> None:
     assert first == [label for _, label, _ in generator.SAMPLES], done.stdout
 
 
-@pytest.mark.parametrize("step", [0, training.LATER])
-def test_a_steps_clips_depend_on_the_step_alone(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "PICTURES", 3)
+@pytest.fixture
+def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training needs no packages with photographs and little time."""
+    photograph = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    monkeypatch.setattr(pictures, "photographs", lambda: (photograph,))
+    monkeypatch.setattr(training, "PICTURES", 6)
     training.pictures_of.cache_clear()
+
+
+@pytest.mark.usefixtures("few_pictures")
+@pytest.mark.parametrize("step", [0, training.LATER])
+def test_a_steps_clips_depend_on_the_step_alone(step: int) -> None:
     one, same, next_one = (training.Batches(0, 10)[i] for i in (step, step, step + 1))
     assert one.labels == same.labels
     for name in ("frames", "distances", "tracks"):
@@ -97,12 +107,24 @@ def test_a_steps_clips_depend_on_the_step_alone(step: int, monkeypatch: pytest.M
 TRAINING = ("--steps", "3", "--batch-size", "10", "--workers", "0", "--device", "cpu", "--clips", "0")
 
 
+def test_a_right_answer_is_shared_by_what_a_clip_shows() -> None:
+    labels = [("a letterboxed picture", "a cut to another scene"), ("a moving camera",), ("a normal picture",)]
+    state, camera, *_ = training.questions(np.random.default_rng(0), labels)
+    both, none, normal = state.targets()
+    places = [generator.PICTURE_STATES.index(label) for label in labels[0]]
+    assert both[places].tolist() == pytest.approx([0.49 + 0.02 / 14] * 2)
+    assert both.sum() == pytest.approx(1)
+    assert not none.any()
+    assert normal.argmax() == generator.PICTURE_STATES.index("a normal picture")
+    assert normal.sum() == pytest.approx(3)  # a false alarm costs more
+    assert [bool(row.any()) for row in camera.targets()] == [False, True, False]
+
+
+@pytest.mark.usefixtures("few_pictures")
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(training, "PICTURES", 3)
     monkeypatch.setattr(training, "STEPS_A_SAVE", 1)
     monkeypatch.setattr(training, "WIDTH", 16)
     monkeypatch.setattr(training, "SHAPES_A_STEP", 8)
-    training.pictures_of.cache_clear()
     training.main([*TRAINING, "--work", str(tmp_path), "--output", str(tmp_path / "straight")])
     (tmp_path / "state.pt").unlink()
 
@@ -129,9 +151,45 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(monkeypatch: pytest.Mo
     assert {ranked.label for ranked in record.predictions} == set(generator.CAMERA)
 
 
-def test_the_checkpoint_knows_the_end_token_and_its_words() -> None:
+def test_the_checkpoint_knows_the_end_token_and_its_phrases() -> None:
     vocabulary = json.loads((training.CHECKPOINT / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
     assert max(vocabulary, key=vocabulary.__getitem__) == "<|endoftext|>"
-    words = (training.CHECKPOINT / "words.txt").read_text(encoding="utf-8").split()
-    assert words == phrasings.words(phrasings.training_texts())
-    assert {"footage", "recording"} <= set(words)  # words of templates count too
+    listed = json.loads((training.CHECKPOINT / PHRASES_NAME).read_text(encoding="utf-8"))
+    assert listed == {"templates": list(phrasings.TEMPLATES), "families": phrasings.families()}
+
+
+@pytest.mark.parametrize(
+    "family", [generator.PICTURE_STATES, generator.CAMERA, tuple(generator.MOVING_SHAPES)], ids=lambda family: family[0]
+)
+def test_auto_takes_it_for_every_phrasing_in_every_template(family: Sequence[str]) -> None:
+    texts = [words for label in family for words in phrasings.trained_phrasings(label)]
+    assert choose_model("auto", texts).name == "bundled"
+    for template in phrasings.TEMPLATES:
+        assert choose_model("auto", [template.format(text).upper() for text in texts]).name == "bundled"
+
+
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        (["a red light", "a green light"], "was not trained on 'a red light', 'a green light'"),
+        (["color bars", "a dog"], "was not trained on 'a dog'"),
+        (["black"], "was not trained on 'black'"),
+        (["a black screen 2"], "was not trained on 'a black screen 2'"),
+        (["something red"], "was not trained on 'something red'"),
+        (["color bars", "a static shot"], "was not trained to tell labels of camera, picture-state from each other"),
+    ],
+)
+def test_auto_does_not_trust_it_with_what_it_was_not_trained_to_tell_apart(labels: Sequence[str], why: str) -> None:
+    choice = choose_model("auto", labels)
+    assert choice.name == OPEN_LABELS_MODEL
+    assert choice.reason == f"the bundled model {why}"
+
+
+def test_strange_labels_are_warned_of_in_the_table(xclip: Run, tmp_path: Path) -> None:
+    (video,) = write_clips(tmp_path, ["color bars"], 0)
+    labels = ("--label", "a red light", "--label", "a green light")
+    done = xclip("classify", video, *labels, "--model", "bundled", "--format", "table")
+    assert done.returncode == 0, done.stderr
+    said = "warning: the model bundled can only guess: it was not trained on 'a red light', 'a green light'"
+    assert said in " ".join(done.stdout.split())
+    assert said in " ".join(done.stderr.split())

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import pty
 import re
 import shutil
 import signal
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from clips import write_clip
-from conftest import Run
+from conftest import Run, on_terminal
 from records import assert_all_same, assert_same
 
 import xclip_cli
@@ -296,16 +295,12 @@ def test_sigterm_leaves_nothing_behind(checkpoint: Path, clip: Path, tmp_path: P
 
 
 def test_a_table_on_a_terminal(checkpoint: Path, clip: Path) -> None:
-    reader, writer = pty.openpty()
     program = Path(sys.executable).with_name("xclip")
-    command = [program, "classify", clip, *ARGUMENTS, "--model", checkpoint]
-    done = subprocess.run(
-        command, stdout=writer, stderr=subprocess.PIPE, env={**os.environ, "COLUMNS": "80"}, check=True
+    status, text, errors = on_terminal(
+        [program, "classify", clip, *ARGUMENTS, "--model", checkpoint], {"COLUMNS": "80"}
     )
-    os.close(writer)
-    text = os.read(reader, 100_000).decode()
-    os.close(reader)
-    lines = done.stderr.decode().splitlines()
+    assert status == 0, errors
+    lines = errors.splitlines()
     assert [
         line for line in lines if not re.fullmatch(r"model .* on \w+, \w+: 1 of 1 videos classified in .*", line)
     ] == []
@@ -334,7 +329,7 @@ def test_checking_labels(xclip: Run, tmp_path: Path, checkpoint: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_text("a cat\na dog\na cat\n")
     done = xclip("labels", "check", path)
-    assert (done.returncode, done.stdout) == (0, "2 labels, 2 texts: no faults\n")
+    assert (done.returncode, done.stdout) == (0, "2 labels, 2 texts: 1 warnings\n")
     assert "kept once: 'a cat'" in done.stderr
     path.write_text("a cat\n" + "word " * 100)
     done = xclip("labels", "check", path, "--model", checkpoint)
@@ -376,26 +371,31 @@ def test_help_starts_in_a_quarter_of_torchs_import() -> None:
 def test_a_report_of_a_run(xclip: Run, checkpoint: Path, clip: Path, tmp_path: Path) -> None:
     moved = tmp_path / "cwd" / "moved"
     moved.mkdir(parents=True)
-    shutil.copy(clip, tmp_path / "cwd" / "a.mp4")
-    done = xclip("classify", "a.mp4", clip, "no.mp4", *ARGUMENTS, "--model", checkpoint, "-o", "results.jsonl")
+    for name in ("a.mp4", "b.mp4"):
+        shutil.copy(clip, tmp_path / "cwd" / name)
+    done = xclip("classify", "a.mp4", "b.mp4", clip, "no.mp4", *ARGUMENTS, "--model", checkpoint, "-o", "results.jsonl")
     assert done.returncode == 3
     done = xclip("report", "results.jsonl", "-o", "report.html")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    elsewhere = "no pictures of 1 videos: the page says why (--root DIR says where they are)\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", elsewhere)
     page = tmp_path / "cwd" / "report.html"
     assert page.read_text().count("data:image/jpeg") == 16
     done = xclip("report", "results.jsonl", "-o", "report.html")
     assert done.returncode == 2
     assert "report.html exists: pass --force to replace it" in " ".join(done.stderr.split())
+    assert "only relative paths below the folder of the results file are looked at" in page.read_text()
+    assert xclip("report", "results.jsonl", "-o", "report.html", "--force", "--root", "/").returncode == 0
+    assert page.read_text().count("data:image/jpeg") == 8  # of the one with an absolute path
     (tmp_path / "cwd" / "a.mp4").rename(moved / "a.mp4")
     done = xclip("report", "results.jsonl", "-o", "report.html", "--force")
     assert (done.returncode, page.read_text().count("data:image/jpeg")) == (0, 8)
-    assert done.stderr == "no pictures of 1 videos: the page says why (--root DIR says where they have moved)\n"
+    assert done.stderr == "no pictures of 2 videos: the page says why (--root DIR says where they are)\n"
     done = xclip("report", "results.jsonl", "-o", "report.html", "--force", "--root", "moved", "--thumbnails", "3")
     assert page.read_text().count("data:image/jpeg") == 1
     assert "no such file" in page.read_text()
     done = xclip("report", "results.jsonl", "-o", "report.html", "--force", "--thumbnails", "0", "--quiet")
     assert (done.returncode, done.stderr, page.read_text().count("data:image/jpeg")) == (0, "", 0)
-    assert sorted(path.name for path in page.parent.iterdir()) == ["moved", "report.html", "results.jsonl"]
+    assert sorted(path.name for path in page.parent.iterdir()) == ["b.mp4", "moved", "report.html", "results.jsonl"]
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,11 @@ from typing import Annotated, Any, ClassVar
 
 import pytest
 import typer
+from conftest import Run
 from typer.testing import CliRunner
 
 from xclip_cli.classifier import Classifier
+from xclip_cli.cli.app import app
 from xclip_cli.cli.flags import (
     DecodeFlags,
     DType,
@@ -30,7 +32,7 @@ from xclip_cli.cli.timeline import SegmentFlags, TimelineFormat, TimelineOutputF
 from xclip_cli.engine.devices import DTYPES
 from xclip_cli.inputs import Inputs
 from xclip_cli.model.config import PREPROCESSINGS
-from xclip_cli.output import notes, timelines
+from xclip_cli.output import tables, timelines
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def test_settings_are_the_classifiers_keywords_and_defaults() -> None:
 def test_choices_are_the_librarys() -> None:
     assert tuple(DType) == tuple(DTYPES)
     assert set(Preprocess) == set(PREPROCESSINGS)
-    assert set(OutputFormat) == set(notes.FORMATS)
+    assert set(OutputFormat) == set(tables.FORMATS)
     assert set(TimelineFormat) == set(timelines.FORMATS)
 
 
@@ -135,9 +137,9 @@ def test_choices_are_the_librarys() -> None:
         (lambda: InputFlags(start=Fraction(2), end=Fraction(1)), "--start 2 s is not before --end 1 s"),
         (lambda: InputFlags().expand(), "give at least one video or folder"),
         (lambda: LabelFlags(none_of_these=True, multi_label=True), "--none-of-these goes without --multi-label"),
-        (lambda: OutputFlags(Path("a.srt")).form(notes.FORMATS), "a.srt has no suffix that names a format"),
-        (lambda: OutputFlags(Path("a.csv"), resume=True).form(notes.FORMATS), "--resume goes on with a results file"),
-        (lambda: OutputFlags(retry_failed=True).form(notes.FORMATS), "--retry-failed goes with --resume"),
+        (lambda: OutputFlags(Path("a.srt")).form(tables.FORMATS), "a.srt has no suffix that names a format"),
+        (lambda: OutputFlags(Path("a.csv"), resume=True).form(tables.FORMATS), "--resume goes on with a results file"),
+        (lambda: OutputFlags(retry_failed=True).form(tables.FORMATS), "--retry-failed goes with --resume"),
         (lambda: TimelineOutputFlags().check("vtt", Inputs(["a", "b"])), "vtt holds the subtitles of one video"),
         (lambda: SegmentFlags(window=Fraction(0)).rules(Fraction(10)), "window and stride must be longer than 0 s"),
     ],
@@ -149,8 +151,8 @@ def test_a_group_checks_itself(make: Callable[[], object], message: str) -> None
 
 
 def test_formats_are_asked_for_or_named_by_the_suffix() -> None:
-    assert OutputFlags(Path("a.txt"), OutputFormat.json).form(notes.FORMATS) == "json"
-    assert OutputFlags(Path("a.txt")).form(notes.FORMATS) == "table"
+    assert OutputFlags(Path("a.txt"), OutputFormat.json).form(tables.FORMATS) == "json"
+    assert OutputFlags(Path("a.txt")).form(tables.FORMATS) == "table"
     assert TimelineOutputFlags(Path("a.srt")).form(timelines.FORMATS) == "srt"
 
 
@@ -165,3 +167,75 @@ def test_a_window_and_a_stride_have_usual_lengths() -> None:
     assert (rules.window, rules.stride) == (10, 5)
     rules = SegmentFlags(window=Fraction(4), min_score=0.5).rules(Fraction(10))
     assert (rules.window, rules.stride, rules.min_score) == (4, 2, 0.5)
+
+
+NUMBERS = [
+    *(("classify", flag, value) for flag in ("--threshold", "--timeout") for value in ("nan", "inf", "1e400")),
+    *(("timeline", flag, value) for flag in ("--min-duration", "--min-score") for value in ("nan", "inf", "-inf")),
+    *(
+        ("classify", flag, "9" * 400)
+        for flag in (
+            "--top-k",
+            "--workers",
+            "--batch-size",
+            "--threads",
+            "--max-pixels",
+            "--max-frames",
+            "--max-memory",
+        )
+    ),
+    *(("timeline", flag, "9" * 400) for flag in ("--start", "--end", "--window", "--stride")),
+    ("classify", "--max-memory", "9" * 400),
+    ("classify", "--device", "cuda:" + "9" * 400),
+    ("classify", "--views", "9" * 400 + "x1"),
+]
+
+
+@pytest.mark.parametrize(("command", "flag", "value"), NUMBERS)
+def test_absurd_numbers_are_refused(command: str, flag: str, value: str) -> None:
+    done = CliRunner().invoke(app, [command, "a.mp4", "-l", "picture-state", "-m", "bundled", flag, value])
+    assert done.exit_code == 2, done.output
+    assert isinstance(done.exception, SystemExit)
+    assert flag in done.output
+
+
+STEERING = "\x1b]0;PWNED\x07\u202e\udce9"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [f"--{STEERING}"],
+        [STEERING],
+        ["classify", f"--no-{STEERING}"],
+        ["classify", "a.mp4", "-l", "picture-state", "--top-k", STEERING],
+        ["classify", "a.mp4", "-l", "picture-state", "--format", STEERING],
+        ["classify", "a.mp4", "-l", "picture-state", "--start", STEERING],
+        ["classify", "a.mp4", "-l", "picture-state", "--device", STEERING],
+        ["classify", "a.mp4", "-l", "picture-state", "-o", f"{STEERING}/x.csv"],
+        ["classify", f"--quiet={STEERING}"],
+        ["labels", STEERING],
+        ["labels", "show", "a", STEERING],
+        ["labels", "show", STEERING],
+        ["report", "a", "-o", "b", "--root", STEERING],
+    ],
+)
+def test_usage_errors_cannot_steer_the_terminal(xclip: Run, arguments: list[str]) -> None:
+    done = xclip(*arguments)
+    assert done.returncode == 2
+    assert not {"\x1b", "\x07", "\u202e"} & set(done.stdout + done.stderr)
+    assert "Error" in done.stderr or done.stderr.startswith("error: ")
+
+
+def test_labels_that_are_shown_cannot_steer_the_terminal(xclip: Run, tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text(f"a cat\n{STEERING[:-1]} می\u200cشود\n", "utf-8")
+    assert xclip("labels", "show", path).stdout == "a cat\n\\x1b]0;PWNED\\x07\\u202e می\u200cشود\n"
+
+
+def test_labels_check_tells_signs_of_more_than_labels(xclip: Run, tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("1. a cat\n2. a dog\n")
+    done = xclip("labels", "check", path)
+    assert (done.returncode, done.stdout) == (0, "2 labels, 2 texts: 1 warnings\n")
+    assert done.stderr.startswith("warning: 2 labels are numbered, such as '2. a dog'")

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
+import stat
 import subprocess
 import sys
 import textwrap
@@ -13,7 +15,7 @@ import pytest
 from conftest import Run
 from records import assert_same
 
-from xclip_cli.engine.cache import FeatureCache, cache_folder
+from xclip_cli.engine.cache import SHAPE, FeatureCache, cache_folder
 
 
 @pytest.fixture
@@ -69,6 +71,28 @@ def test_damage_is_ignored_and_written_over(
     got = cache.get("a")
     assert got is not None
     np.testing.assert_array_equal(got, features(1))
+
+
+def test_a_folder_that_others_write_to(cache: FeatureCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry is used only if it is a file of ours, or of the folder's owner, and under its own name."""
+    cache.put("a", features(0))
+    cache.put("b", features(1))
+    assert cache.folder is not None
+    first, second = cache._path(cache.folder, "a"), cache._path(cache.folder, "b")
+    whole = first.read_bytes()
+    second.replace(first)  # another's features, of the same shape
+    assert cache.get("a") is None
+    (tmp_path / "elsewhere").write_bytes(whole)
+    first.unlink()
+    first.symlink_to(tmp_path / "elsewhere")
+    assert cache.get("a") is None
+    (tmp_path / "elsewhere").replace(first)
+    assert cache.get("a") is not None
+    if os.geteuid() == 0:
+        os.chown(first, 12345, -1)
+        assert cache.get("a") is None
+        os.chown(cache.folder, 12345, -1)
+        assert cache.get("a") is not None
 
 
 def test_the_longest_unused_go_first(tmp_path: Path) -> None:
@@ -162,8 +186,52 @@ def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert FeatureCache().folder == Path("/y/text-features")
     monkeypatch.setenv("XCLIP_CACHE", "")
     assert cache_folder() == Path("/x/xclip")
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # which is to be ignored
+    assert cache_folder() == tmp_path / ".cache" / "xclip"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == tmp_path / ".cache" / "xclip"
+    monkeypatch.setenv("HOME", "relative")
+    assert cache_folder() is None
+
+
+def test_without_a_home_nothing_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("XCLIP_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "relative")
+    cache = FeatureCache()
+    with caplog.at_level(logging.INFO):
+        cache.put("a", features(0))
+    assert "the text features cannot be kept: there is no home folder; XCLIP_CACHE may name another" in caplog.text
+    assert (cache.get("a"), cache.entries(), cache.clear(), os.listdir()) == (None, [], 0, [])
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o007, 0o077])
+def test_entries_are_readable_by_whom_the_umask_lets(cache: FeatureCache, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        cache.put("a", features(0))
+    finally:
+        os.umask(before)
+    (path,) = cache.entries()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+
+
+def test_what_others_put_in_a_shared_cache_is_no_features(cache: FeatureCache) -> None:
+    """A pipe would be waited for; sizes may be any."""
+    cache.put("a", features(0))
+    (path,) = cache.entries()
+    whole = path.read_bytes()
+    path.unlink()
+    os.mkfifo(path)
+    assert cache.get("a") is None
+    path.unlink()
+    for shape in ((1 << 31, 1 << 31), (0, 0), (4, 17)):
+        content = SHAPE.pack(*shape) + whole[32 + SHAPE.size :]
+        path.write_bytes(hashlib.sha256(content).digest() + content)
+        assert cache.get("a") is None
 
 
 def test_the_cache_on_the_command_line(xclip: Run, checkpoint: Path, clip: Path, tmp_path: Path) -> None:

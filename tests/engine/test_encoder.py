@@ -9,7 +9,7 @@ import pytest
 import torch
 from clips import write_clip
 
-from xclip_cli import Classifier, Failure, LabelsError
+from xclip_cli import Classifier, Failure, LabelsError, VideoError
 from xclip_cli.engine.encoder import Encoder, Encodings
 from xclip_cli.engine.texts import Texts
 from xclip_cli.video.sampling import Views
@@ -30,7 +30,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.mark.parametrize("views", [Views(), Views(2, 3)], ids=str)
 def test_encodings_and_texts_give_the_classifiers_logits(checkpoint: Path, videos: list[Path], views: Views) -> None:
     with make(checkpoint, views=views) as encoder:
-        encoded = list(encoder.encode(map(encoder.request, videos)))
+        encoded = list(encoder.encode_all(map(encoder.request, videos)))
         texts = Texts([[label] for label in LABELS], encoder.checkpoint, encoder.config, cache=False)
         features = texts.features(encoder.dtype, encoder.device)
         vision = encoder.config.vision_config
@@ -47,6 +47,17 @@ def test_encodings_and_texts_give_the_classifiers_logits(checkpoint: Path, video
             assert found.tolist() == pytest.approx([expected[label] for label in LABELS], abs=1e-5)
 
 
+def test_one_video_is_encoded_as_among_others(checkpoint: Path, videos: list[Path], tmp_path: Path) -> None:
+    with make(checkpoint, threads=1) as encoder:
+        (among,) = encoder.encode_all([encoder.request(videos[1], 0.2, "0:00.7")])
+        alone = encoder.encode(videos[1], 0.2, "0:00.7")
+        assert (alone.video, alone.info.times_seconds) == (str(videos[1]), among.info.times_seconds)
+        assert torch.equal(alone.features, among.features)
+        assert torch.equal(alone.tokens, among.tokens)
+        with pytest.raises(VideoError, match="no such file"):
+            encoder.encode(tmp_path / "none.mp4")
+
+
 def test_windows_are_encoded_in_order_and_failures_stand_in_their_place(
     checkpoint: Path, videos: list[Path], tmp_path: Path
 ) -> None:
@@ -54,7 +65,7 @@ def test_windows_are_encoded_in_order_and_failures_stand_in_their_place(
     broken.write_bytes(b"no video")
     with make(checkpoint, batch_size=2) as encoder:
         requests = [encoder.request(path, length=0.5, stride=0.25) for path in (videos[2], broken, videos[1])]
-        found = list(encoder.encode(requests))
+        found = list(encoder.encode_all(requests))
     starts = [e.info.start_seconds for e in found if isinstance(e, Encodings)]
     assert starts == [0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.3, 0, 0.25, 0.3]
     assert [i for i, e in enumerate(found) if isinstance(e, Failure)] == [7]
@@ -87,9 +98,9 @@ def test_windows_that_see_the_same_frames_are_computed_once(
     with make(checkpoint, batch_size=4) as encoder:
         whole = encoder.encode_clips
         monkeypatch.setattr(encoder, "encode_clips", lambda clips: computed.append(len(clips)) or whole(clips))
-        found = list(encoder.encode([encoder.request(path, length=1, stride=1)]))
+        found = list(encoder.encode_all([encoder.request(path, length=1, stride=1)]))
         monkeypatch.undo()
-        alone = next(iter(encoder.encode([encoder.request(path, start=7, end=8)])))
+        alone = encoder.encode(path, 7, 8)
     assert len(found) > 50
     assert [e.info.start_seconds for e in found] == sorted({e.info.start_seconds for e in found})
     assert sum(computed) == len({e.info.times_seconds for e in found}) <= 3

@@ -263,8 +263,8 @@ def test_numbers_come_from_the_file_not_from_its_name(tmp_path: Path) -> None:
         (lambda: XCLIPVisionConfig(num_frames=-8), "num_frames is -8"),
         (lambda: XCLIPVisionConfig(num_frames=True), "num_frames is True"),
         (lambda: XCLIPConfig(prompt_layers=1.5), "prompt_layers is 1.5"),
-        (lambda: XCLIPTextConfig(hidden_act="swish"), "hidden_act 'swish' is not one of quick_gelu, gelu, gelu_new"),
-        (lambda: XCLIPConfig(prompt_hidden_act="tanh"), "prompt_hidden_act 'tanh' is not one of"),
+        (lambda: XCLIPTextConfig(hidden_act="swoosh"), "hidden_act 'swoosh' is not one of quick_gelu, gelu, gelu_new"),
+        (lambda: XCLIPConfig(prompt_hidden_act=dict), "prompt_hidden_act <class 'dict'> is not one of"),
         (lambda: XCLIPVisionConfig(image_size=[224, 336]), r"image_size \[224, 336\] is not square"),
         (lambda: XCLIPVisionConfig(patch_size=(16, 16, 16)), r"patch_size \(16, 16, 16\) is not square"),
         (lambda: XCLIPVisionConfig(image_size=16), "patch_size 32 is larger than image_size 16"),
@@ -307,9 +307,91 @@ def test_no_file_at_all(tmp_path: Path) -> None:
         XCLIPConfig.from_folder(tmp_path)
 
 
-def test_unknown_keywords_are_refused() -> None:
-    with pytest.raises(TypeError, match="num_framse"):
-        XCLIPVisionConfig(num_framse=8)
+def test_unknown_keywords_are_kept_as_attributes_and_saved(tmp_path: Path) -> None:
+    config = XCLIPVisionConfig(my_note="kept", stacks="mine")
+    assert config.my_note == "kept"
+    assert config.stacks == {"vision_model.encoder.layers": 12}  # never in place of what the class has
+    config.later = [1]
+    config.save_pretrained(tmp_path)
+    again = XCLIPVisionConfig.from_pretrained(tmp_path)
+    assert (again.my_note, again.later, again.extra["stacks"]) == ("kept", [1], "mine")
+    assert again == config
+    with pytest.raises(AttributeError, match="XCLIPVisionConfig has no attribute 'num_framse'"):
+        config.num_framse  # noqa: B018
+
+
+def test_documented_positions() -> None:
+    text = XCLIPTextConfig(100, 24, 40, 2, 3, 77, "gelu", 1e-3, 0.1, 0.05, 2.0, 7, 8, 9)
+    assert values(text, ["attention_dropout", "initializer_range", "initializer_factor"]) == {
+        "attention_dropout": 0.1,
+        "initializer_range": 0.05,
+        "initializer_factor": 2.0,
+    }
+    assert (text.pad_token_id, text.bos_token_id, text.eos_token_id, text.dropout) == (7, 8, 9, 0.0)
+    vision = XCLIPVisionConfig(36, 56, 2, 6, 32, 44, 1, 2, 3, 32, 16, 4, "relu", 1e-4, 0.1, 0.05, 2.0, 0.3)
+    assert (vision.num_frames, vision.hidden_act, vision.drop_path_rate) == (4, "relu", 0.3)
+    whole = XCLIPConfig(text, vision, 32, 1, 0.5, "gelu", 4, 0.1, 0.2, 3.0)
+    assert (whole.prompt_layers, whole.prompt_hidden_act, whole.logit_scale_init_value) == (1, "gelu", 3.0)
+
+
+def test_a_config_of_ones_own(tmp_path: Path) -> None:
+    class Mine(XCLIPConfig):
+        def __init__(self, classes: int = 3, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.classes = classes
+
+    config = Mine(classes=5, prompt_layers=1, note="x")
+    assert (config.classes, config.prompt_layers, config.note) == (5, 1, "x")
+    config.save_pretrained(tmp_path)
+    again = Mine.from_pretrained(tmp_path)
+    assert (again.classes, again.prompt_layers, again.note) == (5, 1, "x")
+
+
+def test_labels_of_a_head() -> None:
+    assert XCLIPConfig().num_labels == transformers.XCLIPConfig().num_labels == 2
+    config = XCLIPConfig(num_labels=3)
+    assert config.id2label == transformers.XCLIPConfig(num_labels=3).id2label
+    assert config.label2id == {"LABEL_0": 0, "LABEL_1": 1, "LABEL_2": 2}
+    config.id2label = {0: "a", 1: "b"}
+    assert config.num_labels == 2
+    assert XCLIPConfig.from_dict(config.to_dict()).id2label == {0: "a", 1: "b"}
+
+
+def test_json_and_updates(tmp_path: Path) -> None:
+    config = XCLIPConfig(prompt_layers=3, vision_config={"num_frames": 16}, note=1)
+    difference = config.to_diff_dict()
+    assert difference.items() >= {"prompt_layers": 3, "prompt_alpha": 0.1, "note": 1, "model_type": "xclip"}.items()
+    assert difference["vision_config"]["num_frames"] == 16
+    assert not {"return_dict", "output_attentions"} & difference.keys()
+    assert json.loads(config.to_json_string()) == config.to_diff_dict()
+    assert json.loads(config.to_json_string(use_diff=False)) == config.to_dict()
+    config.to_json_file(tmp_path / "config.json")
+    assert XCLIPConfig.from_json_file(tmp_path / "config.json") == config
+    found, unused = XCLIPConfig.get_config_dict(tmp_path, revision="main", other=1)
+    assert (found, unused) == (config.to_diff_dict(), {"other": 1})
+    config.update({"prompt_layers": 1, "note": 2})
+    assert (config.prompt_layers, config.note) == (1, 2)
+    with pytest.raises(ValueError, match="prompt_layers is 0"):
+        config.update({"prompt_layers": 0, "note": 3})
+    assert config.note == 2
+    assert config.use_return_dict
+    assert not XCLIPConfig(return_dict=False).use_return_dict
+
+
+def test_overrides_when_read(tmp_path: Path) -> None:
+    XCLIPConfig().save_pretrained(tmp_path)
+    assert XCLIPConfig.from_pretrained(tmp_path, output_attentions=True).output_attentions
+    config, unused = XCLIPConfig.from_pretrained(tmp_path, return_unused_kwargs=True, prompt_layers=1, other=2)
+    assert (config.prompt_layers, unused) == (1, {"other": 2})
+    with pytest.raises(ValueError, match="trust_remote_code=True is not possible: no code of a checkpoint is ever run"):
+        XCLIPConfig.from_pretrained(tmp_path, trust_remote_code=True)
+
+
+def test_a_function_as_activation(tmp_path: Path) -> None:
+    config = XCLIPConfig(prompt_hidden_act=abs)
+    with pytest.raises(ValueError, match="config.json cannot hold <built-in function abs>: give the name of a known"):
+        config.save_pretrained(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_reading_a_config_does_not_import_torch(tmp_path: Path) -> None:

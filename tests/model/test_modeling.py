@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import pickle
+from collections.abc import Mapping
+from copy import deepcopy
 from types import SimpleNamespace
 from typing import Any
 
@@ -424,22 +427,25 @@ DOCUMENTED_ORDER = [
 
 @pytest.mark.parametrize("loss", [True, False])
 def test_tuples_are_in_the_documented_order(model: XCLIPModel, inputs: dict[str, Any], loss: bool) -> None:
+    """That of ``return_dict=False`` leaves ``mit_output`` out, as it is documented; ``to_tuple`` keeps it."""
     with torch.no_grad():
         output = model(**inputs, return_loss=loss)
         packed = model(**inputs, return_loss=loss, return_dict=False)
     names = DOCUMENTED_ORDER if loss else DOCUMENTED_ORDER[1:]
-    assert output.keys() == names
+    assert list(output) == list(output.keys()) == names
     assert isinstance(packed, tuple)
-    assert len(packed) == len(names)
-    for name, value in zip(names[:-3], packed[:-3], strict=True):
-        assert value.equal(output[name]), name
-    for name, value in zip(names[-3:], packed[-3:], strict=True):
-        assert isinstance(value, tuple), name
-        assert value[0].equal(output[name].last_hidden_state)
-        assert value[1].equal(output[name].pooler_output)
+    assert len(packed) == len(names) - 1
+    for made, expected in ((packed, names[:-1]), (output.to_tuple(), names)):
+        for name, value in zip(expected, made, strict=True):
+            if name.endswith("_output"):
+                assert isinstance(value, tuple), name
+                assert value[0].equal(output[name].last_hidden_state)
+                assert value[1].equal(output[name].pooler_output)
+            else:
+                assert value.equal(output[name]), name
 
 
-def test_outputs_are_read_by_attribute_key_and_index(model: XCLIPModel, inputs: dict[str, Any]) -> None:
+def test_outputs_are_mappings(model: XCLIPModel, inputs: dict[str, Any]) -> None:
     with torch.no_grad():
         output = model(**inputs)
     assert output.loss is None
@@ -447,11 +453,31 @@ def test_outputs_are_read_by_attribute_key_and_index(model: XCLIPModel, inputs: 
     assert output[1:3] == (output.logits_per_text, output.text_embeds)
     assert "loss" not in output
     assert "mit_output" in output
-    assert list(output) == output.keys()
-    assert len(output) == 7
+    assert isinstance(output, Mapping)
+    assert next(iter(output.items())) == ("logits_per_video", output[0])
+    assert output.get("loss", 7) == 7
+    assert dict(**output).keys() == output.keys()
+    assert len(output) == len(list(output.values())) == 7
     with pytest.raises(KeyError, match="loss"):
         output["loss"]
     assert output.logits_per_text.equal(output.logits_per_video.T)
+
+
+def test_outputs_can_be_made_changed_copied_and_taken_apart(model: XCLIPModel, inputs: dict[str, Any]) -> None:
+    with torch.no_grad():
+        output = model(**inputs)
+    again = type(output)(dict(output))
+    assert list(again) == list(output)
+    again.loss = torch.ones(())
+    assert again["loss"] is again.loss
+    again["loss"] = None
+    assert "loss" not in again
+    for copy in (pickle.loads(pickle.dumps(output)), deepcopy(output)):
+        assert copy.mit_output.pooler_output.equal(output.mit_output.pooler_output)
+        assert list(copy) == list(output)
+    parts, structure = torch.utils._pytree.tree_flatten(output)
+    assert all(isinstance(part, torch.Tensor) for part in parts)
+    assert torch.utils._pytree.tree_unflatten(parts, structure).logits_per_video is output.logits_per_video
 
 
 def test_towers_return_tuples_too(model: XCLIPModel, inputs: dict[str, Any]) -> None:
@@ -460,7 +486,7 @@ def test_towers_return_tuples_too(model: XCLIPModel, inputs: dict[str, Any]) -> 
     for tower, given in ((text.eval(), inputs["input_ids"]), (vision.eval(), frames)):
         output = tower(given, output_hidden_states=True, output_attentions=True)
         packed = tower(given, output_hidden_states=True, output_attentions=True, return_dict=False)
-        assert output.keys() == ["last_hidden_state", "pooler_output", "hidden_states", "attentions"]
+        assert list(output) == ["last_hidden_state", "pooler_output", "hidden_states", "attentions"]
         assert [type(part) for part in packed] == [torch.Tensor, torch.Tensor, tuple, tuple]
         assert packed[1].equal(output.pooler_output)
 
@@ -471,7 +497,7 @@ def test_the_config_says_what_is_kept_where_the_call_does_not(theirs: Any, input
     with torch.no_grad():
         packed = model(**inputs)
         output = model(**inputs, return_dict=True, output_attentions=False)
-    assert [len(part) for part in packed[-3:]] == [4, 4, 4]
+    assert [len(part) for part in packed[-2:]] == [4, 4]
     assert len(output.text_model_output.hidden_states) == model.config.text_config.num_hidden_layers + 1
     assert output.text_model_output.attentions is None
 
@@ -608,18 +634,28 @@ def test_half_precision_is_finite_and_compares_in_float32(dtype: torch.dtype, at
 
 def test_frames_must_be_the_models(model: XCLIPModel, inputs: dict[str, Any]) -> None:
     ids, pixels = inputs["input_ids"], inputs["pixel_values"]
-    for frames in (1, 7, 16):
+    for frames in (2, 7, 16):
         wrong = torch.zeros(2, frames, *pixels.shape[2:])
-        message = rf"got \[2, {frames}, 3, 32, 32\]: this model takes 8 frames a video"
-        for call in (lambda x: model(ids, x), model.get_video_features, model.encode_video):
+        message = rf"got \[2, {frames}, 3, 32, 32\]: this model takes 8 frames a video, or 1"
+        for call in (lambda x: model(ids, x), model.get_video_features, model.encode_video, model.vision_model):
             with pytest.raises(ValueError, match=message):
                 call(wrong)
 
 
-def test_eight_videos_of_one_frame_are_not_one_of_eight(model: XCLIPModel, inputs: dict[str, Any]) -> None:
-    """Their numbers multiply to the same, and transformers mixes the videos without a word."""
-    with pytest.raises(ValueError, match=r"\[videos, 8 frames, .*got \[8, 1, 3, 32, 32\]"):
-        model(inputs["input_ids"], torch.zeros(8, 1, 3, 32, 32))
+def test_a_still_is_repeated(model: XCLIPModel, inputs: dict[str, Any]) -> None:
+    """By the whole model and by its vision encoder; eight stills are eight videos, and not one of eight frames."""
+    stills = inputs["pixel_values"][:, :1]
+    moving = stills.expand(-1, 8, -1, -1, -1)
+    vision = XCLIPVisionModel(model.config.vision_config).eval()
+    with torch.no_grad():
+        assert model(inputs["input_ids"], stills)[0].equal(model(inputs["input_ids"], moving)[0])
+        expected = vision(moving.flatten(0, 1)).pooler_output
+        assert vision(stills).pooler_output.equal(expected)
+        assert vision(moving).pooler_output.equal(expected)
+        assert vision(stills[0]).pooler_output.equal(vision(moving[:1]).pooler_output)
+        eight = torch.cat([stills, stills[:3]])
+        assert model.get_video_features(eight).shape[0] == 8
+        assert_agree(model.get_video_features(eight)[:5], model.get_video_features(moving), "stills")
 
 
 @pytest.mark.parametrize("shape", [(8, 3, 32, 32), (32, 32), (1, 1, 8, 3, 32, 32)], ids=str)
@@ -632,7 +668,7 @@ def test_pixels_must_have_five_dimensions(model: XCLIPModel, inputs: dict[str, A
 
 @pytest.mark.parametrize("frame", [(3, 64, 64), (3, 32, 16), (1, 32, 32), (32, 32, 3)], ids=str)
 def test_pictures_must_be_of_the_models_size(model: XCLIPModel, inputs: dict[str, Any], frame: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"takes frames of shape \[frames, 3, 32, 32\].* got \[8, "):
+    with pytest.raises(ValueError, match=r"takes frames of shape \[frames, 3, 32, 32\].* got \[1, 8, "):
         model(inputs["input_ids"], torch.zeros(1, 8, *frame))
 
 
@@ -640,8 +676,8 @@ def test_the_vision_encoder_alone_takes_whole_clips(model: XCLIPModel) -> None:
     tower = XCLIPVisionModel(model.config.vision_config)
     with pytest.raises(ValueError, match="got 12 frames, which do not divide into clips of 8"):
         tower(torch.zeros(12, 3, 32, 32))
-    with pytest.raises(ValueError, match=r"got \[1, 8, 3, 32, 32\]"):
-        tower(torch.zeros(1, 8, 3, 32, 32))
+    with pytest.raises(ValueError, match=r"got \[1, 7, 3, 32, 32\]"):
+        tower(torch.zeros(1, 7, 3, 32, 32))
 
 
 def test_texts_must_not_be_too_long(model: XCLIPModel, inputs: dict[str, Any]) -> None:

@@ -156,7 +156,8 @@ def test_crops_and_black_borders_are_where_theirs_are(shape: tuple[int, int], si
 def test_every_setting_does_what_theirs_does(settings: dict[str, Any]) -> None:
     frames = list(video(2, 32, 48))
     expected = reference.image_processor(32, 24, **settings)(frames, return_tensors="pt")["pixel_values"]
-    ours = XCLIPImageProcessor.from_dict({**HUB_SETTINGS, "size": 32, "crop_size": 24, **settings})(frames)
+    processor = XCLIPImageProcessor.from_dict({**HUB_SETTINGS, "size": 32, "crop_size": 24, **settings})
+    ours = processor(frames, return_tensors="pt").pixel_values
     assert ours.dtype == torch.float32
     assert ours.shape == expected.shape
     assert torch.allclose(ours, expected.float(), rtol=1e-5, atol=1e-5)  # 32 high already: no pixel is resampled
@@ -164,7 +165,9 @@ def test_every_setting_does_what_theirs_does(settings: dict[str, Any]) -> None:
 
 def test_the_defaults_are_the_released_checkpoints() -> None:
     assert XCLIPImageProcessor() == XCLIPImageProcessor.from_dict(HUB_SETTINGS)
-    black, white = XCLIPImageProcessor()([np.zeros((9, 9, 3), np.uint8), np.full((9, 9, 3), 255, np.uint8)])[0]
+    black, white = XCLIPImageProcessor()(
+        [np.zeros((9, 9, 3), np.uint8), np.full((9, 9, 3), 255, np.uint8)], return_tensors="pt"
+    ).pixel_values[0]
     for channel, (mean, std) in enumerate(zip([0.485, 0.456, 0.406], [0.229, 0.224, 0.225], strict=True)):
         assert black[channel].unique().tolist() == pytest.approx([-mean / std])
         assert white[channel].unique().tolist() == pytest.approx([(1 - mean) / std])
@@ -229,26 +232,34 @@ def test_a_batch_in_every_form(processor: XCLIPProcessor, theirs: Any, form: str
 
 def test_videos_of_a_batch_may_differ_in_size(processor: XCLIPProcessor) -> None:
     wide, tall = video(2, 40, 60), video(2, 60, 40)
-    both = processor(videos=[list(wide), list(tall)]).pixel_values
-    assert both[0].equal(processor(videos=list(wide)).pixel_values[0])
-    assert both[1].equal(processor(videos=list(tall)).pixel_values[0])
+    both = processor(videos=[list(wide), list(tall)], return_tensors="pt").pixel_values
+    assert both[0].equal(processor(videos=list(wide), return_tensors="pt").pixel_values[0])
+    assert both[1].equal(processor(videos=list(tall), return_tensors="pt").pixel_values[0])
 
 
 def test_videos_as_before_and_images_as_still_before(processor: XCLIPProcessor) -> None:
     """The second place is ``videos``; where both names are given, ``videos`` it is."""
     frames, other = list(video()), list(255 - video())
-    expected = processor(videos=frames).pixel_values
-    assert processor(["a dog"], frames).pixel_values.equal(expected)
-    assert processor(videos=frames, images=other).pixel_values.equal(expected)
+    expected = processor(videos=frames, return_tensors="pt").pixel_values
+    assert processor(["a dog"], frames, "pt").pixel_values.equal(expected)
+    assert processor(videos=frames, images=other, return_tensors="pt").pixel_values.equal(expected)
 
 
-def test_floats_are_resized_as_floats(processor: XCLIPProcessor) -> None:
+def test_floats_are_bytes_first(processor: XCLIPProcessor, theirs: Any) -> None:
+    """Whole numbers are those bytes; numbers from 0 to 1 are made bytes, and small again once resized."""
     frames = video()
-    expected = processor(videos=frames).pixel_values
+    expected = processor(videos=frames, return_tensors="pt").pixel_values
     for dtype in (np.float32, np.float64):
-        pixels = processor(videos=frames.astype(dtype)).pixel_values
-        assert pixels.dtype == torch.float32
-        assert 0 < (pixels - expected).abs().max() < 1.01 / 255 / 0.224
+        assert processor(videos=frames.astype(dtype), return_tensors="pt").pixel_values.equal(expected)
+    small = np.random.default_rng(0).random((2, 40, 60, 3), np.float32)
+    for rescale in (False, True):
+        arguments = {"videos": list(small), "return_tensors": "pt", "do_rescale": rescale}
+        reference_pixels = theirs(**arguments)["pixel_values"]
+        assert (processor(**arguments).pixel_values - reference_pixels).abs().max() < 1.01 / 255 / 0.224
+    with pytest.raises(
+        ValueError, match=r"a frame of floats must hold whole numbers .* to be resized; got 0\.\d* to 12"
+    ):
+        processor(videos=list(small * 12.5))
 
 
 # What comes back
@@ -267,8 +278,8 @@ def test_texts_and_videos_together(processor: XCLIPProcessor, theirs: Any, kind:
         assert torch.as_tensor(inputs[name]).equal(expected[name])
     if kind == "pt":
         assert inputs["input_ids"].dtype == inputs["attention_mask"].dtype == torch.int64
-    assert isinstance(inputs["pixel_values"], np.ndarray if kind == "np" else torch.Tensor)
-    assert tuple(inputs["pixel_values"].shape) == tuple(expected["pixel_values"].shape)
+    assert isinstance(inputs["pixel_values"], array)
+    assert np.shape(inputs["pixel_values"]) == tuple(expected["pixel_values"].shape)
 
 
 def test_either_alone(processor: XCLIPProcessor) -> None:
@@ -335,8 +346,9 @@ def hub_folder(folder: Path, processor_folder: Path, settings: dict[str, Any], i
 )
 def test_old_and_new_fields(settings: dict[str, Any], size: int, crop: int, folder: Path, tmp_path: Path) -> None:
     image_processor = XCLIPProcessor.from_pretrained(hub_folder(tmp_path, folder, settings)).image_processor
-    assert (image_processor.size, image_processor.crop_size) == (size, crop)
-    assert image_processor([picture(300, 400)]).shape == (1, 1, 3, crop, crop)
+    assert image_processor.size == {"shortest_edge": size}
+    assert image_processor.crop_size == {"height": crop, "width": crop}
+    assert image_processor([picture(300, 400)], "np").pixel_values.shape == (1, 1, 3, crop, crop)
 
 
 @pytest.mark.parametrize("crop", [{}, {"crop_size": {"height": 224, "width": 224}}], ids=["no crop_size", "crop 224"])
@@ -361,7 +373,7 @@ def test_settings_inside_processor_config(theirs: Any, folder: Path, tmp_path: P
 def test_the_older_file_wins(folder: Path, tmp_path: Path) -> None:
     hub_folder(tmp_path, folder, HUB_SETTINGS)
     (tmp_path / "processor_config.json").write_bytes((folder / "processor_config.json").read_bytes())
-    assert XCLIPProcessor.from_pretrained(tmp_path).image_processor.size == 224
+    assert XCLIPProcessor.from_pretrained(tmp_path).image_processor.size == {"shortest_edge": 224}
 
 
 def test_transformers_reads_what_we_save(processor: XCLIPProcessor, theirs: Any, tmp_path: Path) -> None:
@@ -403,12 +415,12 @@ def test_the_older_name_of_the_image_processor(folder: Path) -> None:
         ([], "videos holds no frames"),
         ([[]], "videos holds no frames"),
         (np.zeros((0, 9, 9, 3), np.uint8), "videos holds no frames"),
-        (np.zeros((9, 9, 3), np.uint8), r"videos as an array need 4 dimensions \(one video\) or 5 \(a batch\), got 3"),
+        (np.zeros((9, 3), np.uint8), r"need 3 dimensions \(a still\), 4 \(one video\) or 5 \(a batch\), got 2"),
         (np.zeros((1, 1, 1, 9, 9, 3), np.uint8), "got 6"),
         ([np.zeros((9, 9), np.uint8)], r"a frame must be \[height, width, 3\] or \[3, height, width\], got \[9, 9\]"),
         ([np.zeros((9, 9, 4), np.uint8)], r"or \[3, height, width\], got \[9, 9, 4\]"),
         ([Image.new("L", (9, 8))], r"got \[8, 9\]"),
-        (Image.new("RGB", (9, 8)), r"videos must be a list of frames, .* got <PIL\.Image\.Image"),
+        (Image.new("RGBA", (9, 8)), r"got \[8, 9, 4\]: a Pillow image of another mode becomes one by convert\('RGB'\)"),
         ("video.mp4", "a list of frames, an array, or a batch of those, got 'video.mp4'"),
         (["frame.png"], r"a frame must be an array, .*, got 'frame\.png': read the file first"),
         (np.full((1, 9, 9, 3), 300), "a frame of whole numbers must lie in 0 to 255, got 300 to 300"),
@@ -419,13 +431,13 @@ def test_the_older_name_of_the_image_processor(folder: Path) -> None:
 )
 def test_wrong_videos(processor: XCLIPProcessor, videos: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        processor(videos=videos)
+        processor(videos=videos, return_tensors="pt")
 
 
 def test_frames_of_different_sizes_without_a_crop() -> None:
     frames = [picture(40, 60), picture(60, 40)]
     with pytest.raises(ValueError, match="the frames differ in size once resized: they need a crop"):
-        XCLIPImageProcessor(size=32, do_center_crop=False)(frames)
+        XCLIPImageProcessor(size=32, do_center_crop=False)(frames, "pt")
 
 
 def test_wrong_calls(processor: XCLIPProcessor) -> None:
@@ -442,21 +454,14 @@ def test_wrong_calls(processor: XCLIPProcessor) -> None:
     [
         (
             {"size": {"longest_edge": 224}},
-            r"size \{'longest_edge': 224\} is neither a number n nor \{shortest_edge: n\}",
+            r"size \{'longest_edge': 224\} is neither a number n nor \{height: n, width: n\} or \{shortest_edge: n\}",
         ),
-        (
-            {"size": {"height": 224, "width": 224}},
-            "'width': 224} is neither a number n nor {shortest_edge: n}",
-        ),
-        (
-            {"crop_size": {"height": 224, "width": 200}},
-            "'width': 200} is neither a number n nor {height: n, width: n} or {shortest_edge: n}",
-        ),
+        ({"crop_size": {"height": 224}}, "crop_size {'height': 224} is neither a number n nor {height: n, width: n}"),
         ({"size": 0}, "size is 0, it must be a whole number of at least 1"),
         ({"size": "big"}, "size is 'big'"),
         ({"resample": 1}, r"resample 1 is not one of \[0, 2, 3\]"),
         ({"image_mean": [0.5]}, "image_mean and image_std need three values each"),
-        ({"image_std": 0.5}, "are unusable"),
+        ({"image_std": 0}, "are unusable"),
     ],
     ids=str,
 )
@@ -499,7 +504,7 @@ def test_the_papers_preprocessing_is_that_of_the_authors_code(size: tuple[int, i
 
 def test_the_papers_preprocessing_at_336_pixels() -> None:
     paper = XCLIPImageProcessor(size=336, crop_size=336).variant("paper")
-    assert (paper.size, paper.crop_size) == (384, 336)
+    assert (paper.size, paper.crop_size) == ({"shortest_edge": 384}, {"height": 336, "width": 336})
     assert "antialias" not in paper.to_dict()
 
 

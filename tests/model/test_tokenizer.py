@@ -212,7 +212,7 @@ def test_padding_and_truncation(
 
 
 def test_a_cut_text_keeps_its_end(tokenizer: CLIPTokenizer) -> None:
-    (row,) = tokenizer("long " * 90, truncation=True)["input_ids"]
+    row = tokenizer("long " * 90, truncation=True)["input_ids"]
     assert len(row) == tokenizer.model_max_length == 77
     assert (row[0], row[-1]) == (tokenizer.bos_token_id, tokenizer.eos_token_id)
 
@@ -222,11 +222,11 @@ def test_the_end_token_has_the_largest_id_and_pads(tokenizer: CLIPTokenizer) -> 
     short, long = tokenizer(["dog", "a dog runs"], padding=True)["input_ids"]
     assert set(short[2:]) == {tokenizer.pad_token_id}
     assert len(short) == len(long)
-    assert short.index(max(short)) == short.index(tokenizer.eos_token_id) == len(tokenizer("dog")["input_ids"][0]) - 1
+    assert short.index(max(short)) == short.index(tokenizer.eos_token_id) == len(tokenizer("dog")["input_ids"]) - 1
 
 
 def test_one_text_or_several(tokenizer: CLIPTokenizer) -> None:
-    assert tokenizer("dog") == tokenizer(["dog"]) == tokenizer(("dog",))
+    assert tokenizer(["dog"]) == tokenizer(("dog",)) == {name: [row] for name, row in tokenizer("dog").items()}
     assert tokenizer([]) == tokenizer([], padding=True) == {"input_ids": [], "attention_mask": []}
 
 
@@ -277,13 +277,13 @@ def copy_vocabulary(source: Path, folder: Path) -> None:
 # Errors
 
 
-@pytest.mark.parametrize("padding", ["true", "max-length", 3, None])
+@pytest.mark.parametrize("padding", ["true", "max-length", 3])
 def test_unknown_padding(tokenizer: CLIPTokenizer, padding: Any) -> None:
     with pytest.raises(ValueError, match=f"padding {padding!r} is not one of True, False, 'longest', 'max_length'"):
         tokenizer("dog", padding=padding)
 
 
-@pytest.mark.parametrize("truncation", ["true", "only_second", None])
+@pytest.mark.parametrize("truncation", ["true", "only_second"])
 def test_unknown_truncation(tokenizer: CLIPTokenizer, truncation: Any) -> None:
     with pytest.raises(ValueError, match=f"truncation {truncation!r} is not one of True, False, 'longest_first'"):
         tokenizer("dog", truncation=truncation)

@@ -74,20 +74,28 @@ def test_csv_has_a_row_a_label() -> None:
     assert out.getvalue().splitlines()[0] == "video,status,start_seconds,end_seconds,rank,label,score,logit,error"
 
 
-HOSTILE = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\n=1"]
+HOSTILE = {  # text: how it is written
+    **{text: f"'{text}" for text in ("=1+1", "+1", "-1", "@SUM(A1)", "＝1+1", "＋1", "－1", "＠SUM(A1)")},  # noqa: RUF001
+    # what another separator than the comma, or the end of a line, makes the start of a cell
+    "\t=1": "'\t'=1",
+    "\n=1": "'\n'=1",
+    "x;=1+1;y": "x;'=1+1;y",
+    "x\t+1": "x\t'+1",
+    "x\n＝1|-2": "x\n'＝1|'-2",  # noqa: RUF001
+}
 
 
-@pytest.mark.parametrize("text", HOSTILE)
-def test_csv_texts_are_no_formulas(text: str) -> None:
+@pytest.mark.parametrize(("text", "shown"), HOSTILE.items())
+def test_csv_texts_are_no_formulas(text: str, shown: str) -> None:
     """But numbers stay numbers, negative logits above all."""
     good = Prediction(text, "m", None, -1.5, 10.0, FRAMES, (RankedLabel(text, 0.75, -20.5),))
     bad = Failure(text, "missing", text)
     out = io.StringIO(newline="")
     write_csv([good, bad], out, None)
     first, second = csv.DictReader(io.StringIO(out.getvalue(), newline=""))
-    assert (first["video"], first["label"]) == (f"'{text}", f"'{text}")
+    assert (first["video"], first["label"]) == (shown, shown)
     assert (first["start_seconds"], first["score"], first["logit"]) == ("-1.5", "0.75", "-20.5")
-    assert (second["video"], second["error"]) == (f"'{text}", f"'{text}")
+    assert (second["video"], second["error"]) == (shown, shown)
 
 
 @pytest.mark.parametrize("text", ["a = b", "a-b", "1-2", "'quoted'", "", " =1", "日本", "two\nlines"])

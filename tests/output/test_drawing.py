@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from xclip_cli.output.drawing import Drawing
@@ -31,6 +32,21 @@ def test_the_drawing_fills_the_width() -> None:
         ["30:00.0", "2:00:00.0", "a", "dog", "1.000"],
     ]
     assert all(len(line) <= 46 for line in lines)
+
+
+def test_wide_labels_are_whole_and_their_rows_align() -> None:
+    names = ("雪景色の山", "カラーバー", "می\u200cشود")
+    timeline = combine([WindowScores(i, i + 1, dict.fromkeys(names, 1 / 3)) for i in range(4)])
+    lines = drawn(timeline, 80)
+    rows = {name: next(line for line in lines if line.startswith(name)) for name in names}
+    assert {cell_len(row.rstrip()) for row in rows.values()} == {80}
+    assert {cell_len(row.partition("░")[0]) for row in rows.values()} == {11}
+
+
+@pytest.mark.parametrize("width", [20, 30, 39])
+def test_narrow_drawings_keep_times_and_scores(width: int) -> None:
+    text = " ".join(drawn(LONG, width)[4:])
+    assert "30:00.0 2:00:00.0 a dog 1.000" in " ".join(text.split())
 
 
 def test_the_drawing_in_ascii() -> None:

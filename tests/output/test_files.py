@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import errno
+import fcntl
+import logging
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from samples import BAD, GOOD
@@ -114,8 +118,9 @@ def test_what_a_killed_run_left_is_no_obstacle(tmp_path: Path) -> None:
     assert path.read_bytes() == whole
 
 
-def test_a_link_in_the_way_of_the_new_file_is_not_followed(tmp_path: Path) -> None:
-    """Where others may write, too, they may have put a link to a file of ours."""
+@pytest.mark.parametrize("plant", [os.symlink, os.link])
+def test_a_link_in_the_way_of_the_new_file_is_not_followed(tmp_path: Path, plant: Any) -> None:
+    """Where others may write, too, they may have put a link to a file of ours by a name that an earlier run used."""
     path, precious = tmp_path / "out.csv", tmp_path / "precious"
     precious.write_text("precious")
 
@@ -126,11 +131,81 @@ def test_a_link_in_the_way_of_the_new_file_is_not_followed(tmp_path: Path) -> No
 
     parts: list[Path] = []
     write(write_csv, records(), path, None)
-    parts[0].symlink_to(precious)
-    with pytest.raises(ResultsError, match=r"cannot write \S*out.csv: "):
-        write(write_csv, [BAD], path, None, force=True)
+    plant(precious, parts[0])
+    write(write_csv, [BAD], path, None, force=True)
     assert precious.read_text() == "precious"
+    assert "no such file" in path.read_text("utf-8")
+
+
+def test_a_link_to_nothing_is_no_new_file(tmp_path: Path) -> None:
+    path, nothing = tmp_path / "out.json", tmp_path / "nothing"
+    path.symlink_to(nothing)
+    for force in (False, True):
+        with pytest.raises(ResultsError, match=r"out.json is a link to nothing: give another file"):
+            check_output(path, force, [])
+    with pytest.raises(ResultsError, match="was made by another program meanwhile: these results are in"):
+        write(FORMATS["json"], [GOOD], path, None)  # it was put there after the check
+    assert not nothing.exists()
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, *calls: str, error: int = errno.EBUSY) -> None:
+    """Have calls of the system fail, as for a mounted file."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    for call in calls:
+        monkeypatch.setattr(os, call, fail)
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("error", [errno.EBUSY, errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP])
+def test_where_nothing_can_be_renamed_the_content_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool, error: int
+) -> None:
+    path = tmp_path / "out.csv"
+    if there:
+        path.write_text("earlier, and longer than what comes\n" * 1000)
+    refusing(monkeypatch, "replace", "rename", "link", error=error)
+    write(write_csv, [GOOD], path, None, force=there)
     assert "a cat" in path.read_text("utf-8")
+    assert "earlier" not in path.read_text("utf-8")
+    assert os.listdir(tmp_path) == ["out.csv"]
+
+
+def test_results_that_can_go_nowhere_stay_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "out.csv"
+    refusing(monkeypatch, "replace", "rename", "link", "fsync", error=errno.ENOSPC)
+    with pytest.raises(
+        ResultsError, match=r"cannot write \S*out.csv: No space left .*: these results are in"
+    ) as raised:
+        write(write_csv, [GOOD], path, None)
+    assert "a cat" in Path(str(raised.value).split()[-1]).read_text("utf-8")
+
+
+@pytest.mark.parametrize("error", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: int
+) -> None:
+    def none(*_: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    path = tmp_path / "out.csv"
+    with caplog.at_level(logging.INFO):
+        write(write_csv, [GOOD], path, None)
+    assert "a cat" in path.read_text("utf-8")
+    assert f"no lock for {path} ({os.strerror(error)}): make sure that no other run writes it" in caplog.text
+    assert os.listdir(tmp_path) == ["out.csv"]
+
+
+def test_results_have_the_mode_that_the_user_gives_new_files(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write(write_csv, [GOOD], tmp_path / "out.csv", None)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "out.csv").stat().st_mode) == 0o640
 
 
 def test_a_failure_half_way_leaves_earlier_results(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +36,18 @@ def test_every_frame_has_a_name_of_its_own(tmp_path: Path) -> None:
     assert all(name.isprintable() and len(name.encode()) < 255 for name in files)
     times = [frame_name("a.mp4", seconds) for seconds in (0.5, 9.5, 10.5, 3600.5)]
     assert times == sorted(times)
+
+
+@pytest.mark.parametrize("plant", [os.symlink, os.link])
+def test_frames_are_not_written_through_links(tmp_path: Path, plant: Any) -> None:
+    """The names of pictures can be known before."""
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    plant(precious, tmp_path / frame_name("a.mp4", 0.5))
+    FrameFolder(tmp_path).save("a.mp4", 0.5, np.zeros((1, 3, 4, 4), np.uint8))
+    assert precious.read_text() == "precious"
+    with Image.open(tmp_path / frame_name("a.mp4", 0.5)) as picture:
+        assert picture.size == (4, 4)
 
 
 def test_the_frames_that_were_seen_are_saved(xclip: Run, checkpoint: Path, clip: Path, tmp_path: Path) -> None:

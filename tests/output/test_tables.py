@@ -57,6 +57,15 @@ def test_bars(share: float, drawn: str) -> None:
     assert bar(share, 4) == drawn
 
 
+@pytest.mark.parametrize("width", [20, 39])
+def test_narrow_tables_keep_their_scores(width: int) -> None:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(format_record(GOOD, width=width))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert all(len(line) <= width for line in text.splitlines())
+    assert ("0.750" in text, "0.250" in text) == (True, True)
+
+
 def test_narrow_tables_keep_their_labels() -> None:
     console = Console(file=io.StringIO(), width=40)
     console.print(format_record(GOOD, width=40))

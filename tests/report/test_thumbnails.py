@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
+from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 from clips import number_of, numbered, write_clip
 from PIL import Image
 
-from xclip_cli.report.thumbnails import MAX_BYTES, Gallery, jpeg, located
+from xclip_cli.report.thumbnails import MAX_BYTES, Gallery, beside, jpeg, located
 from xclip_cli.results.reading import Results
 from xclip_cli.results.records import Failure, Frames, Prediction, Record, RunHeader, WindowRecord
 from xclip_cli.video.pool import Decoders
@@ -39,11 +42,15 @@ def record(path: Path | str, num_frames: int = 8, clips: int = 1, **window: Frac
     return Prediction(str(path), "m", None, clip.start_seconds, clip.end_seconds, frames, ())
 
 
-def filled(*records: Record | RunHeader, limit: int = 100, root: Path | None = None) -> Gallery:
-    gallery = Gallery(Results.of(records), limit, root)
-    for _ in gallery.fill():
+def gallery(records: Iterable[Record | RunHeader], limit: int, root: Path = Path("/")) -> Gallery:
+    return Gallery(Results.of(records), limit, partial(located, root=root))
+
+
+def filled(*records: Record | RunHeader, limit: int = 100, root: Path = Path("/")) -> Gallery:
+    made = gallery(records, limit, root)
+    for _ in made.fill():
         pass
-    return gallery
+    return made
 
 
 def number(content: bytes) -> int:
@@ -86,15 +93,15 @@ def test_frames_that_repeat_are_shown_once(tmp_path: Path) -> None:
 
 def test_the_limit_is_shared_out(clip: Path, tmp_path: Path) -> None:
     records = [replace(record(clip), video=f"{i}.mp4") for i in range(5)]
-    assert [len(request.chosen) for request in Gallery(Results.of(records), 100).requests] == [8] * 5
-    assert [len(request.chosen) for request in Gallery(Results.of(records), 19).requests] == [3] * 5
-    assert [request.video for request in Gallery(Results.of(records), 2).requests] == ["0.mp4", "1.mp4"]
-    assert Gallery(Results.of(records), 0).requests == []
+    assert [len(request.chosen) for request in gallery(records, 100).requests] == [8] * 5
+    assert [len(request.chosen) for request in gallery(records, 19).requests] == [3] * 5
+    assert [request.video for request in gallery(records, 2).requests] == ["0.mp4", "1.mp4"]
+    assert gallery(records, 0).requests == []
 
 
 def test_the_caption_says_which_frames_are_shown(clip: Path) -> None:
     videos = [replace(record(clip), video=f"{i}.mp4") for i in range(30)]
-    said = [Gallery(Results.of(videos), limit).thumbnails.caption for limit in (0, 1000, 100, 20)]
+    said = [gallery(videos, limit).thumbnails.caption for limit in (0, 1000, 100, 20)]
     assert said == [
         "There are no pictures: they were not asked for.",
         "Pictures: all of the frames that the model saw of each video.",
@@ -103,7 +110,7 @@ def test_the_caption_says_which_frames_are_shown(clip: Path) -> None:
         "20 at most are on this page.",
     ]
     window = WindowRecord(record(clip))
-    assert Gallery(Results.of([window]), 9).thumbnails.caption.endswith("Timelines show frames from all over them.")
+    assert gallery([window], 9).thumbnails.caption.endswith("Timelines show frames from all over them.")
 
 
 def test_a_timeline_gets_frames_from_all_over_it(clip: Path) -> None:
@@ -135,7 +142,6 @@ def test_a_page_has_room_for_so_many_bytes(clip: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(("video", "expected"), TRAIL)
 def test_videos_are_found_where_they_have_moved(tmp_path: Path, video: str, expected: str) -> None:
-    assert located(video, None) == video
     assert located(video, tmp_path) == str(tmp_path / expected)  # nothing is there: the whole path is named
     (tmp_path / "b.mp4").touch()
     assert located(video, tmp_path) == str(tmp_path / "b.mp4")
@@ -148,6 +154,46 @@ def test_videos_are_found_where_they_have_moved(tmp_path: Path, video: str, expe
 @pytest.mark.parametrize("video", ["", "/", "..", "a\0b", "x" * 5000])
 def test_names_that_no_file_can_have(tmp_path: Path, video: str) -> None:
     assert located(video, tmp_path).startswith(str(tmp_path))
+
+
+def test_a_path_of_many_folders_is_looked_for_in_little_time_and_memory(tmp_path: Path) -> None:
+    (tmp_path / "b.mp4").touch()
+    tracemalloc.start()
+    try:
+        assert located("a/" * 20_000 + "b.mp4", tmp_path) == str(tmp_path / "b.mp4")
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_strangers_file_chooses_no_pictures_of_ours(tmp_path: Path) -> None:
+    """Only relative paths below the folder of the results are looked at, whatever links say."""
+    folder = tmp_path / "downloaded"
+    (folder / "videos").mkdir(parents=True)
+    (folder / "videos" / "a.mp4").touch()
+    (tmp_path / "private.mp4").touch()
+    (folder / "link.mp4").symlink_to(tmp_path / "private.mp4")
+    (folder / "up").symlink_to(tmp_path)
+    (folder / "inside.mp4").symlink_to("videos/a.mp4")
+    (folder / "circle").symlink_to("circle")
+    for inside in ("videos/a.mp4", "inside.mp4", "videos/../videos/a.mp4", "not/there.mp4"):
+        assert beside(inside, folder) == str(folder / inside)
+    for outside in ("../private.mp4", str(tmp_path / "private.mp4"), "link.mp4", "up/private.mp4", "circle/a", "a\0b"):
+        assert beside(outside, folder) is None
+    records = [
+        replace(Prediction("", "m", None, 0, 1, Frames(1, 1, 0, 0, (0.5,)), ()), video=v) for v in ("/x", "../y")
+    ]
+    made = Gallery(Results.of(records), 10, partial(beside, folder=folder))
+    assert made.requests == []
+    assert all("--root / takes absolute paths" in reason for reason in made.thumbnails.missing.values())
+    assert len(made.thumbnails.missing) == 2
+
+
+def test_a_record_of_a_million_frames_is_not_decoded() -> None:
+    frames = Frames(1, 1, 0, 0, tuple(map(float, range(1_000_000))))
+    made = gallery([Prediction("a.mp4", "m", None, 0, 1, frames, ())], 10)
+    assert made.requests == []
+    assert made.thumbnails.missing == {"a.mp4": "more than 10000 frames are recorded"}
 
 
 @pytest.mark.parametrize(

@@ -183,22 +183,40 @@ def test_any_file_is_gone_on_with_or_left_as_it_is(
         assert read_results(path).videos
 
 
-def test_a_link_or_a_rest_in_the_way_of_the_new_file_harms_nothing(tmp_path: Path) -> None:
-    """Where others may write, too, they may have put a link to a file of ours."""
-    path, precious = tmp_path / "a.jsonl", tmp_path / "precious"
+@pytest.mark.parametrize("renames", [True, False])
+def test_a_file_that_cannot_be_renamed_is_rewritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: bool
+) -> None:
+    """A mounted file is one; the file stays locked, and keeps what is written after."""
+
+    def busy(*_: object) -> None:
+        raise OSError(16, "Device or resource busy")
+
+    path = tmp_path / "a.jsonl"
     write(path, [bad("a"), ok("b")])
-    data = path.read_bytes()
-    precious.write_text("precious")
-    part = tmp_path / f".xclip-{os.getpid()}.part"
-    part.symlink_to(precious)
-    with RunFile(path, resume=True) as run_file, pytest.raises(ResultsError, match="cannot write"):
-        run_file.begin(HEADER, retried=["a"])
-    assert (precious.read_text(), path.read_bytes()) == ("precious", data)
-    part.unlink()
-    part.write_bytes(b"x" * 10_000)  # of a run that was killed
+    if not renames:
+        monkeypatch.setattr(os, "replace", busy)
     with RunFile(path, resume=True) as run_file:
         run_file.begin(HEADER, retried=["a"])
-    assert lines(path) == written(ok("b"))
+        with pytest.raises(ResultsError, match="is being written by another run"):
+            RunFile(path, resume=True)
+        run_file.add(ok("a"))
+    assert lines(path) == written(ok("b"), ok("a"))
+    assert os.listdir(tmp_path) == ["a.jsonl"]
+
+
+def test_a_new_file_takes_no_others_place(tmp_path: Path) -> None:
+    path, nothing = tmp_path / "a.jsonl", tmp_path / "nothing"
+    path.write_text("another's")
+    with pytest.raises(ResultsError, match="a.jsonl was made by another program meanwhile: give another file"):
+        RunFile(path, new=True)
+    assert path.read_text() == "another's"
+    path.unlink()
+    path.symlink_to(nothing)
+    for new in (True, False):
+        with pytest.raises(ResultsError, match="a.jsonl is a link to nothing: give another file"):
+            RunFile(path, new=new)
+    assert not nothing.exists()
 
 
 def test_failures_are_replaced(tmp_path: Path) -> None:
@@ -306,6 +324,21 @@ def test_a_run_that_goes_on_ends_as_one_that_went_straight(
     before = out.read_bytes()
     assert xclip(*command(folder, out, "--resume")).returncode == 3
     assert out.read_bytes() == before
+
+
+def test_a_video_is_known_by_what_its_path_names(
+    xclip: Run, folder: Path, straight: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """Recorded by one spelling and given by another, it is done, and keeps the spelling that it has in the file."""
+    out, link = tmp_path / "out.jsonl", tmp_path / "link"
+    link.symlink_to(folder)
+    out.write_text("".join(json.dumps(line) + "\n" for line in straight[:-2]))
+    for spelling in (folder / ".." / folder.name, link):
+        arguments = ["--resume", "--retry-failed"]
+        assert xclip(*command(spelling, out, *arguments)).returncode == 3
+        assert [line["video"] for line in lines(out)[1:]].count(str(folder / "07.mp4")) == 1
+    names = [line["video"] for line in lines(out)[1:]]
+    assert len(names) == len({Path(name).name for name in names}) == 30
 
 
 def test_failures_are_tried_again_on_demand(

@@ -219,8 +219,8 @@ def test_messages_are_bounded_as_they_come(tmp_path: Path) -> None:
 
 
 def test_a_wrong_timestamp_makes_no_endless_timeline(tmp_path: Path) -> None:
-    """Ten frames, of which the last is said to come after months."""
-    times = [*range(0, 360, 40), 10**10]
+    """Ten frames, of which the last is said to come after months, and the others last for days."""
+    times = [*range(0, 9 * 10**9, 10**9), 10**10]
     path = write_clip(tmp_path / "clip.mkv", 10, pts=times, time_base=Fraction(1, 1000), codec="ffv1")
     assert decoded(path)
     with Decoders(number_of) as decoders:
@@ -235,7 +235,7 @@ def test_a_wrong_timestamp_makes_no_endless_timeline(tmp_path: Path) -> None:
 
 
 def test_times_that_no_video_has_are_damage(tmp_path: Path) -> None:
-    times = [*range(0, 360, 40), 10**13]
+    times = [*range(0, 9 * 10**12, 10**12), 10**13]
     path = write_clip(tmp_path / "clip.mkv", 10, pts=times, time_base=Fraction(1, 1000), codec="ffv1")
     error = refusal(path)
     assert (error.code, str(error)) == ("damaged", "the frames' times are damaged: by them the video lasts 1e+10 s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 import subprocess
@@ -12,9 +13,11 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from clips import number_of, numbered, read_frames, write_audio, write_clip, write_two_streams
+from clips import number_of, numbered, read_frames, read_pictures, write_audio, write_clip, write_two_streams
+from conftest import Run
 
 from xclip_cli.errors import VideoError
+from xclip_cli.video.sampling import ClipRequest
 
 TESTS = Path(__file__).parent.parent
 
@@ -194,3 +197,61 @@ def test_no_name_means_anything(tmp_path: Path, name: str) -> None:
     command = [sys.executable, "-c", code, name, str(TESTS)]
     relative = subprocess.run(command, cwd=tmp_path, check=False)
     assert relative.returncode == 0
+
+
+def test_which_of_several_streams_was_taken_is_said(tmp_path: Path) -> None:
+    path = write_two_streams(tmp_path / "two.mkv", widths=(160, 320), default=0)
+    frames, info = read_frames(path, 1)
+    assert number_of(frames[0]) == 2
+    assert info.warnings == ("the file has 2 video streams (160x96, 320x96): number 0 was taken (--stream)",)
+    for number, shown in ((0, 2), (1, 102)):
+        info, pictures = read_pictures(ClipRequest(str(path), 1, stream=number))
+        assert (number_of(pictures[0]), info.warnings) == (shown, ())
+    with pytest.raises(VideoError, match="there is no video stream 2: the file has 2, counted from 0") as caught:
+        read_pictures(ClipRequest(str(path), 1, stream=2))
+    assert caught.value.code == "no_video"
+
+
+def test_the_stream_that_was_chosen_is_the_one_in_the_record(xclip: Run, tmp_path: Path) -> None:
+    path = write_two_streams(tmp_path / "two.mkv", widths=(160, 320), default=0)
+    common = ["classify", path, "--labels", "picture-state", "--model", "bundled", "-f", "jsonl", "-q"]
+    chosen, taken = (json.loads(xclip(*common, *more).stdout) for more in (["--stream", "1"], []))
+    assert chosen["warnings"] == [w for w in taken["warnings"] if "--stream" not in w]
+    assert chosen["predictions"] != taken["predictions"]
+    out = tmp_path / "out.jsonl"
+    assert xclip(*common, "--stream", "1", "-o", out).returncode == 0
+    assert json.loads(out.read_text().splitlines()[0])["stream"] == 1
+    assert xclip(*common, "-o", out, "--resume").returncode == 1
+
+
+def test_an_mp4_that_is_still_being_written_says_so(tmp_path: Path) -> None:
+    whole = write_clip(tmp_path / "clip.mp4", 40).read_bytes()
+    path = tmp_path / "begun.mp4"
+    for size in (len(whole) // 2, whole.index(b"moov") - 4):
+        path.write_bytes(whole[:size])
+        with pytest.raises(VideoError, match="the file is incomplete, or still being written") as caught:
+            read_frames(path)
+        assert caught.value.code == "unsupported"
+    path.write_bytes(b"\0\0\0\x18ftypmp42" + bytes(12) + b"\0\0\0\1" + os.urandom(99))
+    with pytest.raises(VideoError, match="not a video that can be read"):
+        read_frames(path)
+
+
+def test_a_crop_in_matroska_is_applied(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mkv", 3, options={"x264-params": "sar=16/11"})
+    whole = read_frames(path)[0][0]
+    data = path.read_bytes()
+    assert data.count(bytes.fromhex("54b28104")) == 1  # DisplayUnit becomes PixelCropTop (RFC 9559): 20 rows
+    path.write_bytes(data.replace(bytes.fromhex("54b28104"), bytes.fromhex("54bb8114")))
+    np.testing.assert_array_equal(read_frames(path)[0][0], whole[20:])
+
+
+def test_a_clean_aperture_of_mp4_is_applied(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 3)
+    whole = read_frames(path)[0][0]
+    data = path.read_bytes()
+    # ISO/IEC 14496-12: width, height, and how far the centre is to the right and down, each a ratio.
+    box = struct.pack(">I4s8i", 40, b"clap", 100, 1, 48, 1, 10, 1, -4, 2)
+    start = data.index(b"avc1\0") - 4
+    path.write_bytes(insert(data, start + int.from_bytes(data[start : start + 4]), box, *STSD, b"avc1\0"))
+    np.testing.assert_array_equal(read_frames(path)[0][0], whole[22:70, 40:140])

@@ -9,15 +9,17 @@ import textwrap
 import time
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from clips import number_of, numbered, read_pictures, write_clip
 
-from xclip_cli.errors import VideoError
+from xclip_cli.errors import VideoError, XClipError
 from xclip_cli.video import pool
 from xclip_cli.video.limits import Limits
 from xclip_cli.video.pool import Decoders
+from xclip_cli.video.processes import RunningClock
 from xclip_cli.video.sampling import ClipRequest
 
 
@@ -390,3 +392,65 @@ def test_a_worker_that_is_held_back_does_not_hang(tmp_path: Path) -> None:
                 if not collected[0].following:
                     break
         assert counts == [79, 79]
+
+
+def test_as_many_workers_as_the_system_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = subprocess.Popen
+    few = iter([started])
+
+    def limited(*arguments: Any, **settings: Any) -> Any:
+        if (start := next(few, None)) is None:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return start(*arguments, **settings)
+
+    monkeypatch.setattr(subprocess, "Popen", limited)
+    path = write_clip(tmp_path / "a.mp4", 8)
+    with Decoders(lambda picture: picture.mean(), workers=4) as decoders:
+        for _ in range(6):
+            decoders.submit(ClipRequest(str(path), 2))
+        assert [decoders.collect() is not None for _ in range(6)] == [True] * 6
+    with Decoders(lambda picture: picture.mean()) as decoders:
+        with pytest.raises(XClipError, match=r"no decode worker can be started \(Resource temporarily unavailable\)"):
+            decoders.submit(ClipRequest(str(path), 2))
+
+
+def test_a_clock_that_stands_still_with_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    clock = RunningClock(1.0)
+    seen = []
+    for elapsed in (0.5, 1.0, 3600.0, 0.5):  # in the third, the laptop was shut
+        now += elapsed
+        seen.append(clock.now())
+    assert seen == [0.5, 1.5, 3.5, 4.0]
+
+
+def test_a_run_that_is_stopped_and_continued_times_no_video_out(tmp_path: Path) -> None:
+    """As by Ctrl-Z, or in a container that is paused: the program and its workers stand still together."""
+    path = write_clip(tmp_path / "long.mkv", 3000, codec="ffv1")
+    code = f"""
+        import sys
+        from fractions import Fraction
+        from xclip_cli.video.pool import Decoders
+        from xclip_cli.video.sampling import ClipRequest
+        with Decoders(lambda picture: None, timeout=2.0) as decoders:
+            decoders.submit(ClipRequest({str(path)!r}, 8))
+            decoders.collect()
+            for _ in range(3):
+                decoders.submit(ClipRequest({str(path)!r}, 2, length=Fraction(1, 5), stride=Fraction(1, 5)))
+            print("begun", flush=True)
+            while decoders.pending:
+                decoders.collect()
+        print("done")
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "begun\n"
+        for _ in range(3):
+            os.killpg(process.pid, signal.SIGSTOP)
+            time.sleep(3)
+            os.killpg(process.pid, signal.SIGCONT)
+            time.sleep(0.3)
+        assert process.stdout.read() == "done\n"
+    assert process.returncode == 0

@@ -19,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xclip_cli.errors import VideoError
-from xclip_cli.video import pool
+from xclip_cli.video import pool, processes
 from xclip_cli.video.limits import Limits
 from xclip_cli.video.pool import Decoders
+from xclip_cli.video.processes import RunningClock
 from xclip_cli.video.protocol import line
 from xclip_cli.video.sampling import ClipInfo, ClipRequest
 
@@ -146,8 +147,8 @@ LINES = st.one_of(REPLIES.map(line), st.binary(max_size=20), st.binary(max_size=
 class Spoken(pool._Worker[int]):
     """A worker without a process, whose replies a test writes."""
 
-    def __init__(self, ring_bytes: int) -> None:
-        self.retired, self.pending, self.heard, self._answered = False, pool.deque(), time.monotonic(), 0
+    def __init__(self, ring_bytes: int, clock: RunningClock) -> None:
+        self._clock, self.retired, self.pending, self.heard, self._answered = clock, False, pool.deque(), clock.now(), 0
         self._ring_bytes, self._ring = 1000, bytearray(1000)
         self._unread, self._lines = b"", pool.deque()
         reader, self.writer = os.pipe()
@@ -173,9 +174,9 @@ def check_replies(path: Path, said: list[bytes], many: bool) -> None:
     request = ClipRequest(str(path), 2, length=Fraction(1), stride=Fraction(1)) if many else ClipRequest(str(path), 2)
     first, pool_worker = True, pool._Worker
 
-    def make(ring_bytes: int) -> Spoken:
+    def make(ring_bytes: int, clock: RunningClock) -> Spoken:
         nonlocal first
-        worker = Spoken(ring_bytes)
+        worker = Spoken(ring_bytes, clock)
         if first:
             os.write(worker.writer, b"".join(said)[:60_000])
         os.close(worker.writer)
@@ -316,7 +317,7 @@ def test_a_worker_has_no_token_and_no_terminal(monkeypatch: pytest.MonkeyPatch, 
     found = probe(monkeypatch, clip, "if os.getsid(0) != os.getpid(): raise ValueError")
     assert found == "it could"
     names = probe(monkeypatch, clip, "say({'error': {'code': 'probe', 'message': ' '.join(os.environ)}})")
-    assert set(names.split()) <= {*pool._ENVIRONMENT, *pool._LITTLE_ADDRESS_SPACE, "LC_CTYPE"}
+    assert set(names.split()) <= {*processes._ENVIRONMENT, *processes._LITTLE_ADDRESS_SPACE, "LC_CTYPE"}
 
 
 @LINUX

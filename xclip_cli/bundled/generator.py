@@ -12,22 +12,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .pictures import Floats, Picture, Rng, make_picture, pack, pick, random_color, write_lines
+
 if TYPE_CHECKING:
     from av import VideoStream
 
-Item = TypeVar("Item")
 Frames = NDArray[np.uint8]  # [T, H, W, 3], RGB
-Picture = NDArray[np.uint32]  # [S, S], four bytes a pixel (R, G, B, unused); S is a power of two, opposite edges join
-Floats = NDArray[np.float32]
-Rng = np.random.Generator
 
 NUM_FRAMES = 8
 PICTURE_SPAN = 2.5  # a picture's side in short sides of the frame; beyond it the picture repeats
@@ -88,16 +86,11 @@ class Clip:
     """A clip and what it shows."""
 
     frames: Frames
-    labels: tuple[str, ...]  # what the sampled frames show, at most one label a family; the first is the one asked for
+    labels: tuple[str, ...]  # what the sampled frames show, perhaps two picture states; the first is the one asked for
     # Of the eight sampled frames: how far the view moved from one to another, 0: not at all, 1: half a short side or
     # more, [8, 8]; and x, y, radius and visibility of the shape of MOVING_SHAPES, zeros where there is none, [8, 4].
     distances: Floats
     track: Floats
-
-
-def pick(rng: Rng, items: Sequence[Item]) -> Item:
-    """One of `items`, each as likely."""
-    return items[int(rng.integers(len(items)))]
 
 
 # ---- time ------------------------------------------------------------------------------------------------------------
@@ -111,90 +104,6 @@ def frame_times(count: int) -> Floats:
 def sampled_frames(count: int) -> NDArray[np.intp]:
     """Which of a video's `count` frames X-CLIP gets: the one shown at the centre of each of eight equal segments."""
     return np.array([int(Fraction(2 * i + 1, 2 * NUM_FRAMES) * count) for i in range(NUM_FRAMES)])
-
-
-# ---- pictures: what scenes are made of -------------------------------------------------------------------------------
-
-
-def pack(rgb: NDArray[np.floating] | Frames) -> Picture:
-    """[..., 3] values in 0..255 → [...] of four bytes a pixel: one gather moves a whole pixel."""
-    four = np.zeros((*rgb.shape[:-1], 4), np.uint8)
-    four[..., :3] = np.clip(rgb, 0, 255)
-    return four.view(np.uint32)[..., 0]
-
-
-def noise_field(rng: Rng, size: int, exponent: float) -> Floats:
-    """1/f^exponent noise of mean 0 and standard deviation 1, [size, size]; opposite edges join."""
-    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :]).astype(np.float32)
-    frequency[0, 0] = np.inf
-    spectrum = np.fft.rfft2(rng.standard_normal((size, size), np.float32)) / frequency**exponent
-    field = np.fft.irfft2(spectrum, (size, size)).astype(np.float32)
-    return np.asarray(field / field.std(), np.float32)
-
-
-def random_color(rng: Rng, saturation: float) -> Floats:
-    """A color of the brightness statistics of photographs: mostly middle greys, at times dark or bright."""
-    grey = 255 * rng.beta(1.3, 1.5)
-    return np.clip(grey + saturation * 60 * rng.standard_normal(3), 0, 255).astype(np.float32)
-
-
-def leaf_mask(rng: Rng, radius: int) -> NDArray[np.bool_]:
-    """A random ellipse, rectangle, cut circle or triangle, [2*radius+1, 2*radius+1]."""
-    y, x = np.mgrid[-1 : 1 : (2 * radius + 1) * 1j, -1 : 1 : (2 * radius + 1) * 1j].astype(np.float32)
-    angle = rng.choice([0.0, math.pi / 2, rng.uniform(0, math.pi)])
-    along, across = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
-    narrow = rng.uniform(0.2, 1.0)
-    kind = rng.integers(4)
-    if kind == 0:
-        return np.asarray(along**2 + (across / narrow) ** 2 < 1)
-    if kind == 1:
-        return np.asarray((abs(along) < 0.75) & (abs(across) < 0.75 * narrow))
-    if kind == 2:  # a circle cut straight
-        return np.asarray((x**2 + y**2 < 1) & (across > narrow - 0.8))
-    return np.asarray((across > -0.6) & (abs(along) < (0.8 - across) * narrow))  # a triangle
-
-
-def make_picture(rng: Rng, size: int = 256) -> Picture:
-    """A picture without edges whose statistics resemble photographs': overlapping leaves of all sizes ("dead leaves"),
-    coloured 1/f noise, gradients, stripes and writing."""
-    saturation = rng.uniform(0.45, 1.2)
-    noise = noise_field(rng, size, rng.uniform(0.7, 1.2))
-    colored = np.stack([noise, np.roll(noise, size // 3, 0), np.roll(noise, size // 3, 1)], -1)
-    mixing = np.ones((3, 3)) + saturation * 0.5 * rng.standard_normal((3, 3))
-    ground = random_color(rng, saturation) + rng.uniform(5, 70) * (colored @ mixing) / 2
-    picture = ground.astype(np.float32)
-    leaves = int(rng.choice([10, 25, 50, 90]) * rng.uniform(0.6, 1.4))
-    smallest, largest = 0.02, rng.uniform(0.2, 0.8)
-    # large leaves first, so that small ones lie on top
-    radii = np.sort(np.exp(rng.uniform(math.log(smallest), math.log(largest), leaves)))[::-1] * size / 2
-    texture = rng.uniform(0, 25)
-    for radius in np.maximum(radii, 2).astype(int):
-        rows = np.arange(-radius, radius + 1) + rng.integers(size)
-        columns = np.arange(-radius, radius + 1) + rng.integers(size)
-        place = np.ix_(rows % size, columns % size)
-        mask = leaf_mask(rng, radius)
-        color = random_color(rng, saturation)
-        grain = noise[np.ix_((rows + rng.integers(size)) % size, columns % size)]
-        shade = texture * grain + rng.uniform(-60, 60) * np.linspace(-0.5, 0.5, len(rows))
-        if rng.random() < 0.15:
-            shade = shade + 50 * (np.arange(len(rows)) // rng.integers(2, 8) % 2)  # stripes: fences, windows, shutters
-        picture[place] = np.where(mask[..., None], color + shade[..., None], picture[place])
-    if rng.random() < 0.25:
-        write_lines(rng, picture)
-    return pack(picture)
-
-
-def write_lines(rng: Rng, picture: Floats) -> None:
-    """Draws a few lines of made-up writing onto `picture` [S, S, 3]."""
-    size = len(picture)
-    color = random_color(rng, 0.5)
-    for _ in range(rng.integers(1, 6)):
-        height = int(size * rng.uniform(0.02, 0.06))
-        letters = rng.random((5, rng.integers(20, 80))) < 0.5
-        letters[:, ::4] = False
-        stamp = letters.repeat(max(1, height // 5), 0).repeat(max(1, height // 5), 1)[:, :size]
-        row, column = rng.integers(size - stamp.shape[0]), rng.integers(size - stamp.shape[1] + 1)
-        picture[row : row + stamp.shape[0], column : column + stamp.shape[1]][stamp] = color
 
 
 # ---- camera ----------------------------------------------------------------------------------------------------------
@@ -266,6 +175,17 @@ def camera_path(rng: Rng, move: str, times: Floats) -> CameraPath:
     return CameraPath(
         x + np.float32(start[0]), y + np.float32(start[1]), zoom.astype(np.float32), roll + np.float32(tilt)
     )
+
+
+def settle(rng: Rng, path: CameraPath, times: Floats) -> CameraPath:
+    """`path` gone sooner and then held by hand: it hardly moves, and yet no two frames are the same."""
+    when = np.minimum(times * rng.uniform(1.5, 5), 1)
+    tremble = rng.uniform(0.008, 0.03) * rng.standard_normal((2, len(times)), np.float32)
+
+    def at(values: Floats) -> Floats:
+        return np.asarray(np.interp(when, times, values), np.float32)
+
+    return CameraPath(at(path.x) + tremble[0], at(path.y) + tremble[1], at(path.zoom), at(path.roll))
 
 
 # ---- scenes ----------------------------------------------------------------------------------------------------------
@@ -345,49 +265,124 @@ def paint_sprite(frame: Picture, sprite: Sprite, t: int, u: Floats, v: Floats) -
 
 
 def passers_by(rng: Rng, pictures: Sequence[Picture], times: Floats) -> list[Sprite]:
-    """Things that move about in front of the camera on their own."""
+    """Things and people that move about in front of the camera on their own, come and go."""
     sprites = []
     for _ in range(rng.choice(4, p=(0.4, 0.3, 0.2, 0.1))):
         direction, distance = rng.uniform(0, 2 * math.pi), rng.uniform(0, 1.2)
-        along = smooth_ramp(rng, times) - 0.5
+        along = smooth_ramp(rng, times)
+        if rng.random() < 0.3:  # for a part of the time only
+            along = np.clip((along - rng.uniform(0, 0.5)) * rng.uniform(1, 6), 0, 1)
         sway = rng.uniform(0, 0.03) * np.sin(times * rng.uniform(5, 40))
-        sprites.append(
-            Sprite(
-                shape=str(rng.choice(["circle", "circle", "square", "triangle"])),
-                x=(rng.uniform(-0.6, 0.6) + distance * math.cos(direction) * along + sway).astype(np.float32),
-                y=(rng.uniform(-0.4, 0.4) + 0.4 * distance * math.sin(direction) * along + sway).astype(np.float32),
-                radius=(rng.uniform(0.06, 0.3) * np.exp(rng.uniform(-0.4, 0.4) * along)).astype(np.float32),
-                visible=np.ones(len(times), np.bool_),
-                angle=rng.uniform(-0.5, 0.5),
-                aspect=rng.uniform(0.4, 1.2),
-                paint=pick(rng, pictures),
-            )
+        visible = np.ones(len(times), np.bool_)
+        if rng.random() < 0.2:
+            visible = (times > rng.random()) == (rng.random() < 0.5)
+        thing = Sprite(
+            shape=str(rng.choice(["circle", "circle", "square", "triangle"])),
+            x=(rng.uniform(-0.6, 0.6) + distance * math.cos(direction) * (along - 0.5) + sway).astype(np.float32),
+            y=(rng.uniform(-0.4, 0.4) + 0.4 * distance * math.sin(direction) * (along - 0.5) + sway).astype(np.float32),
+            radius=(rng.uniform(0.06, 0.3) * np.exp(rng.uniform(-0.4, 0.4) * (along - 0.5))).astype(np.float32),
+            visible=visible,
+            angle=rng.uniform(-0.5, 0.5),
+            aspect=rng.uniform(0.4, 1.2),
+            paint=pick(rng, pictures),
         )
+        sprites += person(rng, thing, times) if rng.random() < 0.4 else [thing]
     return sprites
 
 
-LEAST_COLOR = 14  # grey levels from a pixel's largest to its smallest channel, on average; less could pass for none
+def person(rng: Rng, body: Sprite, times: Floats) -> list[Sprite]:
+    """Head, trunk, legs and hands in the place of `body`, in clothes of one color or a pattern; the hands move."""
+    skin = np.array((225, 175, 145), np.float32) * rng.uniform(0.3, 1.1)
+
+    def part(shape: str, x: float, y: float, radius: float, aspect: float, paint: Picture, swing: float) -> Sprite:
+        arc = swing * np.sin(times * rng.uniform(3, 30) + rng.uniform(0, 6)).astype(np.float32)
+        size = np.float32(radius) * body.radius
+        return replace(
+            body,
+            shape=shape,
+            x=body.x + (np.float32(x) + arc) * body.radius,
+            y=body.y + (np.float32(y) + arc) * body.radius,
+            radius=size,
+            angle=0.0,
+            aspect=aspect,
+            paint=paint,
+        )
+
+    def cloth() -> Picture:
+        return body.paint if rng.random() < 0.3 else pack(random_color(rng, 0.7).reshape(1, 1, 3))
+
+    bare, hair = pack(skin.reshape(1, 1, 3)), pack((random_color(rng, 0.2) * 0.4).reshape(1, 1, 3))
+    return [
+        part("square", 0, 2.2, 1.3, 0.5, cloth(), 0.05),
+        part("circle", 0, 0.5, 1.3, 0.75, cloth(), 0.03),
+        part("circle", 0, -1.25, 0.62, 0.8, hair, 0.03),
+        part("circle", 0, -1.1, 0.52, 0.75, bare, 0.03),
+        part("circle", -0.9, 0.6, 0.25, 1.0, bare, rng.uniform(0, 0.8)),
+        part("circle", 0.9, 0.6, 0.25, 1.0, bare, rng.uniform(0, 0.8)),
+    ]
+
+
+LEAST_COLOR = 6  # grey levels from a pixel's largest to its smallest channel, on average: pale, and yet not grey
 
 
 def film(rng: Rng, frames: Frames, noise: float | None = None) -> Frames:
     """What a camera does to a picture: exposure, contrast, tint, and sensor noise of `noise` grey levels.
 
-    Nothing gets so dark, bright or flat that a viewer would call it black, white or blurred.
+    Nothing gets so dark, bright or flat that a viewer would call it black, white or blurred; what is lit before black
+    stays so.
     """
     levels = 255 * (np.arange(256) / 255) ** math.exp(rng.normal(0, 0.25))
     first = levels[frames[0]]
     middle, spread = first.mean(), first.std()
-    contrast = min(max(rng.uniform(0.7, 1.2), 28 / (spread + 1)), 4.0)
-    brightness = min(max(middle + rng.uniform(-20, 20), 60), 195)
+    contrast = min(max(rng.uniform(0.6, 1.2), 22 / (spread + 1)), 4.0)
+    darkest, brightest = (3, 252) if np.ptp(np.percentile(first, (0.5, 99.5))) > 90 else (45, 215)
+    brightness = min(max(middle + rng.uniform(-20, 20), darkest), brightest)
     tint = 1 + rng.choice([0.03, 0.15]) * rng.standard_normal(3)  # of the light, more than of the things
     table = np.clip(((levels[:, None] - middle) * contrast + brightness) * tint, 0, 255)
     exposed = np.stack([table[:, channel].astype(np.uint8)[frames[..., channel]] for channel in range(3)], -1)
-    exposed = set_colorfulness(exposed, math.exp(rng.uniform(math.log(LEAST_COLOR), math.log(90))))
+    exposed = set_colorfulness(exposed, math.exp(rng.uniform(math.log(LEAST_COLOR), math.log(160))))
     if rng.random() < 0.3:  # a lens is never perfect
-        exposed = blur(exposed, min(exposed.shape[1:3]) * rng.uniform(0.005, 0.012))
+        exposed = blur(exposed, min(exposed.shape[1:3]) * rng.uniform(0.005, 0.018))
+    if rng.random() < 0.15:
+        exposed = overlay(rng, exposed)
     if noise is None:
-        noise = rng.choice([0.0, 0.0, 1.5, 4.0, 8.0]) * rng.uniform(0.5, 1.5)
+        noise = rng.choice([0.0, 0.0, 1.5, 4.0, 8.0, 12.0]) * rng.uniform(0.5, 1.5)
     return add_noise(rng, exposed, noise)
+
+
+def overlay(rng: Rng, frames: Frames) -> Frames:
+    """The same captions, clock or station's mark over all frames."""
+    _, height, width, _ = frames.shape
+    drawn = np.full((64, 64, 3), -1, np.float32)
+    if rng.random() < 0.3:
+        drawn[rng.integers(40, 56) :] = rng.choice([0, 0, 40, 255])  # a band to write on
+    write_lines(rng, drawn, np.full(3, rng.choice([250, 250, 15]), np.float32))
+    if rng.random() < 0.5:
+        top, left = rng.choice([2, 52]), rng.choice([2, 52])
+        drawn[top : top + 8, left : left + 8] = random_color(rng, 1.5)
+    if rng.random() < 0.7:
+        drawn[8:50] = -1  # only near the edges
+    shown = drawn[np.arange(height) * 64 // height][:, np.arange(width) * 64 // width]
+    return np.where(shown >= 0, shown, frames).astype(np.uint8)
+
+
+def compressed(rng: Rng, frames: Frames) -> Frames:
+    """As a strong lossy compression leaves it: the coefficients of small blocks rounded coarsely. A person sees no
+    damage in it."""
+    count, height, width, _ = frames.shape
+    side = max(2, round(min(height, width) * rng.uniform(0.02, 0.055)))
+    place = np.arange(side)
+    wave = np.cos(math.pi * (place[None, :] + 0.5) * place[:, None] / side) * np.sqrt(2 / side)
+    wave[0] /= math.sqrt(2)
+    wave = wave.astype(np.float32)
+    rows, columns = -(-height // side), -(-width // side)
+    padded = np.pad(frames, ((0, 0), (0, rows * side - height), (0, columns * side - width), (0, 0)), "edge")
+    blocks = padded.reshape(count, rows, side, columns, side, 3).transpose(0, 1, 3, 5, 2, 4).astype(np.float32)
+    step = np.float32(rng.uniform(4, 28)) * (1 + place[:, None] + place).astype(np.float32)
+    step[0, 0] = min(step[0, 0], 8.0)
+    rounded = np.rint(wave @ blocks @ wave.T / step) * step
+    blocks = wave.T @ rounded @ wave
+    return to_bytes(blocks.transpose(0, 1, 4, 2, 5, 3).reshape(padded.shape)[:, :height, :width])
 
 
 def set_colorfulness(frames: Frames, wanted: float) -> Frames:
@@ -449,6 +444,7 @@ def color_bars(rng: Rng, height: int, width: int) -> Frames:
             (0.25, [side, black, black, white, white, black, black, side, side]),
         ],
     }
+    standards["any order"] = [(1.0, [*rng.permutation(np.stack([*seven, black, white])[: rng.integers(6, 10)])])]
     frame = np.zeros((height, whole, 3), np.uint8)
     top = 0.0
     for share, colors in standards[str(rng.choice(list(standards)))]:
@@ -459,12 +455,46 @@ def color_bars(rng: Rng, height: int, width: int) -> Frames:
     return frame[None, :, left : left + width]
 
 
+def test_pattern(rng: Rng, count: int, height: int, width: int) -> Frames:
+    """`color_bars` as broadcasters and programs show them: still, or with a clock, boxes, lines, a circle, a ramp."""
+    frames = color_bars(rng, height, width).repeat(count, 0)
+    if rng.random() < 0.15:
+        frames = frames.transpose(0, 2, 1, 3)[:, :: max(1, width // height)]
+        frames = frames[:, np.arange(height) * frames.shape[1] // height][:, :, np.arange(width) * height // width]
+        frames = to_bytes(frames * np.linspace(rng.uniform(0, 1), 1, width)[:, None])
+    if rng.random() < 0.6:
+        return frames
+    short = min(height, width)
+    v = ((np.arange(height) + 0.5 - height / 2) / short)[:, None]
+    u = ((np.arange(width) + 0.5 - width / 2) / short)[None, :]
+    frames = frames.copy()
+    if rng.random() < 0.4:  # only within a circle
+        outside = u**2 + v**2 > rng.uniform(0.3, 0.55) ** 2
+        frames[:, outside] = rng.choice([0, 255, 110])
+        if rng.random() < 0.5:  # a grid
+            lines = ((abs(u) * 12) % 1 < 0.15) | ((abs(v) * 12) % 1 < 0.15)
+            frames[:, outside & lines] = rng.choice([0, 180, 255])
+    if rng.random() < 0.4:  # a ramp of grey, or of all colors
+        ramp = np.linspace(0, 255, width)[:, None] if rng.random() < 0.6 else 255 * abs(np.sin(u.T * (3, 4, 5)))
+        top = int(height * rng.uniform(0.6, 0.85))
+        frames[:, top : top + max(2, int(height * rng.uniform(0.08, 0.2)))] = ramp.astype(np.uint8)
+    for _ in range(rng.integers(0, 4)):  # boxes that stand or wander, and what they say
+        half, wide = rng.uniform(0.04, 0.14), rng.choice([1.0, 1.0, 3.0])
+        x, y, dx, dy = rng.uniform(-0.4, 0.4, 4) * (1, 1, rng.integers(2), rng.integers(2))
+        color, ink = rng.choice([0, 128, 255], 2, replace=False)
+        for t in range(count):
+            inside = (abs(v - y - dy * t / count) < half) & (abs(u - x - dx * t / count) < half * wide)
+            frames[t][inside] = color
+            frames[t][inside & (rng.random((height, width)) < 0.3)] = ink
+    return frames
+
+
 def television_static(rng: Rng, count: int, height: int, width: int) -> Frames:
     """Snow: grain that is new in every frame."""
     short = min(height, width)
     grain = short * math.exp(rng.uniform(math.log(1 / 140), math.log(1 / 22)))  # in pixels; finer grain fades to grey
     across = grain * rng.choice([1, 1, 2, 4])
-    channels = 3 if rng.random() < 0.3 else 1
+    channels = 3 if rng.random() < 0.5 else 1
     rows, columns = math.ceil(height / max(grain, 1)) + 1, math.ceil(width / max(across, 1)) + 1
     snow = rng.standard_normal((count, rows, columns, channels), np.float32)
     if rng.random() < 0.4:
@@ -505,7 +535,8 @@ def flashing_lights(rng: Rng, frames: Frames, times: Floats) -> Frames:
 
 def fade_levels(rng: Rng, times: Floats) -> Floats:
     """Brightness over a fade in, from 0 to 1, [T, 1, 1, 1]."""
-    start, end = rng.uniform(0.0, 0.3), rng.uniform(0.5, 1.0)
+    start = rng.uniform(-0.05, 0.5)
+    end = start + rng.uniform(0.15, min(1.0, 1.05 - start))
     return np.asarray(np.clip((times - start) / (end - start), 0, 1), np.float32)[:, None, None, None]
 
 
@@ -549,6 +580,9 @@ def compression_damage(rng: Rng, frames: Frames) -> Frames:
     # damage stays for a while: one draw a stretch of frames, a share of the blocks
     stretch = (frame_times(count) * rng.integers(1, NUM_FRAMES + 1)).astype(int)
     lost = rng.random((stretch[-1] + 1, row[-1] + 1, column[-1] + 1)) < rng.uniform(0.35, 0.7)
+    if rng.random() < 0.4:  # slices: rows of blocks, from somewhere on
+        first = rng.integers(-column[-1] - 1, column[-1] + 1, (*lost.shape[:2], 1))
+        lost = np.arange(column[-1] + 1) >= first
     lost = lost[stretch][:, row][:, :, column][..., None]
     kind = rng.integers(3)
     if kind == 0:
@@ -558,6 +592,21 @@ def compression_damage(rng: Rng, frames: Frames) -> Frames:
         return to_bytes(np.where(lost, shifted, frames))
     color = np.array([(128, 128, 128), (0, 135, 0), (255, 0, 200)][rng.integers(3)], np.uint8)
     return to_bytes(np.where(lost, coarse // 2 + color // 2, frames))
+
+
+def scenes_between(rng: Rng, frames: Frames, other: Frames, cuts: list[int]) -> list[Frames]:
+    """The parts of a clip with these cuts: from one scene to the other and back, to either turned, mirrored, close."""
+    height, width = frames.shape[1] // 2, frames.shape[2] // 2
+    scenes = [frames, other]
+    for scene in (frames, other):
+        near = scene[:, height // 2 : height // 2 + height, width // 2 : width // 2 + width]
+        scenes += [scene[:, ::-1, ::-1], scene[:, :, ::-1]]
+        scenes.append(near[:, np.arange(2 * height) // 2][:, :, np.arange(2 * width) // 2])
+    parts, last = [], -1
+    for start, end in zip([0, *cuts], [*cuts, len(frames)], strict=True):
+        last = pick(rng, [i for i in range(len(scenes)) if i != last and scenes[i].shape == frames.shape])
+        parts.append(scenes[last][start:end])
+    return parts
 
 
 def apply_state(rng: Rng, state: str, frames: Frames, other: Frames) -> Frames:
@@ -575,7 +624,7 @@ def apply_state(rng: Rng, state: str, frames: Frames, other: Frames) -> Frames:
     if state == "a white screen":
         return np.full_like(frames, rng.integers(238, 256))
     if state == "color bars":
-        return color_bars(rng, height, width).repeat(count, 0)
+        return test_pattern(rng, count, height, width)
     if state == "television static":
         return television_static(rng, count, height, width)
     if state == "a frozen picture":
@@ -588,10 +637,13 @@ def apply_state(rng: Rng, state: str, frames: Frames, other: Frames) -> Frames:
     if state == "a fade out to black":
         return to_bytes(frames * fade_levels(rng, 1 - times))
     if state == "a cut to another scene":
-        after = sampled_frames(count)[rng.integers(2, NUM_FRAMES - 1)]  # two sampled frames at least on each side
-        return np.concatenate([frames[:after], other[after:]])
+        if rng.random() < 0.5:  # two sampled frames at least on each side
+            after = sampled_frames(count)[rng.integers(2, NUM_FRAMES - 1)]
+            return np.concatenate([frames[:after], other[after:]])
+        cuts = np.sort(rng.choice(np.arange(1, NUM_FRAMES), rng.integers(2, 6), replace=False))
+        return np.concatenate(scenes_between(rng, frames, other, [int(sampled_frames(count)[cut]) for cut in cuts]))
     if state == "a blurry picture":
-        return blur(frames, min(height, width) * rng.uniform(0.04, 0.08))
+        return blur(frames, min(height, width) * rng.uniform(0.045, 0.09))
     if state == "a black-and-white picture":
         return to_bytes(luma(frames))[..., None].repeat(3, -1)
     if state == "blocky compression damage":
@@ -627,14 +679,33 @@ def steps_between(seen: Floats) -> Floats:
 
 def in_doubt(state: str, footage: Frames, changed: Frames) -> bool:
     """Whether `changed`, the footage in `state`, could pass for something else: a cut between scenes that look alike,
-    blocks on an even picture, a picture that hardly moved before it froze."""
-    seen = as_seen(changed)
+    blocks on an even picture, a picture that hardly moved before it froze, black bars on black."""
+    seen, before = as_seen(changed), as_seen(footage)
+    steps = steps_between(seen)
     if state == "a frozen picture":
-        return bool(steps_between(seen)[:2].min() < 6)
+        return bool(steps[:2].min() < 6)
     if state == "a cut to another scene":
-        *_, second, largest = np.sort(steps_between(seen))
-        return bool(largest < max(25, 1.4 * second))
-    return state == "blocky compression damage" and bool(np.abs(seen - as_seen(footage)).mean() < 8)
+        ordered, cuts = np.sort(steps), np.count_nonzero(steps >= 25)
+        return bool(cuts == 0 or ordered[-1] < 1.4 * ordered[-2 if cuts == 1 else 1])
+    if state == "flashing lights":
+        return bool(np.sort(steps)[-3] < 15)
+    if state in ("a fade in from black", "a fade out to black"):
+        light = seen.mean((1, 2, 3)) if state == "a fade in from black" else seen.mean((1, 2, 3))[::-1]
+        return bool(light[0] > 0.35 * light[-1] or light[-1] < 25)
+    if state == "a blurry picture":
+        return bool(np.abs(seen - before).mean() < 4)
+    if state == "a letterboxed picture":
+        bars = seen.max((0, 2, 3)) < 10
+        return bool(before[:, bars].mean() < 25 or seen[:, ~bars].mean((0, 2, 3))[[0, -1]].min() < 20)
+    if state == "a normal picture":  # without a color, or even
+        color = np.ptp(seen, axis=-1)
+        return bool((color.mean() < 4 and np.percentile(color, 98) < 25) or seen[0].std() < 8)
+    return state == "blocky compression damage" and bool(np.abs(seen - before).mean() < 12)
+
+
+def shows_move(move: str, frames: Frames) -> bool:
+    """Whether it can be seen that the camera makes `move`: before black or an even wall it cannot."""
+    return move == "a static shot" or bool(steps_between(as_seen(frames)).mean() >= 4)
 
 
 # ---- clips -----------------------------------------------------------------------------------------------------------
@@ -646,45 +717,83 @@ CAMERA_SHOWS_IN = ("a normal picture", "a black-and-white picture", "a letterbox
 
 
 def footage(
-    rng: Rng, pictures: Sequence[Picture], move: str, count: int, height: int, width: int, *, supersample: int = 1
+    rng: Rng,
+    pictures: Sequence[Picture],
+    move: str,
+    count: int,
+    height: int,
+    width: int,
+    *,
+    supersample: int = 1,
+    settles: bool = False,
 ) -> tuple[Frames, Floats]:
-    """A scene as filmed by one of `CAMERA`, and how far apart the views of its frames are (see `Clip.distances`)."""
+    """A scene as filmed by one of `CAMERA`, which at times settles, and how far apart the views of its frames are (see
+    `Clip.distances`)."""
     times = frame_times(count)
     picture = pick(rng, pictures)
     path = camera_path(rng, move, times)
+    if settles and rng.random() < 0.2:
+        path = settle(rng, path, times)
     scene = draw_scene(picture, path, passers_by(rng, pictures, times), height, width, supersample=supersample)
     return film(rng, scene), view_distances(path)
+
+
+ALSO = {  # what a clip in a state may also be in
+    "a letterboxed picture": (*(2 * ("a cut to another scene",)), "a black-and-white picture", "a fade in from black"),
+    "a black-and-white picture": ("a cut to another scene", "a cut to another scene", "a fade out to black"),
+    "blocky compression damage": ("a cut to another scene",),
+}
 
 
 def state_clip(
     rng: Rng, state: str, pictures: Sequence[Picture], count: int, height: int, width: int, supersample: int
 ) -> Clip:
-    """A clip of `PICTURE_STATES`; where the camera's move can still be seen, the labels say it too."""
+    """A clip of `PICTURE_STATES`, at times in two of them; where the camera's move can still be seen, the labels say
+    it too."""
+    states: tuple[str, ...] = (state,)
+    if state in ALSO and rng.random() < 0.35:
+        states = (state, pick(rng, ALSO[state]))
     while True:
         move = str(rng.choice(CAMERA, p=MOVES)) if state != "a frozen picture" else "a moving camera"
         if state in WITHOUT_FOOTAGE:
             frames, distances = np.zeros((count, height, width, 3), np.uint8), np.zeros((NUM_FRAMES,) * 2, np.float32)
         else:
-            frames, distances = footage(rng, pictures, move, count, height, width, supersample=supersample)
-        other = frames
-        if state == "a cut to another scene":
-            if rng.random() < 0.25:  # the same colors and light in another place
-                other = frames[:, ::-1, ::-1]
-            else:
-                next_move = str(rng.choice(CAMERA, p=MOVES))
-                other, _ = footage(rng, pictures, next_move, count, height, width, supersample=supersample)
-        changed = apply_state(rng, state, frames, other)
-        if not in_doubt(state, frames, changed):
+            settles = state == "a normal picture" and move == "a moving camera"
+            frames, distances = footage(
+                rng, pictures, move, count, height, width, supersample=supersample, settles=settles
+            )
+        changed, doubtful = frames, False
+        for applied in reversed(states):
+            before, other = changed, changed
+            if applied == "a cut to another scene":
+                if rng.random() < 0.25:  # the same colors and light in another place
+                    other = frames[:, ::-1, ::-1]
+                else:
+                    next_move = str(rng.choice(CAMERA, p=MOVES))
+                    other, _ = footage(rng, pictures, next_move, count, height, width, supersample=supersample)
+            changed = apply_state(rng, applied, before, other)
+            doubtful = doubtful or in_doubt(applied, before, changed)
+        if not doubtful:
             break
     sampled = sampled_frames(count)
     if state == "a frozen picture":
         distances[[[(one == two).all() for two in changed[sampled]] for one in changed[sampled]]] = 0
-    if state == "a cut to another scene":
-        after = (changed[sampled] != frames[sampled]).any((1, 2, 3))
-        distances[after[:, None] != after[None, :]] = 1
-    noise = rng.choice([0.0, 0.7, 2.0])
-    changed = add_noise(rng, changed, noise, channels=1 if state == "a black-and-white picture" else 3)
-    return Clip(changed, (state, move) if state in CAMERA_SHOWS_IN else (state,), distances, NO_TRACK)
+    if "a cut to another scene" in states:
+        distances = cut_distances(as_seen(changed), distances)
+    grey = "a black-and-white picture" in states
+    if rng.random() < 0.35:
+        changed = compressed(rng, changed)
+        changed = to_bytes(luma(changed))[..., None].repeat(3, -1) if grey else changed
+    if state != "a frozen picture":
+        changed = add_noise(rng, changed, rng.choice([0.0, 0.7, 2.0]), channels=1 if grey else 3)
+    shows_camera = state in CAMERA_SHOWS_IN and len(states) == 1 and shows_move(move, frames)
+    return Clip(changed, (*states, move) if shows_camera else states, distances, NO_TRACK)
+
+
+def cut_distances(seen: Floats, distances: Floats) -> Floats:
+    """`distances` of a clip with cuts, from `as_seen`: frames of different scenes are as far apart as can be."""
+    scene = np.concatenate([[0], np.cumsum(steps_between(seen) >= 25)])
+    return np.where(scene[:, None] != scene[None, :], np.float32(1), distances)
 
 
 def shape_tracks(rng: Rng, motion: str, times: Floats) -> tuple[Floats, Floats, Floats, NDArray[np.bool_]]:
@@ -761,8 +870,10 @@ def make_clip(
     if label in PICTURE_STATES:
         return state_clip(rng, label, pictures, count, height, width, supersample)
     if label in CAMERA:
-        frames, distances = footage(rng, pictures, label, count, height, width, supersample=supersample)
-        return Clip(frames, (label,), distances, NO_TRACK)
+        while True:
+            frames, distances = footage(rng, pictures, label, count, height, width, supersample=supersample)
+            if shows_move(label, frames):
+                return Clip(frames, (label,), distances, NO_TRACK)
     raise ValueError(f"no clip can be made of {label!r}: labels are PICTURE_STATES, CAMERA and MOVING_SHAPES")
 
 
@@ -779,14 +890,22 @@ ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {
 }
 
 
-def write_video(path: Path, frames: Frames, *, frames_per_second: int = 24) -> None:
-    """Encodes `frames` [T, H, W, 3] to `path`; the suffix chooses container and codec (see `ENCODERS`).
+# What an encoder of `ENCODERS` is told where it is to save on bits until it shows; the others know no `crf`.
+STRONGLY = {"libx264": {"crf": "40"}, "libvpx-vp9": {"crf": "60"}}
+COARSELY = {"qmin": "24", "qmax": "31"}
+
+
+def write_video(path: Path, frames: Frames, *, frames_per_second: int = 24, strongly: bool = False) -> None:
+    """Encodes `frames` [T, H, W, 3] to `path`; the suffix chooses container and codec (see `ENCODERS`). `strongly`
+    compresses so much that it shows.
 
     Height and width must be even: most codecs store color at half the size.
     """
     import av  # only here: nothing else in this file needs it
 
     codec, pixel_format, options = ENCODERS[path.suffix]
+    if strongly:
+        options = {**options, **STRONGLY.get(codec, COARSELY)}
     with av.open(str(path), "w") as container:
         stream = cast("VideoStream", container.add_stream(codec, rate=frames_per_second, options=options))
         stream.height, stream.width = frames.shape[1:3]

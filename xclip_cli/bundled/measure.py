@@ -1,4 +1,4 @@
-"""Measures the bundled model: `python -m xclip_cli.bundled.measure [--real FOLDER]`.
+"""Measures the bundled model: `python -m xclip_cli.bundled.measure [--real FOLDER [--truth FILE]]`.
 
 Clips of a seed that training never used are encoded to files of several codecs and sizes, and read back and classified
 the way `xclip classify` does it, so that all that lies between a clip and an answer is part of the figure.
@@ -7,6 +7,7 @@ the way `xclip classify` does it, so that all that lies between a clip and an an
 from __future__ import annotations
 
 import argparse
+import csv
 import math
 import tempfile
 import time
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from ..classifier import Classifier
 from ..results.records import Prediction
-from . import generator, phrasings
+from . import generator, phrasings, pictures
 
 SEED = 1_000_003  # of the clips measured on
 SIZES = ((240, 320), (180, 320), (240, 240), (320, 180), (270, 480), (144, 176))
@@ -81,13 +82,13 @@ def answers(paths: Sequence[Path], wordings: Sequence[Sequence[str]], model: str
 def write_clips(folder: Path, labels: Sequence[str], seed: int) -> list[Path]:
     """One video a label, of every size, codec and length in turn."""
     rng = np.random.default_rng(seed)
-    pictures = [generator.make_picture(rng, 512) for _ in range(40)]
+    scenes = [pictures.make_picture(rng, 512) for _ in range(40)]
     suffixes = list(generator.ENCODERS)
     paths = []
     for i, label in enumerate(labels):
         height, width = SIZES[rng.integers(len(SIZES))]
         count, rate = FRAME_COUNTS[rng.integers(len(FRAME_COUNTS))], FRAME_RATES[rng.integers(len(FRAME_RATES))]
-        clip = generator.make_clip(rng, label, pictures, count=count, height=height, width=width)
+        clip = generator.make_clip(rng, label, scenes, count=count, height=height, width=width)
         path = folder / f"{i:04d}{suffixes[rng.integers(len(suffixes))]}"
         generator.write_video(path, clip.frames, frames_per_second=rate if path.suffix != ".mpg" else 25)
         paths.append(path)
@@ -185,7 +186,7 @@ def refilm(rng: np.random.Generator, frames: generator.Frames, move: str) -> gen
     middle = height / min(height, width) / 2, width / min(height, width) / 2
     filmed = []
     for t in range(count):
-        picture = generator.pack(frames[t][mirrored(height)][:, mirrored(width)])
+        picture = pictures.pack(frames[t][mirrored(height)][:, mirrored(width)])
         here = generator.CameraPath(
             x=path.x[t : t + 1] - path.x.mean() + np.float32(middle[1]),
             y=path.y[t : t + 1] - path.y.mean() + np.float32(middle[0]),
@@ -235,6 +236,142 @@ def change_footage(
     return refilm(rng, frames if title in STILL_CAMERA else frames[:1].repeat(len(frames), 0), label)
 
 
+# ---- real footage as it is -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Footage:
+    """What a person saw in a real clip: one row of a truth file, which is tab-separated with a header."""
+
+    video: str  # relative to the folder of the footage
+    content: str  # copies and other parts of the same footage share it
+    half: str  # "guide": may be looked at while a model is made; "report": only measured. A content is in one of them
+    states: tuple[str, ...]  # what a person ticks
+    arguable: tuple[str, ...]  # what a person might tick as well: it counts neither as right nor as wrong
+
+
+def read_truth(path: Path) -> list[Footage]:
+    """The rows of a truth file: columns video, content, half, states, arguable, reason; states with ", " between.
+
+    Raises:
+        ValueError: a row names a state that there is not, or none.
+    """
+
+    def states(cell: str) -> tuple[str, ...]:
+        return tuple(state for state in cell.split(", ") if state)
+
+    rows = []
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
+            seen = Footage(
+                row["video"], row["content"], row["half"], states(row["states"]), states(row["arguable"] or "")
+            )
+            unknown = [state for state in (*seen.states, *seen.arguable) if state not in generator.PICTURE_STATES]
+            if unknown or not seen.states:
+                raise ValueError(
+                    f"{path}: {seen.video} is given {', '.join(unknown) or 'no state'}; "
+                    f"allowed are {', '.join(generator.PICTURE_STATES)}"
+                )
+            rows.append(seen)
+    return rows
+
+
+def called(footage: Sequence[Footage], root: Path, model: str) -> list[tuple[str, ...]]:
+    """What the model calls each clip: its best labels, as many as a person ticked, arguable ones left out."""
+    with Classifier(model, labels=generator.PICTURE_STATES) as classifier:
+        records = list(classifier.classify_all([root / seen.video for seen in footage]))
+    given = []
+    for seen, record in zip(footage, records, strict=True):
+        if not isinstance(record, Prediction):
+            raise RuntimeError(f"{record.video} could not be classified: {record.message}")
+        ranked = [prediction.label for prediction in record.predictions if prediction.label not in seen.arguable]
+        given.append(tuple(ranked[: len(seen.states)]))
+    return given
+
+
+def share(part: int, whole: int) -> str:
+    """`part` of `whole`, with the percentage."""
+    return f"{part} of {whole} ({100 * part / whole:.1f} %)" if whole else "none"
+
+
+def report_unaltered(footage: Sequence[Footage], given: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Lines of a table: false alarms on normal clips, then each state's recall, precision and false alarms."""
+    normal = "a normal picture"
+    wrong = [normal not in answer for seen, answer in zip(footage, given, strict=True) if seen.states == (normal,)]
+    by_content: dict[str, list[bool]] = {}
+    for seen, answer in zip(footage, given, strict=True):
+        if seen.states == (normal,):
+            by_content.setdefault(seen.content, []).append(normal not in answer)
+    once = sum(sum(alarms) / len(alarms) for alarms in by_content.values())
+    yield f"{len(footage)} clips of {len({seen.content for seen in footage})} contents"
+    yield f"false alarms on normal clips: {share(sum(wrong), len(wrong))}; each of {len(by_content)} contents counted "
+    yield f"once: {100 * once / max(1, len(by_content)):.1f} %\n"
+    yield "| state | found (recall) | rightly called so (precision) | false alarms, of the clips that do not show it |"
+    yield "|---|---|---|---|"
+    for state in generator.PICTURE_STATES:
+        shown = [state in answer for seen, answer in zip(footage, given, strict=True) if state in seen.states]
+        others = [
+            state in answer
+            for seen, answer in zip(footage, given, strict=True)
+            if state not in (*seen.states, *seen.arguable)
+        ]
+        right, alarms = sum(shown), sum(others)
+        yield (
+            f"| {state} | {share(right, len(shown))} | {share(right, right + alarms)} | {share(alarms, len(others))} |"
+        )
+
+
+def measure_unaltered(root: Path, truth: Path, model: str, *, names: bool) -> Iterator[str]:
+    """Each half's table, and with `names` the clips of the guide half that are called something else."""
+    footage = read_truth(truth)
+    for half in ("guide", "report"):
+        own = [seen for seen in footage if seen.half == half]
+        given = called(own, root, model)
+        yield f"\nreal footage as it is, {half} half: "
+        yield from report_unaltered(own, given)
+        for seen, answer in zip(own, given, strict=True):
+            if names and half == "guide" and set(answer) != set(seen.states):
+                yield f"{seen.video}: {', '.join(seen.states)} → {', '.join(answer)}"
+
+
+# ---- photographs filmed ----------------------------------------------------------------------------------------------
+
+STILL_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+LOSSY = [suffix for suffix in generator.ENCODERS if suffix != ".mkv"]
+LEAST_STILL = 600  # pixels of the short side: smaller files are icons and previews
+
+
+def read_stills(folder: Path, short_side: int = 240) -> Iterator[generator.Frames]:
+    """The pictures in a folder and those in it, scaled down to even sides, [1, H, W, 3] each."""
+    import av
+
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in STILL_SUFFIXES):
+        with av.open(str(path)) as container:
+            frame = next(iter(container.decode(video=0)), None)
+        if frame is not None and min(frame.width, frame.height) >= LEAST_STILL:
+            scale = short_side / min(frame.width, frame.height)
+            width, height = (int(side * scale) // 2 * 2 for side in (frame.width, frame.height))
+            shrunk = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
+            yield np.asarray(shrunk, np.uint8)[None]
+
+
+def measure_stills(folder: Path, model: str) -> Iterator[Tally]:
+    """Photographs as a camera sees them that stands, moves or shakes, compressed well and strongly: all is normal."""
+    rng = np.random.default_rng(SEED)
+    stills = list(read_stills(folder))
+    for name, strongly in (("photographs filmed", False), ("photographs filmed, strongly compressed", True)):
+        with tempfile.TemporaryDirectory() as written:
+            paths: list[Path] = []
+            for still in stills:
+                suffix = LOSSY[rng.integers(len(LOSSY))]
+                filmed = refilm(rng, still.repeat(24, 0), generator.CAMERA[rng.integers(len(generator.CAMERA))])
+                paths.append(Path(written) / f"{len(paths):04d}{suffix}")
+                generator.write_video(paths[-1], filmed, frames_per_second=25, strongly=strongly)
+            (places,) = answers(paths, [generator.PICTURE_STATES], model)
+        labels = [generator.PICTURE_STATES[place] for place in places]
+        yield tally(name, ["a normal picture"] * len(labels), labels)
+
+
 def milliseconds_a_clip(model: str) -> float:
     """Model time for one clip, warm: the frames' way from pixels to scores, decoding left out."""
     with Classifier(model, labels=generator.PICTURE_STATES) as classifier:
@@ -254,21 +391,37 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--clips", type=int, default=20, help="clips a label; a tenth of it for moving shapes, at least 1"
     )
-    parser.add_argument("--families", nargs="*", default=["states", "camera", "shapes"])
-    parser.add_argument("--real", type=Path, help="a folder with the real clips named in this file")
+    families = ("states", "camera", "shapes", "altered")
+    parser.add_argument(
+        "--families", nargs="*", choices=families, default=families, help="altered: states given to clips of --real"
+    )
+    parser.add_argument("--real", type=Path, help="a folder with real clips: those named in this file are altered")
+    parser.add_argument("--truth", type=Path, help="what a person sees in the clips of --real (see read_truth)")
+    parser.add_argument(
+        "--stills", type=Path, help="a folder of photographs that are filmed: nothing is wrong with them"
+    )
+    parser.add_argument("--names", action="store_true", help="name the clips of the guide half that are mistaken")
     arguments = parser.parse_args(argv)
-    print("| clips | top-1 | 95 % interval | number | most frequent mistakes |\n|---|---|---|---|---|")
-    families = {
+    if arguments.truth:
+        if not arguments.real:
+            parser.error("--truth FILE says what is in real clips: give their folder, too, with --real FOLDER")
+        for line in measure_unaltered(arguments.real, arguments.truth, arguments.model, names=arguments.names):
+            print(line, flush=True)
+    print("\n| clips | top-1 | 95 % interval | number | most frequent mistakes |\n|---|---|---|---|---|")
+    synthetic = {
         "states": (generator.PICTURE_STATES, arguments.clips),
         "camera": (generator.CAMERA, 3 * arguments.clips),
         "shapes": (tuple(generator.MOVING_SHAPES), max(1, arguments.clips // 10)),
     }
-    for i, name in enumerate(arguments.families):
-        labels, clips = families[name]
-        for result in measure_family(name, labels, clips, arguments.model, SEED + i):
-            print(result, flush=True)
-    if arguments.real:
+    for i, (name, (labels, clips)) in enumerate(synthetic.items()):
+        if name in arguments.families:
+            for result in measure_family(name, labels, clips, arguments.model, SEED + i):
+                print(result, flush=True)
+    if arguments.real and "altered" in arguments.families:
         for result in measure_real(arguments.real, arguments.model, rounds=1):
+            print(result, flush=True)
+    if arguments.stills:
+        for result in measure_stills(arguments.stills, arguments.model):
             print(result, flush=True)
     print(f"\none clip, warm: {milliseconds_a_clip(arguments.model):.1f} ms")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from .generator import COLORS, HELD_OUT_SHAPES, MOTIONS, MOVING_SHAPES, SHAPES
+from .generator import CAMERA, COLORS, HELD_OUT_SHAPES, MOTIONS, MOVING_SHAPES, PICTURE_STATES, SHAPES
 
 TEMPLATES = ("{}", "a video of {}", "footage of {}", "this is {}", "a clip that shows {}", "a recording with {}")
 
@@ -153,6 +153,17 @@ def training_texts() -> list[str]:
     shapes = [label for label in MOVING_SHAPES if label not in HELD_OUT_SHAPES]
     labels = [*TRAINED, *shapes, *COLOR_LABELS, *SHAPE_LABELS, *MOTION_LABELS]
     return [text for label in labels for text in trained_phrasings(label)] + [t.format("") for t in TEMPLATES]
+
+
+def families() -> dict[str, dict[str, list[list[str]] | list[str]]]:
+    """What the model is trained to tell apart, by label set: every phrasing, as all choices of parts in patterns."""
+    sets = {"picture-state": PICTURE_STATES, "camera": CAMERA}
+    plain = {name: [words for label in labels for words in trained_phrasings(label)] for name, labels in sets.items()}
+    motions = [words for phrasings in MOTION_WORDS.values() for words in phrasings]
+    return {
+        **{name: {"patterns": ["{}"], "parts": [phrasings]} for name, phrasings in plain.items()},
+        "moving-shapes": {"patterns": list(SHAPE_PATTERNS), "parts": [list(COLORS), list(SHAPES), motions]},
+    }
 
 
 def words(texts: Iterable[str]) -> list[str]:

@@ -1,8 +1,8 @@
 """Trains the bundled model on clips of `generator`, drawn as it goes: `python -m xclip_cli.bundled.training`.
 
 Step i's batch depends only on the seed and i, so a run that was stopped goes on as if nothing had happened: give it the
-same `--work` folder. The learning rate warms up, stays, and falls to nothing, twice; what is saved is the running mean
-of the weights. At the end a table of accuracies by family is printed (see `measure`).
+same `--work` folder. The learning rate warms up, stays, and falls to nothing; what is saved is the running mean of the
+weights. At the end a table of accuracies by family is printed (see `measure`).
 """
 
 from __future__ import annotations
@@ -27,37 +27,42 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
+from ..model.checkpoint.find import PHRASES_NAME
 from ..model.config import XCLIPConfig, XCLIPTextConfig, XCLIPVisionConfig
 from ..model.modeling import XCLIPModel
 from ..model.outputs import VideoEncoding
 from ..model.processor import XCLIPImageProcessor, XCLIPProcessor
 from ..model.tokenizer import END, END_OF_WORD, START, CLIPTokenizer
-from . import generator, measure, phrasings
+from . import generator, measure, phrasings, pictures
 
 CHECKPOINT = Path(__file__).with_name("checkpoint")
 WIDTH = 128
 TEXT_LENGTH = 24  # tokens
 IMAGE_SIZE, PATCH_SIZE = 40, 8
 TRAINED_LENGTH = 16  # tokens of the longest text in training: what comes after a text's end is never looked at
-# Shares of moving shapes and of picture states in a batch; the rest is camera moves. Shapes come first, cameras last.
-SHARES, LATER_SHARES, LAST_SHARES = (0.32, 0.42), (0.17, 0.46), (0.12, 0.38)
+# Shares of moving shapes and of picture states in a batch; the rest is camera moves. Shapes come first.
+SHARES, LATER_SHARES = (0.32, 0.42), (0.14, 0.5)
 LATER = 1500  # the first step of LATER_SHARES, and of states and camera moves drawn larger and shrunk as files are
 # How often a state is drawn, where it is not twice: those without footage are learned within minutes, some others are
 # easily taken for each other, and what is normal has to be told from everything else.
 OFTEN = {
     **dict.fromkeys(generator.WITHOUT_FOOTAGE, 1),
-    "a cut to another scene": 3,
+    "color bars": 2,
+    "television static": 2,
+    "a frozen picture": 4,
+    "a cut to another scene": 4,
     "a black-and-white picture": 3,
     "blocky compression damage": 3,
-    "a normal picture": 5,
+    "a letterboxed picture": 3,
+    "a normal picture": 10,
 }
 STATES_DRAWN = tuple(state for state in generator.PICTURE_STATES for _ in range(OFTEN.get(state, 2)))
 TRAINED_SHAPES = [label for label in generator.MOVING_SHAPES if label not in generator.HELD_OUT_SHAPES]
 SHAPES_A_STEP = 40  # among how many of TRAINED_SHAPES a step's clips are told apart
 DRAWN_SIZES = 56, 96  # short sides of clips drawn larger, in pixels
 ASPECTS = (1, 1, 11 / 9, 4 / 3, 16 / 9)
-RESTART, RESTART_PEAK = 6600, 0.3  # the step from which the learning rate falls once more, and from what of its peak
 PICTURES = 400  # drawn once for this many steps and shared by their clips
+PHOTOGRAPHED = 0.3  # the share of them that are photographs
 STEPS_A_SET_OF_PICTURES = 500
 STEPS_A_SAVE = 100  # after so many steps the state of the run is written down
 
@@ -167,10 +172,12 @@ def initialise(model: XCLIPModel, pixel_values: Tensor) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def pictures_of(seed: int, number: int) -> list[generator.Picture]:
+def pictures_of(seed: int, number: int) -> list[pictures.Picture]:
     """Set `number` of the pictures that scenes are made of."""
     rng = np.random.default_rng([seed, 1, number])
-    return [generator.make_picture(rng) for _ in range(PICTURES)]
+    photographs, photographed = pictures.photographs(), round(PHOTOGRAPHED * PICTURES)
+    drawn = [pictures.make_picture(rng) for _ in range(PICTURES - photographed)]
+    return drawn + [pictures.photograph_picture(rng, pictures.pick(rng, photographs)) for _ in range(photographed)]
 
 
 @dataclass(frozen=True)
@@ -192,12 +199,12 @@ class Batches(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         rng = np.random.default_rng([self.seed, 2, step])
         to_input = make_image_processor()
-        pictures = pictures_of(self.seed, step // STEPS_A_SET_OF_PICTURES)
-        shares = SHARES if step < LATER else LATER_SHARES if step < RESTART else LAST_SHARES
+        scenes = pictures_of(self.seed, step // STEPS_A_SET_OF_PICTURES)
+        shares = SHARES if step < LATER else LATER_SHARES
         shapes, states = (round(share * self.batch_size) for share in shares)
         families: list[Sequence[str]] = [TRAINED_SHAPES] * shapes + [STATES_DRAWN] * states
         families += [generator.CAMERA] * (self.batch_size - len(families))
-        clips = [self.draw(rng, step, generator.pick(rng, family), pictures) for family in families]
+        clips = [self.draw(rng, step, pictures.pick(rng, family), scenes) for family in families]
         return Batch(
             torch.stack([torch.stack([to_input.resize_and_crop(frame) for frame in clip.frames]) for clip in clips]),
             [clip.labels for clip in clips],
@@ -205,21 +212,21 @@ class Batches(Dataset[Batch]):
             torch.from_numpy(np.stack([clip.track for clip in clips])),
         )
 
-    def draw(
-        self, rng: np.random.Generator, step: int, label: str, pictures: list[generator.Picture]
-    ) -> generator.Clip:
+    def draw(self, rng: np.random.Generator, step: int, label: str, scenes: list[pictures.Picture]) -> generator.Clip:
         """A clip of `label` at the model's size, or at any size: edges then fall between the model's pixels."""
         if step < LATER or label in generator.MOVING_SHAPES:
-            return generator.make_clip(rng, label, pictures, height=IMAGE_SIZE, width=IMAGE_SIZE, supersample=2)
+            return generator.make_clip(rng, label, scenes, height=IMAGE_SIZE, width=IMAGE_SIZE, supersample=2)
         short = int(rng.integers(*DRAWN_SIZES))
         long = int(short * rng.choice(ASPECTS))
         height, width = (long, short) if rng.random() < 0.2 else (short, long)
-        return generator.make_clip(rng, label, pictures, height=height, width=width)
+        return generator.make_clip(rng, label, scenes, height=height, width=width)
 
 
 # ---- the loss --------------------------------------------------------------------------------------------------------
 
-UNASKED = -100  # the answer where a clip does not show what the question is about
+SMOOTHING = 0.02  # of a right answer that is shared out among all choices
+# A false alarm is worse than a fault overlooked: most footage is normal. So much more its clips count.
+WEIGHTS = {"a normal picture": 3.0}
 
 
 @dataclass(frozen=True)
@@ -228,22 +235,32 @@ class Question:
 
     name: str
     choices: list[str]
-    answers: list[int]  # a clip each: a place in choices, or UNASKED
+    answers: list[list[int]]  # for each clip the right places in choices; none where it does not show what is asked for
+
+    def targets(self) -> Tensor:
+        """What the scores should be, times the clip's weight: as much for each of its right answers, [clips, choices];
+        zeros where there is none."""
+        targets = torch.zeros(len(self.answers), len(self.choices))
+        for row, right in zip(targets, self.answers, strict=True):
+            if right:
+                row[:] = SMOOTHING / len(row)
+                row[right] += (1 - SMOOTHING) / len(right)
+                row *= max(WEIGHTS.get(self.choices[place], 1.0) for place in right)
+        return targets
 
 
 def questions(rng: np.random.Generator, labels: list[tuple[str, ...]]) -> list[Question]:
     """What a step asks about clips of these labels. All sizes are the same at each step: new ones are slow on a CPU."""
     asked = []
     for name, family in (("state", generator.PICTURE_STATES), ("camera", generator.CAMERA)):
-        shown = [next((label for label in own if label in family), None) for own in labels]
-        answers = [UNASKED if label is None else family.index(label) for label in shown]
+        answers = [[family.index(label) for label in own if label in family] for own in labels]
         asked.append(Question(name, list(family), answers))
     shapes = [own[0] for own in labels if own[0] in generator.MOVING_SHAPES]
     choices = list(dict.fromkeys([*shapes, *rng.permutation(TRAINED_SHAPES).tolist()]))[:SHAPES_A_STEP]
-    asked.append(Question("combination", choices, [choices.index(label) for label in shapes]))
+    asked.append(Question("combination", choices, [[choices.index(label)] for label in shapes]))
     parts = {"color": phrasings.COLOR_LABELS, "shape": phrasings.SHAPE_LABELS, "motion": phrasings.MOTION_LABELS}
     for i, (name, values) in enumerate(parts.items()):
-        answers = [list(values.values()).index(generator.MOVING_SHAPES[label][i]) for label in shapes]
+        answers = [[list(values.values()).index(generator.MOVING_SHAPES[label][i])] for label in shapes]
         asked.append(Question(name, list(values), answers))
     return asked
 
@@ -299,10 +316,10 @@ def step_loss(
         first += len(question.choices)
         count = len(question.answers)
         logits = model.similarity(own, video.features[:count], video.visual_tokens[:count]).logits_per_video
-        answers = torch.tensor(question.answers, device=logits.device)
-        losses.append(F.cross_entropy(logits, answers, reduction="sum", label_smoothing=0.02))
-        told = answers != UNASKED
-        accuracy[question.name] = ((logits.argmax(1) == answers).sum() / told.sum()).item()
+        targets = question.targets().to(logits.device)
+        losses.append(F.cross_entropy(logits.float(), targets, reduction="sum"))
+        right = targets.gather(1, logits.argmax(1, keepdim=True)) > 3 * SMOOTHING
+        accuracy[question.name] = (right.sum() / targets.any(1).sum()).item()
     return torch.stack(losses).sum() / len(batch.labels), {"tutor": losses[0].item() / len(batch.labels), **accuracy}
 
 
@@ -310,12 +327,8 @@ def step_loss(
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Warm-up of 100 steps, constant, linearly to zero over the last third before RESTART; then so once more, from
-    RESTART_PEAK of the peak."""
-    if step < RESTART:
-        steps = min(steps, RESTART)
-        return peak * min(1.0, (step + 1) / 100, 3 * (steps - step) / steps)
-    return peak * RESTART_PEAK * min((step + 1 - RESTART) / 50, (steps - step) / (steps - RESTART))
+    """Warm-up of 100 steps, constant, linearly to zero over the last third."""
+    return peak * min(1.0, (step + 1) / 100, 3 * (steps - step) / steps)
 
 
 def make_optimizers(model: XCLIPModel, tutor: Tutor) -> list[torch.optim.Optimizer]:
@@ -340,7 +353,8 @@ def save_checkpoint(model: XCLIPModel, processor: XCLIPProcessor, folder: Path) 
         shutil.rmtree(left_over, ignore_errors=True)
     model.half().save_pretrained(new)
     processor.save_pretrained(new)
-    (new / "words.txt").write_text("\n".join(phrasings.words(phrasings.training_texts())) + "\n", encoding="utf-8")
+    phrases = {"templates": phrasings.TEMPLATES, "families": phrasings.families()}
+    (new / PHRASES_NAME).write_text(json.dumps(phrases, indent=1) + "\n", encoding="utf-8")
     if folder.exists():
         folder.rename(old)
     new.rename(folder)

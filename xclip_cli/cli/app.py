@@ -4,40 +4,65 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
+import stat
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from .. import __version__
 from ..errors import LabelsError, ModelError, XClipError
-from . import cache, labels, models
+from . import cache, index, labels, models
 from .classify import classify
 from .demo import demo
 from .doctor import doctor
+from .embed import embed
 from .exits import FAILURE, NO_MODEL, USAGE
 from .flags import takes_flags
 from .help import Command, Group, help_of
 from .report import report
+from .search import search
 from .timeline import timeline
 
 
 class _Program(Group):
     """Escapes what usage errors say: they may quote the name of a file, which may steer a terminal."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the program's own flags."""
+        with _escaped_errors():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
-        try:
+        with _escaped_errors():
             return super().invoke(ctx)
-        except typer.BadParameter as error:
-            if type(error) is not typer.BadParameter:  # a missing one quotes nothing
-                raise
+
+
+@contextmanager
+def _escaped_errors() -> Iterator[None]:
+    """Usage errors of any kind, which typer's versions have from click or as their own, are all told by this."""
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "format_message"):
             from ..text import printable
 
-            raise typer.BadParameter(printable(error.message), error.ctx, error.param) from error
+            for name in ("message", "param_hint", "ui_filename"):
+                if isinstance(said := getattr(error, name, None), str):
+                    setattr(error, name, printable(said, LONGEST_MESSAGE))
+        raise
+
+
+LONGEST_MESSAGE = 1000  # characters of a usage error, which may quote anything
+NO_ROOM = re.compile("failed to map|cannot allocate memory", re.IGNORECASE)  # said of a library that is too large
+TERMINAL_SIZES = ("COLUMNS", "LINES", "TERMINAL_WIDTH")
+FORCED_COLOURS = ("FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "TTY_COMPATIBLE", "GITHUB_ACTIONS")
 
 
 def _add(group: typer.Typer, command: Callable[..., None], name: str | None = None) -> None:
@@ -82,6 +107,8 @@ def _root(
 app.callback(help=help_of(_root.__doc__))(_root)
 _add(app, classify)
 _add(app, timeline)
+_add(app, embed)
+_add(app, search)
 _add(app, report)
 _add(app, demo)
 _add(app, doctor)
@@ -96,6 +123,11 @@ _add(of_models, models.pull_model, "pull")
 _add(of_models, models.show_path, "path")
 _add(of_models, models.verify_model, "verify")
 _add(of_models, models.convert_model, "convert")
+of_index = _group("index", "Describe, check, prune and merge indexes, which `xclip embed` makes.")
+_add(of_index, index.show_index, "info")
+_add(of_index, index.check_index, "check")
+_add(of_index, index.prune_index, "prune")
+_add(of_index, index.merge_indexes, "merge")
 of_cache = _group("cache", "Show and clear the cache of the labels' text features.")
 _add(of_cache, cache.show_cache, "info")
 _add(of_cache, cache.clear_cache, "clear")
@@ -105,6 +137,7 @@ def main() -> None:
     """Run the program: errors of ours, and the system's, are one line on stderr; bugs keep their traceback."""
     _prepare_process()
     try:
+        _require_folder()
         app()
     except SystemExit as end:
         if "torch" in sys.modules and isinstance(end.code, int):
@@ -118,6 +151,19 @@ def main() -> None:
         print(f"error: {printable(_one_line(error))}", file=sys.stderr)
         codes: dict[type[Exception], int] = {LabelsError: USAGE, ModelError: NO_MODEL}
         sys.exit(codes.get(type(error), FAILURE))
+    except (MemoryError, ImportError) as error:
+        if isinstance(error, ImportError) and not NO_ROOM.search(str(error)):
+            raise
+        print("error: there is not enough memory: check the limits of this process (`ulimit -a`)", file=sys.stderr)
+        sys.exit(FAILURE)
+
+
+def _require_folder() -> None:
+    """Raises XClipError where the current folder is gone: libraries that torch loads end the process over that."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise XClipError("the current folder was deleted: change to another") from error
 
 
 def _leave(code: int) -> None:
@@ -139,7 +185,17 @@ def _prepare_process() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names may hold bytes that no encoding has
+    for name in TERMINAL_SIZES:  # what is no size of a terminal is believed by the libraries that draw
+        if not re.fullmatch(r"[1-9][0-9]{0,3}", os.environ.get(name, "1")):
+            del os.environ[name]
+    if any(_is_file(descriptor) for descriptor in (1, 2)):  # escapes in a file are characters
+        for name in FORCED_COLOURS:
+            os.environ.pop(name, None)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is open is closed
+
+
+def _is_file(descriptor: int) -> bool:
+    return stat.S_ISREG(os.fstat(descriptor).st_mode)
 
 
 def _one_line(error: Exception) -> str:

@@ -20,7 +20,7 @@ def show_cache(as_json: AsJson = False) -> None:
 
     cache = FeatureCache()
     values = {
-        "folder": str(cache.folder),
+        "folder": None if cache.folder is None else str(cache.folder),
         "label sets": len(cache.entries()),
         "bytes": cache.size(),
         "limit in bytes": cache.limit,

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .flags import DecodeFlags, InputFlags, LabelFlags, ModelFlags, OutputFlags, RunFlags
+from .indexed import stretch
 from .run import run
 
 if TYPE_CHECKING:
     from ..classifier import Classification
     from ..model.checkpoint.find import Checkpoint
+    from ..results.lines import IndexSettings
 
 
 def classify(
@@ -32,7 +34,7 @@ def classify(
         ),
     ] = 0.0,
 ) -> None:
-    """Rank labels for videos.
+    """Rank labels for videos. An index of whole videos (see `xclip embed`) is not decoded again.
 
     Examples:
       xclip classify video.mp4 --labels labels.txt
@@ -51,8 +53,8 @@ def classify(
     from ..classifier import Classification, Classifier
     from ..output.tables import FORMATS
 
-    def task_of(checkpoint: Checkpoint) -> Classification:
+    def task_of(checkpoint: Checkpoint, model: ModelFlags, made: IndexSettings | None) -> Classification:
         settings = labels.settings() | model.settings() | decoding.settings() | {"threshold": threshold}
-        return Classification(Classifier(checkpoint, **settings), inputs.start, inputs.end, output.top_k)
+        return Classification(Classifier(checkpoint, **settings), *stretch(inputs, made), output.top_k)
 
     run(task_of, FORMATS, inputs, labels, output, model, running)

@@ -23,10 +23,11 @@ def demo(
       xclip demo clips
     """
     from ..bundled.generator import write_samples
+    from ..text import printable
 
     folder.mkdir(parents=True, exist_ok=True)
     samples = [str(path) for path, _ in write_samples(folder)]
-    typer.echo(f"$ xclip classify {folder} --labels picture-state --model bundled --top-k 3", err=True)
+    typer.echo(f"$ xclip classify {printable(str(folder))} --labels picture-state --model bundled --top-k 3", err=True)
     classify(
         InputFlags(samples),
         LabelFlags(["picture-state"]),

@@ -25,7 +25,7 @@ from typer.models import OptionInfo
 
 from ..engine.devices import AUTO
 from ..errors import ResultsError
-from ..text import parse_time
+from ..text import one_line, parse_time, quoted
 from ..video.limits import (
     DECODE_TIMEOUT,
     DEFAULT_LIMITS,
@@ -62,6 +62,8 @@ def takes_flags(command: Callable[..., None]) -> Callable[..., None]:
         raise TypeError(f"{command.__name__} has two flags called {' and two called '.join(twice)}")
 
     def spelled_out(**given: Any) -> None:
+        for name, value in given.items():
+            _check_number(name, value)
         packed = {name: group(**{f.name: given.pop(f.name) for f in fields(group)}) for name, group in groups.items()}
         command(**packed, **given)
 
@@ -69,6 +71,14 @@ def takes_flags(command: Callable[..., None]) -> Callable[..., None]:
     spelled_out.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]
     spelled_out.__annotations__ = {flag.name: flag.annotation for flag in flags}
     return spelled_out
+
+
+def _check_number(name: str, value: object) -> None:
+    """Raises typer.BadParameter for a number that nothing counts to, and for what is none (inf, nan)."""
+    if isinstance(value, int | float) and not abs(value) <= LARGEST:  # not a number is in no order
+        raise typer.BadParameter(
+            f"{one_line(value, 40)} is not a number of at most {LARGEST:,}", param_hint=f"--{name.replace('_', '-')}"
+        )
 
 
 def _flags_of(group: Any) -> Iterator[inspect.Parameter]:
@@ -93,6 +103,10 @@ def _in_panel(annotation: Any, panel: str | None) -> Any:
             option.rich_help_panel = panel
             return Annotated[annotation.__origin__, option]
     return annotation
+
+
+LARGEST = 10**9  # of any number that is given as a flag
+MOST_THREADS = 1024
 
 
 @contextmanager
@@ -122,8 +136,8 @@ def _views(text: str | Views) -> Views:
 
 
 def _check_device(name: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
-        raise typer.BadParameter(f"{name!r} is not auto, cpu, cuda or cuda:N")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", name):
+        raise typer.BadParameter(f"{quoted(name)} is not auto, cpu, cuda or cuda:N")
     return name
 
 
@@ -201,12 +215,19 @@ class InputFlags:
 
     panel: ClassVar[str] = "Inputs"
 
-    videos: Annotated[list[str] | None, typer.Argument(metavar="VIDEO", help="Video files, or folders of them.")] = None
+    videos: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="VIDEO", help="Video files, or folders of them; - reads a video from stdin."),
+    ] = None
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Search folders recursively.")] = False
     from_file: Annotated[
         str | None, typer.Option("--from-file", metavar="FILE|-", help="Read video paths from a file, one per line.")
     ] = None
     null: Annotated[bool, typer.Option("--null", "-0", help="Paths in --from-file are separated by NUL bytes.")] = False
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="PATTERN", help="Of an index: only videos whose path or name matches, such as '*.mp4'."),
+    ] = None
     start: Annotated[
         Fraction | None,
         typer.Option(parser=seconds, metavar="TIME", help="Start of the part to analyse: seconds or HH:MM:SS.mmm."),
@@ -230,7 +251,8 @@ class InputFlags:
                 given += read_path_list(self.from_file, self.null)
         if not given:
             raise typer.BadParameter("give at least one video or folder, or a list of them with --from-file")
-        return expand_inputs(given, self.recursive)
+        with usage_errors(ResultsError):
+            return expand_inputs(given, self.recursive, self.only)
 
 
 @dataclass(frozen=True)
@@ -320,6 +342,11 @@ class OutputFlags:
     ] = False
     force: Force = False
 
+    @property
+    def may_exist(self) -> bool:
+        """Whether the file is to be replaced or continued."""
+        return self.force or self.resume
+
     def form(self, known: Collection[str]) -> str:
         """The format asked for, else that of the output's suffix, else table on a terminal and jsonl elsewhere.
 
@@ -351,7 +378,7 @@ class OutputFlags:
 
         if self.path is not None:
             with usage_errors(ResultsError):
-                check_output(self.path, self.force or self.resume, [*inputs.paths, *files])
+                check_output(self.path, self.may_exist, [*inputs.paths, *files])
 
 
 @dataclass(frozen=True)
@@ -368,7 +395,7 @@ class ModelFlags:
             envvar="XCLIP_MODEL",
             metavar="NAME",
             help="A checkpoint folder, a hub id or its short name, 'bundled', or 'auto': the bundled model if it was "
-            "trained on every word of the labels, else the checkpoint for open labels, base-patch16-zero-shot.",
+            "trained to tell the labels apart, else the checkpoint for open labels, base-patch16-zero-shot.",
         ),
     ] = AUTO
     device: Annotated[
@@ -397,7 +424,13 @@ class ModelFlags:
         typer.Option(help="Resize as the checkpoint's files say (hf), or as for the published accuracies (paper)."),
     ] = Preprocess.hf
     threads: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="CPU threads of the model. Default: torch's.")
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST_THREADS,
+            metavar="N",
+            help="CPU threads of the model. Default: torch's, and one per usable core at most.",
+        ),
     ] = None
     batch_size: Annotated[
         int | None,
@@ -441,6 +474,12 @@ class DecodeFlags:
     workers: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Decoding processes. Default: one per core.")
     ] = None
+    stream: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="N", help="Which video stream of each file, counted from 0. Default: the main one."
+        ),
+    ] = None
     timeout: Annotated[
         float,
         typer.Option(
@@ -481,7 +520,12 @@ class DecodeFlags:
 
     def settings(self) -> dict[str, Any]:
         """As keywords of a Classifier."""
-        return {"workers": self.workers, "timeout": self.timeout, "limits": self.limits()}
+        return {
+            "workers": self.workers,
+            "stream": self.stream,
+            "timeout": self.timeout,
+            "limits": self.limits(),
+        }
 
 
 @dataclass(frozen=True)

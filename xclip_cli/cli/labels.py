@@ -30,11 +30,10 @@ def show_labels(name: Annotated[str, typer.Argument(metavar="NAME", help="The na
       xclip labels show ucf-101
     """
     from ..labels import read_labels, read_templates, shipped
+    from ..text import printable
 
-    if name in shipped("templates"):
-        typer.echo("\n".join(read_templates(name)))
-    else:
-        typer.echo("\n".join(label for label, _ in read_labels(name)))
+    texts = read_templates(name) if name in shipped("templates") else [label for label, _ in read_labels(name)]
+    typer.echo("\n".join(map(printable, texts)))
 
 
 def check_labels(
@@ -46,6 +45,8 @@ def check_labels(
     ] = None,
 ) -> None:
     """Check a label file: exit 0 and a count, or the first fault with its line and exit 2.
+
+    What is probably a mistake, such as numbering, bullets or comments behind labels, is a warning.
 
     Examples:
       xclip labels check my-labels.txt
@@ -64,4 +65,5 @@ def check_labels(
     notes = Notes()
     for warning in warnings:
         notes.say(f"warning: {warning}")
-    typer.echo(f"{len(labels.names)} labels, {len(labels.all_texts)} texts: no faults")
+    found = f"{len(warnings)} warnings" if warnings else "no faults"
+    typer.echo(f"{len(labels.names)} labels, {len(labels.all_texts)} texts: {found}")

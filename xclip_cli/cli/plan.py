@@ -12,25 +12,30 @@ from ..model.checkpoint.find import find_cached, hub_name
 from ..model.checkpoint.public import public_checkpoints
 from ..model.loading import load_config
 from ..results.records import Failure
-from ..text import listed
+from ..video.sampling import STDIN
 from .flags import ModelFlags
 
 
-def plan(inputs: Inputs, labels: Labels, name: str, model: ModelFlags, unit: str) -> Iterator[str]:
+def plan(inputs: Inputs, labels: Labels | None, name: str, model: ModelFlags, unit: str) -> Iterator[str]:
     """What a run would do, a line each: nothing is downloaded, decoded or loaded.
 
-    ``name`` is the model's, and ``unit`` what it looks at: each video, or each window of a video.
+    ``labels`` None: there are none. ``name`` is the model's, and ``unit`` what it looks at: each video, or each window
+    of a video.
     """
     failures = [item for item in inputs.items if isinstance(item, Failure)]
     yield f"videos: {len(inputs.paths)}" + (f", and {len(failures)} inputs that are none" if failures else "")
     for failure in failures:
         yield f"  {failure.video}: {failure.message}"
-    missing = [path for path in inputs.paths if not os.path.isfile(path)]  # noqa: PTH113 - pathlib's may raise
+    named = [path for path in inputs.paths if path not in STDIN]
+    missing = [path for path in named if not os.path.isfile(path)]  # noqa: PTH113 - pathlib's may raise
     for path in missing:
         yield f"  {path}: no such file"
-    yield f"labels: {len(labels.names)}, {len(labels.all_texts)} texts"
-    for warning in labels.warnings:
-        yield f"  warning: {warning}"
+    if inputs.stored:
+        yield f"videos of indexes, which are not decoded: {len(inputs.stored)}"
+    if labels is not None:
+        yield f"labels: {len(labels.names)}, {len(labels.all_texts)} texts"
+        for warning in labels.warnings:
+            yield f"  warning: {warning}"
     found = find_cached(name)
     if found is None:
         repo, revision = hub_name(name)
@@ -46,8 +51,8 @@ def plan(inputs: Inputs, labels: Labels, name: str, model: ModelFlags, unit: str
             f"  {vision.num_frames} frames of {vision.image_size} pixels, {model.views} views, "
             f"preprocessing {model.preprocess.value}"
         )
-        if unknown := found.unknown_words(labels.all_texts):
-            yield f"  warning: it was not trained on {listed(unknown)}"
+        if labels is not None and (why := found.why_a_guess(labels.all_texts)):
+            yield f"  warning: it can only guess: it {why}"
     where = choose_device(model.device)
     computed_in = choose_dtype(model.dtype.value, where)
     yield f"device: {where}, {str(computed_in).removeprefix('torch.')}"

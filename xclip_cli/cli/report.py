@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,9 @@ from .flags import Force, Quiet, usage_errors
 
 
 def report(
-    results: Annotated[Path, typer.Argument(metavar="RESULTS.jsonl", help="What classify or timeline wrote with -o.")],
+    results: Annotated[
+        Path, typer.Argument(metavar="RESULTS.jsonl", help="What classify, timeline or search wrote with -o.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page, an HTML file.")],
     root: Annotated[
         Path | None,
@@ -21,7 +24,8 @@ def report(
             metavar="DIR",
             exists=True,
             file_okay=False,
-            help="Where the videos are now: they are looked up there by their paths, or the ends of them.",
+            help="Where the videos are now: they are looked up there by their paths, or the ends of them. Without it "
+            "only videos below the folder of RESULTS.jsonl are shown; / takes absolute paths as they are.",
         ),
     ] = None,
     thumbnails: Annotated[
@@ -39,14 +43,15 @@ def report(
     from ..output.files import check_output, replace_file
     from ..output.notes import Notes
     from ..report.page import render
-    from ..report.thumbnails import Gallery
+    from ..report.thumbnails import Gallery, beside, located
     from ..results.reading import read_results
 
     notes = Notes(quiet)
     found = read_results(results)
     for notice in found.notices:
         notes.say(f"{results}: {notice}")
-    gallery = Gallery(found, thumbnails, root)
+    place = partial(beside, folder=results.parent) if root is None else partial(located, root=root)
+    gallery = Gallery(found, thumbnails, place)
     with usage_errors(ResultsError):
         check_output(output, force, [str(results), *(request.clip.path for request in gallery.requests)])
     try:
@@ -55,6 +60,6 @@ def report(
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     if missing := gallery.thumbnails.missing:
-        hint = "" if root else " (--root DIR says where they have moved)"
+        hint = "" if root else " (--root DIR says where they are)"
         notes.say(f"no pictures of {len(missing)} videos: the page says why{hint}")
     replace_file(output, render(found, gallery.thumbnails, results.name))

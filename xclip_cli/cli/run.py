@@ -18,6 +18,7 @@ import typer
 from ..text import pace
 from .exits import FAILURE, INTERRUPTED, SOME_FAILED
 from .flags import InputFlags, LabelFlags, ModelFlags, OutputFlags, RunFlags
+from .indexed import as_made, check_indexes
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ..model.checkpoint.find import Checkpoint
     from ..output.files import Format
     from ..output.notes import Notes
+    from ..results.index import StoredVideo
+    from ..results.lines import IndexSettings
     from ..results.records import Failure, Record, RunHeader
     from ..results.run_file import RunFile
 
@@ -48,9 +51,12 @@ class Task(Protocol[R_co]):
     def records(self, paths: Iterable[str]) -> Iterator[R_co]:
         """The records of each video, in order, the last of which completes it."""
 
+    def stored(self, videos: Iterable[StoredVideo]) -> Iterator[R_co]:
+        """The same, of videos of indexes, which are not decoded."""
+
 
 def run(
-    task_of: Callable[[Checkpoint], Task[R]],
+    task_of: Callable[[Checkpoint, ModelFlags, IndexSettings | None], Task[R]],
     formats: Mapping[str, Format],
     inputs: InputFlags,
     labels: LabelFlags,
@@ -61,7 +67,8 @@ def run(
 ) -> NoReturn:
     """Carry out a task over inputs into an output. Raises typer.Exit with the run's exit code.
 
-    ``task_of`` makes the task, for the checkpoint of the model. ``formats``: what its records can be written as.
+    ``task_of`` makes the task, for the checkpoint of the model, and the flags of the model and what an index among the
+    inputs was made with. ``formats``: what its records can be written as.
     ``unit``: what the model looks at, each video or each window of one.
     """
     from ..model.checkpoint.find import find_checkpoint
@@ -69,12 +76,14 @@ def run(
     from ..output.notes import Notes
 
     notes, form, todo = Notes(running.quiet), output.form(formats), inputs.expand()
+    check_indexes(inputs, todo)
     output.check(form, todo, [*(labels.sources or ()), *filter(None, [inputs.from_file])])
     for notice in todo.notices():
         notes.say(notice)
-    wanted = labels.wanted
+    wanted, made_with = labels.wanted, todo.indexes[0].settings if todo.indexes else None
+    model = as_made(model, made_with)
     if running.dry_run:
-        _show_plan(todo, wanted, _choose(model.name, wanted, notes), model, unit)
+        _show_plan(todo, wanted, choose(model.name, wanted, notes), model, unit)
     counts = Run(running.fail_fast)
     try:
         with ExitStack() as stack:
@@ -82,11 +91,14 @@ def run(
             if file is not None:
                 stack.enter_context(file)
                 todo, counts.earlier = _not_done(todo, file, output.retry_failed, notes)
-            task = task_of(find_checkpoint(_choose(model.name, wanted, notes), bar=notes.bar()))
+            task = task_of(find_checkpoint(choose(model.name, wanted, notes), bar=notes.bar()), model, made_with)
             stack.callback(task.classifier.close)
             paths = (path for path in todo.paths if not counts.stop.is_set())
-            made = task.records(paths) if todo.paths else iter(())  # a cluster or an index would stand here
-            records = todo.in_order(made)
+            made = task.records(paths) if todo.paths else iter(())  # a cluster would stand here
+            stored = (
+                task.stored(video for video in todo.stored if not counts.stop.is_set()) if todo.stored else iter(())
+            )
+            records = todo.in_order(made, stored)
             for warning in task.classifier.warnings:
                 notes.say(f"warning: {warning}")
             records = _watched(counts.counted(records, notes.say), len(todo.items), unit, form, output.path, notes)
@@ -101,9 +113,14 @@ def run(
                 write(formats[form], records, output.path, header, output.force)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+    _conclude(counts, task.classifier.description(), notes, form == "table" and is_terminal(output.path), todo)
+
+
+def _conclude(counts: Run, description: str, notes: Notes, scrolled: bool, todo: Inputs) -> NoReturn:
+    """Say how the run went, and end. ``scrolled``: whether its results are on the terminal."""
     many = len(todo.items) > 1
-    if form == "table" and is_terminal(output.path):
-        notes.say(f"{task.classifier.description()}: {counts.summary()}")
+    if scrolled:
+        notes.say(f"{description}: {counts.summary()}")
     elif many:
         notes.say(counts.summary())
     for line in counts.failures() if many else ():
@@ -111,7 +128,7 @@ def run(
     raise typer.Exit(INTERRUPTED if counts.interrupted else counts.exit_code)
 
 
-def _choose(name: str, labels: Labels, notes: Notes) -> str:
+def choose(name: str, labels: Labels, notes: Notes) -> str:
     """A model's name, ``auto`` as the model it stands for, which is said."""
     from ..model.checkpoint.find import choose_model
 
@@ -138,7 +155,7 @@ def _results_file(output: OutputFlags, form: str) -> RunFile | None:
 
     if output.path is None or form != "jsonl" or is_special(output.path):
         return None
-    return RunFile(output.path, output.resume)
+    return RunFile(output.path, output.resume, new=not output.may_exist)
 
 
 def _not_done(todo: Inputs, file: RunFile, retry_failed: bool, notes: Notes) -> tuple[Inputs, tuple[int, int]]:
@@ -147,6 +164,7 @@ def _not_done(todo: Inputs, file: RunFile, retry_failed: bool, notes: Notes) -> 
         notes.say(f"the last record of {file.path} was cut off: its video is classified again")
     if file.unfinished:
         notes.say(f"{len(file.unfinished)} videos of {file.path} were not finished: they are begun again")
+    todo = todo.spelled_as(file.videos)
     rest = todo.without(file.done(retry_failed))
     earlier = file.counts(set(todo.names) - set(rest.names))
     if sum(earlier):
@@ -171,11 +189,13 @@ def _watched(
 class Run:
     """Counts a run's records as they pass, and ends it in good order on Ctrl-C.
 
-    ``earlier``: how many videos were classified, and how many failed, in the run that this one goes on with.
+    ``done``: what is done with videos. ``earlier``: how many that was done with, and how many failed, in the run that
+    this one goes on with.
     """
 
-    def __init__(self, fail_fast: bool = False, earlier: tuple[int, int] = (0, 0)) -> None:
+    def __init__(self, fail_fast: bool = False, done: str = "classified", earlier: tuple[int, int] = (0, 0)) -> None:
         self.fail_fast = fail_fast
+        self.done = done
         self.earlier = earlier
         self.succeeded = 0
         self.failed = 0
@@ -236,4 +256,4 @@ class Run:
         total = self.succeeded + self.failed
         failed = f", {self.failed} failed" if self.failed else ""
         speed = pace(total, seconds, "video")
-        return f"{self.succeeded} of {total} videos classified{failed} in {seconds:.1f} s ({speed})"
+        return f"{self.succeeded} of {total} videos {self.done}{failed} in {seconds:.1f} s ({speed})"

@@ -21,11 +21,13 @@ from .flags import (
     seconds,
     usage_errors,
 )
+from .indexed import stretch
 from .run import run
 
 if TYPE_CHECKING:
     from ..inputs import Inputs
     from ..model.checkpoint.find import Checkpoint
+    from ..results.lines import IndexSettings
     from ..timeline import Rules, Timelines
 
 
@@ -104,10 +106,20 @@ class SegmentFlags:
         ),
     ] = 0.0
 
-    def rules(self, usual_window: Fraction) -> Rules:
-        """The rules, with the model's usual window where none is given. Raises typer.BadParameter."""
+    def rules(self, usual_window: Fraction, made: IndexSettings | None = None) -> Rules:
+        """The rules, with the model's usual window where none is given, or that of an index. Raises
+        typer.BadParameter, also where an index has other windows."""
         from ..timeline import Rules
 
+        if made is not None and made.window is not None and made.stride is not None:
+            held = Fraction(made.window), Fraction(made.stride)
+            for name, given, there in zip(("window", "stride"), (self.window, self.stride), held, strict=True):
+                if given not in (None, there):
+                    raise typer.BadParameter(
+                        f"--{name} {float(given):g}: the index has a {name} of {float(there):g} s: leave the flag out, "
+                        "or embed the videos again"
+                    )
+            return Rules(*held, self.min_score, self.min_duration)
         window = usual_window if self.window is None else self.window
         stride = window / 2 if self.stride is None else self.stride
         with usage_errors(ValueError):
@@ -141,9 +153,9 @@ def timeline(
     from ..output.timelines import FORMATS
     from ..timeline import Timelines
 
-    def task_of(checkpoint: Checkpoint) -> Timelines:
+    def task_of(checkpoint: Checkpoint, model: ModelFlags, made: IndexSettings | None) -> Timelines:
         classifier = Classifier(checkpoint, **labels.settings(), **model.settings(), **decoding.settings())
-        rules = segments.rules(classifier.encoder.usual_window)
-        return Timelines(classifier, rules, inputs.start, inputs.end, output.top_k)
+        rules = segments.rules(classifier.encoder.usual_window, made)
+        return Timelines(classifier, rules, *stretch(inputs, made), output.top_k)
 
     run(task_of, FORMATS, inputs, labels, output, model, running, unit="window")

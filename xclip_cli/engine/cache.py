@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import os
+import secrets
+import stat
+import struct
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,19 +21,31 @@ if TYPE_CHECKING:
 
 LIMIT_BYTES = 1 << 30  # of all entries together
 SUFFIX = ".features"
+SHAPE = struct.Struct("<II")  # rows and columns, before the float32 values
 
 _log = logging.getLogger(__name__)
 
 
-def cache_folder() -> Path:
-    """Where xclip keeps what it can compute again: ``XCLIP_CACHE``, or ``xclip`` in the system's folder for caches."""
+def cache_folder() -> Path | None:
+    """Where xclip keeps what it can compute again: ``XCLIP_CACHE``, or ``xclip`` in the system's folder for caches.
+
+    None where the user has no home. Relative folders of the system's are none, by its rules: whoever made the current
+    folder would choose what is in them.
+    """
     if given := os.environ.get("XCLIP_CACHE"):
         return Path(given)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "xclip"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "xclip" / "cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xclip"
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or "")
+    if sys.platform == "darwin" or not caches.is_absolute():
+        try:
+            caches = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+        except RuntimeError:  # not even an entry of the user in the system's list
+            return None
+    return caches / "xclip" if caches.is_absolute() else None
+
+
+def _digest(path: Path, content: bytes) -> bytes:
+    """Of an entry; with its name, so that none can take the place of another."""
+    return hashlib.sha256(path.name.encode() + content).digest()
 
 
 class FeatureCache:
@@ -42,41 +55,53 @@ class FeatureCache:
     """
 
     def __init__(self, folder: Path | None = None, limit: int = LIMIT_BYTES) -> None:
-        self.folder = cache_folder() / "text-features" if folder is None else folder
+        found = cache_folder() if folder is None else None
+        self.folder = found / "text-features" if found else folder  # None: there is no home to keep anything in
         self.limit = limit  # bytes
 
     def get(self, key: str) -> npt.NDArray[np.float32] | None:
         """The array stored under ``key``; None where there is none, or what is there is damaged."""
-        path = self._path(key)
+        if self.folder is None:
+            return None
+        path = self._path(self.folder, key)
         try:
-            data = path.read_bytes()
+            # Others may share the folder: a pipe of theirs must not be waited for, nor a link followed.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb") as file:
+                found, trusted = os.fstat(descriptor), (0, os.geteuid(), self.folder.stat().st_uid)
+                usable = stat.S_ISREG(found.st_mode) and found.st_uid in trusted
+                data = file.read(self.limit) if usable else b""
         except OSError:
             return None
         digest, content = data[:32], data[32:]
-        if hashlib.sha256(content).digest() != digest:
+        rows, columns = SHAPE.unpack(content[: SHAPE.size].ljust(SHAPE.size, b"\0"))
+        if _digest(path, content) != digest or len(content) != SHAPE.size + 4 * rows * columns:
             _log.info("ignored a damaged entry of the cache: %s", path)
             return None
         with suppress(OSError):
             os.utime(path)  # so that it counts as used
-        array: npt.NDArray[np.float32] = np.load(io.BytesIO(content), allow_pickle=False)
-        return array
+        return np.frombuffer(content, np.dtype("<f4"), offset=SHAPE.size).reshape(rows, columns).astype(np.float32)
 
     def put(self, key: str, array: npt.NDArray[np.float32]) -> None:
-        """Store an array, unless it is larger than the whole cache may be."""
-        buffer = io.BytesIO()
-        np.save(buffer, array, allow_pickle=False)
-        content = buffer.getvalue()
+        """Store an array [rows, columns], unless it is larger than the whole cache may be."""
+        content = SHAPE.pack(*array.shape) + array.astype("<f4").tobytes()
         if len(content) > self.limit:
+            return
+        if self.folder is None:
+            _log.info("the text features cannot be kept: there is no home folder; XCLIP_CACHE may name another")
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor, part = tempfile.mkstemp(dir=self.folder)
+            path = self._path(self.folder, key)
+            part = self.folder / f"{secrets.token_hex(8)}.part"
+            # readable to whom the user's umask lets read: a cache may be shared
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             try:
                 with os.fdopen(descriptor, "wb") as file:
-                    file.write(hashlib.sha256(content).digest() + content)
-                Path(part).replace(self._path(key))
+                    file.write(_digest(path, content) + content)
+                part.replace(path)
             except OSError:
-                Path(part).unlink(missing_ok=True)
+                part.unlink(missing_ok=True)
                 raise
             self._shrink()
         except OSError as error:
@@ -92,14 +117,17 @@ class FeatureCache:
         return sum(stat.st_size for _, stat in self._files())
 
     def clear(self) -> int:
-        """Delete all entries, and what killed runs left behind → how many."""
-        paths = [path for path, _ in self._files(everything=True)]
-        for path in paths:
-            path.unlink(missing_ok=True)
-        return len(paths)
+        """Delete all entries, and what killed runs left behind → how many. Those of other users may stay."""
+        deleted = 0
+        for path, _ in self._files(everything=True):
+            with suppress(OSError):
+                path.unlink()
+                deleted += 1
+        return deleted
 
-    def _path(self, key: str) -> Path:
-        return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()}{SUFFIX}"
+    @staticmethod
+    def _path(folder: Path, key: str) -> Path:
+        return folder / f"{hashlib.sha256(key.encode()).hexdigest()}{SUFFIX}"
 
     def _shrink(self) -> None:
         excess = self.size() - self.limit
@@ -111,9 +139,11 @@ class FeatureCache:
                 path.unlink()
 
     def _files(self, everything: bool = False) -> Iterator[tuple[Path, os.stat_result]]:
-        if not self.folder.is_dir():
-            return
-        for path in self.folder.iterdir():
+        try:
+            paths = list(self.folder.iterdir()) if self.folder else []
+        except OSError:  # it does not exist, or may not be read
+            paths = []
+        for path in paths:
             if everything or path.suffix == SUFFIX:
                 with suppress(OSError):  # another run has deleted it
                     yield path, path.stat()

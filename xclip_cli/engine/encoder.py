@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import numpy as np
 
+from ..cores import usable_cores
 from ..errors import VideoError
 from ..model.checkpoint.find import BUNDLED, Checkpoint, find_checkpoint
 from ..model.config import PREPROCESSINGS
@@ -30,7 +31,7 @@ from ..model.loading import load_config, load_image_processor, load_model
 from ..results.records import Failure
 from ..text import parse_time
 from ..video.limits import DECODE_TIMEOUT, DEFAULT_LIMITS, Limits
-from ..video.pool import AHEAD, Decoders, usable_cores
+from ..video.pool import AHEAD, Decoders
 from ..video.sampling import ONE_VIEW, ClipInfo, ClipRequest, Views, check_windows, frame_times
 from .devices import AUTO, DTYPES, choose_device, choose_dtype, dtype_misfits, dtype_name
 from .pipeline import Decoded, Outcome, Pipeline
@@ -53,6 +54,7 @@ PROMPTS_AT_ONCE = 1 << 13  # texts times videos: each takes some kilobytes in th
 # Tokens (frames times patches) computed at once: more are no faster, and on a CPU they leave its caches.
 TOKENS_AT_ONCE = {"cpu": 1 << 10, "cuda": 1 << 17}
 PIXELS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 27}  # of large patches few tokens are many pixels, 12 bytes each
+COMPARED_AT_ONCE = {"absorbed": 1 << 12, "projected": 1 << 10}  # tokens that texts look at, in one of the two ways
 LARGEST_BATCH = {"cpu": 8, "cuda": 32}  # videos
 MOST_LANES = 16  # threads that compute batches, on a CPU
 
@@ -99,6 +101,7 @@ class Encoder:
         batch_size: int | None = None,
         timeout: float = DECODE_TIMEOUT,
         limits: Limits = DEFAULT_LIMITS,
+        stream: int | None = None,
     ) -> None:
         if dtype not in DTYPES:
             raise ValueError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
@@ -106,16 +109,23 @@ class Encoder:
             raise ValueError(f"preprocess {preprocess!r} is not one of {', '.join(PREPROCESSINGS)}")
         self.checkpoint = model if isinstance(model, Checkpoint) else find_checkpoint(str(model))
         self.config = load_config(self.checkpoint, heads)
-        self.views, self.preprocess, self.heads = views, preprocess, heads
+        self.views, self.preprocess, self.heads, self.stream = views, preprocess, heads, stream
         self.warnings: tuple[str, ...] = ()  # of the dtype, once that is known
         self._device_name, self._dtype_name, self._threads = device, dtype, threads
         self._workers, self._batch_size = workers or usable_cores(), batch_size
         self._saver = saver
-        self._loaded = self._packed = False
+        self._begun = self._packed = False
         self._latest_run: weakref.ref[Generator[Any, None, None]] | None = None
         self.decoders: Decoders[Received] = Decoders(self._receive, self._workers, timeout, limits)
 
-    def encode(self, requests: Iterable[ClipRequest]) -> Iterator[Encodings | Failure]:
+    def encode(self, video: str | os.PathLike[str], start: Time | None = None, end: Time | None = None) -> Encodings:
+        """The encodings of one video, or of the stretch of it from ``start`` to ``end``. Raises VideoError."""
+        (found,) = self.encode_all([self.request(video, start, end)])
+        if isinstance(found, Failure):
+            raise VideoError(found.message, found.code)
+        return found
+
+    def encode_all(self, requests: Iterable[ClipRequest]) -> Iterator[Encodings | Failure]:
         """The encodings of each window of each video, in order; a Failure where there are none.
 
         Exhaust or close the iterator before the encoder is used again: until then other calls raise RuntimeError.
@@ -243,11 +253,18 @@ class Encoder:
         """Text features [K, P] against encodings of B clips → logits [B, K], without softmax."""
         import torch
 
-        rows = []
+        from .scan import absorbed_similarity, is_faster
+
+        model, patches = self._comparing, self.config.vision_config.num_patches
+        absorbed, rows = is_faster(model, len(texts), patches), []
+        at_once = max(self.clips_at_once, COMPARED_AT_ONCE["absorbed" if absorbed else "projected"] // patches)
         with torch.inference_mode():
-            for of_clips in zip(*(torch.split(part, self.clips_at_once) for part in (features, tokens)), strict=True):
+            for of_clips in zip(*(torch.split(part, at_once) for part in (features, tokens)), strict=True):
+                if absorbed:
+                    rows.append(absorbed_similarity(model, texts, *of_clips))
+                    continue
                 parts = torch.split(texts, max(1, PROMPTS_AT_ONCE // len(of_clips[0])))
-                found = (self.model.similarity(part, *of_clips) for part in parts)
+                found = (model.similarity(part, *of_clips) for part in parts)
                 rows.append(torch.cat([similarity.logits_per_video for similarity in found], dim=1))
             return torch.cat(rows)
 
@@ -268,7 +285,7 @@ class Encoder:
             step = step if step is not None else long / 2
             check_windows(long, step)
         frames = self.config.vision_config.num_frames
-        return ClipRequest(os.fspath(video), frames, self.views.clips, first, last, long, step)
+        return ClipRequest(os.fspath(video), frames, self.views.clips, first, last, long, step, self.stream)
 
     def decoded_frames(self, frames: Any) -> Decoded[Received]:
         """Frames in memory, sampled like a video of one frame a second. Raises TypeError, VideoError."""
@@ -304,16 +321,17 @@ class Encoder:
         """
         return Fraction(2 if self.checkpoint.name == BUNDLED else 10)
 
-    def load(self) -> None:
-        """Import torch and load the weights, unless that is done. Raises ModelError."""
-        if not self._loaded:
+    def load(self, vision: bool = True) -> None:
+        """Import torch and load the weights, unless that is done; without ``vision`` only what compares encodings with
+        texts. Raises ModelError."""
+        if not self._begun:
             with _no_garbage_collection():
                 import torch
-            if self._threads:
-                torch.set_num_threads(self._threads)
+            if self._threads or usable_cores() < torch.get_num_threads():  # torch knows nothing of quotas
+                torch.set_num_threads(self._threads or usable_cores())
             self.warnings = tuple(dtype_misfits(self.dtype, self.device))
-            _ = self.model, self.image_processor
-            self._loaded = True
+            self._begun = True
+        _ = (self.model, self.image_processor) if vision else self._comparing
 
     @cached_property
     def device(self) -> torch.device:
@@ -333,6 +351,14 @@ class Encoder:
         return load_model(
             self.checkpoint, self.config, self.dtype, self.device, lambda name: not is_text_parameter(name)
         )
+
+    @cached_property
+    def _comparing(self) -> XCLIPModel:
+        """The model, or where nothing was encoded yet only what compares encodings with texts."""
+        if "model" in vars(self):
+            return self.model
+        wanted = ("prompts_generator.", "logit_scale")
+        return load_model(self.checkpoint, self.config, self.dtype, self.device, lambda name: name.startswith(wanted))
 
     @cached_property
     def image_processor(self) -> XCLIPImageProcessor:
@@ -395,6 +421,23 @@ class Encoder:
         assert self._saver is not None
         for place, seconds in dict(zip(decoded.info.places, decoded.info.times_seconds, strict=True)).items():
             self._saver.save(decoded.video, seconds, decoded.pictures[place][0].numpy())
+
+
+def outcomes_of(
+    slots: Iterable[tuple[Encodings | Failure, int]],
+    finish: Callable[[Sequence[Encodings]], list[R]],
+    batch_size: int,
+) -> Generator[Outcome[R], None, None]:
+    """What ``Encoder.run`` gives, of encodings that are there already, each with how many of the same video follow."""
+    waiting: list[tuple[Encodings | Failure, int]] = []
+    for slot in chain(slots, [None]):
+        waiting += [slot] if slot is not None else []
+        batch = [found for found, _ in waiting if not isinstance(found, Failure)]
+        if slot is None or len(batch) == batch_size or not batch:
+            results = iter(finish(batch) if batch else [])
+            for found, following in waiting:
+                yield Outcome(found if isinstance(found, Failure) else next(results), following)
+            waiting = []
 
 
 def results_of(outcomes: Generator[Outcome[R], None, None]) -> Iterator[R | Failure]:

@@ -6,10 +6,13 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .. import __version__
 from ..errors import LabelsError, ModelError
 from ..model.checkpoint.find import Checkpoint
 from ..model.loading import load_model, load_tokenizer
+from ..text import quoted
 from .cache import FeatureCache
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from ..model.tokenizer import CLIPTokenizer
 
 TEXTS_AT_ONCE = 256
-FEATURES_FORMAT = 1  # of what the cache holds
+FEATURES_FORMAT = 2  # of what the cache holds
 
 
 class Texts:
@@ -62,7 +65,8 @@ class Texts:
         values = [FEATURES_FORMAT, __version__, self._checkpoint.local_identity, str(dtype), device.type]
         key = json.dumps([*values, self._input_ids, self._counts])
         stored = self._cache.get(key) if self._cache else None
-        if stored is not None:
+        shape = (len(self._counts), self._config.projection_dim)
+        if stored is not None and stored.shape == shape and np.isfinite(stored).all():  # others may have written it
             return torch.from_numpy(stored).to(device)
         model = load_model(self._checkpoint, self._config, dtype, device, is_text_parameter)
         features = self._encode(model, device)
@@ -71,15 +75,23 @@ class Texts:
         return features
 
     def _tokenize(self, texts: list[str], tokenizer: CLIPTokenizer) -> list[list[int]]:
+        """In parts, so that a text that is too long ends it before all of them take memory."""
         limit = self._config.text_config.max_position_embeddings
-        rows = tokenizer(texts)["input_ids"]
+        found: list[list[int]] = []
+        for first in range(0, len(texts), TEXTS_AT_ONCE):
+            part = texts[first : first + TEXTS_AT_ONCE]
+            found += self._checked(part, tokenizer(part)["input_ids"], limit, tokenizer.eos_token_id)
+        return found
+
+    def _checked(self, texts: list[str], rows: list[list[int]], limit: int, end: int) -> list[list[int]]:
+        """The tokens of ``texts``. Raises LabelsError where they are too many, ModelError where they do not fit."""
         for text, row in zip(texts, rows, strict=True):
             if len(row) > limit:
                 raise LabelsError(
                     f"a text has {len(row)} tokens, the model {self._checkpoint.name} takes at most {limit}: "
-                    f"shorten {text!r}"
+                    f"shorten {quoted(text)}"
                 )
-            if max(row) != tokenizer.eos_token_id:
+            if max(row) != end:
                 raise ModelError(
                     f"the tokenizer of {self._checkpoint.name} does not fit X-CLIP: its end token must have the "
                     "largest id of all"

@@ -9,25 +9,53 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .auto import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor, AutoTokenizer
     from .config import XCLIPConfig, XCLIPTextConfig, XCLIPVisionConfig
+    from .images import VideoMAEFeatureExtractor, VideoMAEImageProcessor, XCLIPImageProcessor
     from .modeling import XCLIPModel, XCLIPTextModel, XCLIPVisionModel
-    from .processor import XCLIPImageProcessor, XCLIPProcessor
-    from .tokenizer import CLIPTokenizer
+    from .processor import XCLIPProcessor
+    from .tokenizer import CLIPTokenizer, CLIPTokenizerFast
 
 _HOMES = {
-    "CLIPTokenizer": "tokenizer",
-    "XCLIPConfig": "config",
-    "XCLIPImageProcessor": "processor",
-    "XCLIPModel": "modeling",
-    "XCLIPProcessor": "processor",
-    "XCLIPTextConfig": "config",
-    "XCLIPTextModel": "modeling",
-    "XCLIPVisionConfig": "config",
-    "XCLIPVisionModel": "modeling",
+    "auto": (
+        "AutoConfig",
+        "AutoImageProcessor",
+        "AutoModel",
+        "AutoProcessor",
+        "AutoTokenizer",
+    ),
+    "config": (
+        "XCLIPConfig",
+        "XCLIPTextConfig",
+        "XCLIPVisionConfig",
+    ),
+    "images": (
+        "VideoMAEFeatureExtractor",
+        "VideoMAEImageProcessor",
+        "XCLIPImageProcessor",
+    ),
+    "modeling": (
+        "XCLIPModel",
+        "XCLIPTextModel",
+        "XCLIPVisionModel",
+    ),
+    "processor": ("XCLIPProcessor",),
+    "tokenizer": (
+        "CLIPTokenizer",
+        "CLIPTokenizerFast",
+    ),
 }
 
 __all__ = [
+    "AutoConfig",
+    "AutoImageProcessor",
+    "AutoModel",
+    "AutoProcessor",
+    "AutoTokenizer",
     "CLIPTokenizer",
+    "CLIPTokenizerFast",
+    "VideoMAEFeatureExtractor",
+    "VideoMAEImageProcessor",
     "XCLIPConfig",
     "XCLIPImageProcessor",
     "XCLIPModel",
@@ -40,6 +68,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    home = next((module for module, names in _HOMES.items() if name in names), None)
+    if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return getattr(import_module(f".{home}", __name__), name)

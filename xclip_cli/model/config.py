@@ -6,20 +6,20 @@ inferred from a name. Never imports torch.
 
 from __future__ import annotations
 
-import inspect
-import json
-from dataclasses import InitVar, dataclass, field, fields, replace
+from collections.abc import Callable
+from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
-from ..errors import ModelError
-from ..text import one_line
-from .checkpoint.files import CONFIG_NAME, read_json
+from .base_config import PretrainedConfig, keeps_unknown
 
-_Tower = TypeVar("_Tower", bound="PretrainedConfig")
+_Tower = TypeVar("_Tower", bound="TowerConfig")
 
 PREPROCESSINGS = ("hf", "paper")  # as the checkpoint's files say, or as the published accuracies were measured
-ACTIVATIONS = ("quick_gelu", "gelu", "gelu_new", "relu", "selu")
+ACTIVATIONS = (
+    *("quick_gelu", "gelu", "gelu_new", "gelu_fast", "gelu_python", "gelu_pytorch_tanh"),
+    *("relu", "relu2", "relu6", "leaky_relu", "selu", "silu", "swish", "mish", "tanh", "sigmoid", "linear"),
+)
 
 # A config may come from a stranger. Far above any real model, these keep every product of sizes below 2**60, and small
 # what is allocated before the weights contradict a config.
@@ -32,83 +32,26 @@ MAX_CLIP = 1 << 25  # pixels of a clip: 400 MB as numbers, eight times the large
 MAX_TOKENS = 1 << 18  # patches of a clip
 
 
-@dataclass(kw_only=True)
-class PretrainedConfig:
-    """What the three configs share. ``extra`` keeps keys of a ``config.json`` that xclip has no use for."""
+class TowerConfig(PretrainedConfig):
+    """Of one encoder: it is also read from a whole model's ``config.json``."""
 
-    model_type: ClassVar[str]
-
-    output_attentions: bool = False  # return attentions when a call does not say
-    output_hidden_states: bool = False  # return every layer's output when a call does not say
-    return_dict: bool = True  # False: tuples instead of output objects
-    extra: dict[str, Any] = field(default_factory=dict, repr=False)
-
-    def __post_init__(self) -> None:
-        for name in ("output_attentions", "output_hidden_states", "return_dict"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} is {getattr(self, name)!r}, it must be true or false")
-
-    @property
-    def stacks(self) -> dict[str, int]:
-        """What the stacks of layers are called among the weights, and how many layers each has."""
-        raise NotImplementedError
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build from the JSON form. Raises ValueError where a value makes no model."""
-        known = inspect.signature(cls).parameters.keys() - {"extra"}
-        accepted = {key: value for key, value in values.items() if key in known}
-        extra = {key: value for key, value in values.items() if key not in known | {"model_type"}}
-        return cls(**accepted, extra=extra)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form, unknown keys included."""
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extra"}
-        return {**self.extra, **own, "model_type": self.model_type}
-
-    @classmethod
-    def from_pretrained(cls, name: str | Path, revision: str | None = None) -> Self:
-        """Read the config of a checkpoint: a folder, a hub id or ``bundled``. Raises ModelError."""
-        from .checkpoint.find import find_folder
-
-        return cls.from_folder(find_folder(str(name), revision))
-
-    @classmethod
-    def from_folder(cls, folder: Path) -> Self:
-        """Read ``config.json`` of a checkpoint folder. Raises ModelError."""
-        path = folder / CONFIG_NAME
-        values = read_json(path, required=True)
-        try:
-            return cls.from_dict(cls._own_part(values, path))
-        except (TypeError, ValueError) as error:
-            raise ModelError(f"{path} does not describe an X-CLIP model: {one_line(error)}") from error
+    part: ClassVar[str]  # its key there
 
     @classmethod
     def _own_part(cls, values: dict[str, Any], path: Path) -> dict[str, Any]:
-        """The part of a ``config.json`` that describes this class. A tower's config also reads a whole model's file."""
-        found = values.get("model_type")
-        if found == cls.model_type:
-            return values
-        if found == XCLIPConfig.model_type and cls is not XCLIPConfig:
-            whole = XCLIPConfig.from_dict(values)
-            return (whole.text_config if cls is XCLIPTextConfig else whole.vision_config).to_dict()
-        raise ModelError(
-            f"{path} is of model_type {one_line(repr(found))}, not {cls.model_type!r}: only X-CLIP checkpoints can be "
-            "loaded"
-        )
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``config.json`` into ``folder``, which is made if it is missing."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG_NAME).write_text(json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n", "utf-8")
+        if values.get("model_type") != XCLIPConfig.model_type:
+            return super()._own_part(values, path)
+        config: PretrainedConfig = getattr(XCLIPConfig.from_dict(values), cls.part)
+        return config.to_dict()
 
 
-@dataclass(kw_only=True)
-class XCLIPTextConfig(PretrainedConfig):
+@keeps_unknown
+@dataclass
+class XCLIPTextConfig(TowerConfig):
     """The text encoder: CLIP's causal transformer over byte-pair tokens."""
 
     model_type: ClassVar[str] = "xclip_text_model"
+    part: ClassVar[str] = "text_config"
 
     vocab_size: int = 49408
     hidden_size: int = 512  # width of the residual stream
@@ -116,9 +59,9 @@ class XCLIPTextConfig(PretrainedConfig):
     num_hidden_layers: int = 12
     num_attention_heads: int = 8
     max_position_embeddings: int = 77  # longest text in tokens, start and end included
-    hidden_act: str = "quick_gelu"
+    hidden_act: str | Callable[..., Any] = "quick_gelu"
     layer_norm_eps: float = 1e-5
-    dropout: float = 0.0  # of the embeddings and after each MLP, in training
+    dropout: float = field(default=0.0, kw_only=True)  # of the embeddings and after each MLP, in training
     attention_dropout: float = 0.0  # of the attention weights, in training
     initializer_range: float = 0.02
     initializer_factor: float = 1.0  # scales every initial standard deviation
@@ -145,11 +88,13 @@ class XCLIPTextConfig(PretrainedConfig):
         return {"text_model.encoder.layers": self.num_hidden_layers}
 
 
-@dataclass(kw_only=True)
-class XCLIPVisionConfig(PretrainedConfig):
+@keeps_unknown
+@dataclass
+class XCLIPVisionConfig(TowerConfig):
     """The cross-frame vision encoder and the multi-frame integration transformer (MIT) after it."""
 
     model_type: ClassVar[str] = "xclip_vision_model"
+    part: ClassVar[str] = "vision_config"
 
     hidden_size: int = 768
     intermediate_size: int = 3072
@@ -163,9 +108,9 @@ class XCLIPVisionConfig(PretrainedConfig):
     image_size: int = 224  # pixels a side
     patch_size: int = 32  # pixels a side
     num_frames: int = 8  # frames of one clip
-    hidden_act: str = "quick_gelu"
+    hidden_act: str | Callable[..., Any] = "quick_gelu"
     layer_norm_eps: float = 1e-5
-    dropout: float = 0.0
+    dropout: float = field(default=0.0, kw_only=True)
     attention_dropout: float = 0.0
     initializer_range: float = 0.02
     initializer_factor: float = 1.0
@@ -208,7 +153,8 @@ class XCLIPVisionConfig(PretrainedConfig):
         return (self.image_size // self.patch_size) ** 2
 
 
-@dataclass(kw_only=True)
+@keeps_unknown
+@dataclass
 class XCLIPConfig(PretrainedConfig):
     """The whole model: both encoders and the video-specific prompt generator.
 
@@ -223,14 +169,14 @@ class XCLIPConfig(PretrainedConfig):
     projection_dim: int = 512  # the space that texts and videos share
     prompt_layers: int = 2
     prompt_alpha: float = 0.1  # initial weight of the video-specific prompt
-    prompt_hidden_act: str = "quick_gelu"
+    prompt_hidden_act: str | Callable[..., Any] = "quick_gelu"
     prompt_num_attention_heads: int = 8
     prompt_attention_dropout: float = 0.0
     prompt_projection_dropout: float = 0.0
     logit_scale_init_value: float = 2.6592  # ln(1 / 0.07)
-    initializer_factor: float = 1.0
-    text_config_dict: InitVar[dict[str, Any] | None] = None
-    vision_config_dict: InitVar[dict[str, Any] | None] = None
+    initializer_factor: float = field(default=1.0, kw_only=True)
+    text_config_dict: InitVar[dict[str, Any] | None] = field(default=None, kw_only=True)
+    vision_config_dict: InitVar[dict[str, Any] | None] = field(default=None, kw_only=True)
 
     def __post_init__(self, text_config_dict: dict[str, Any] | None, vision_config_dict: dict[str, Any] | None) -> None:
         super().__post_init__()
@@ -302,11 +248,19 @@ class XCLIPConfig(PretrainedConfig):
         return tokens * text.num_hidden_layers * layer + text.hidden_size * self.projection_dim
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form, both encoders' included."""
+        """As plain values, both encoders' included."""
         return {
             **super().to_dict(),
             "text_config": self.text_config.to_dict(),
             "vision_config": self.vision_config.to_dict(),
+        }
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """Less what is the same for every config of every model, in both encoders' too."""
+        return {
+            **super().to_diff_dict(),
+            "text_config": self.text_config.to_diff_dict(),
+            "vision_config": self.vision_config.to_diff_dict(),
         }
 
 
@@ -324,7 +278,8 @@ def _tower(cls: type[_Tower], given: _Tower | dict[str, Any] | None, legacy: dic
     values = given.to_dict() if isinstance(given, PretrainedConfig) else _copied(given)
     if legacy is not None:
         values |= cls.from_dict(_copied(legacy)).to_dict()
-    return cls.from_dict(values)
+    tower: _Tower = cls.from_dict(values)
+    return tower
 
 
 def _copied(given: dict[str, Any] | None) -> dict[str, Any]:
@@ -374,5 +329,6 @@ def _is_number(value: Any) -> bool:
 
 
 def _check_activation(config: PretrainedConfig, name: str) -> None:
-    if getattr(config, name) not in ACTIVATIONS:
-        raise ValueError(f"{name} {getattr(config, name)!r} is not one of {', '.join(ACTIVATIONS)}")
+    value = getattr(config, name)
+    if not (callable(value) and not isinstance(value, type)) and value not in ACTIVATIONS:
+        raise ValueError(f"{name} {value!r} is not one of {', '.join(ACTIVATIONS)}, or a function")

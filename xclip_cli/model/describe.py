@@ -28,13 +28,13 @@ def describe(name: str) -> dict[str, Any]:
         opened = open_checkpoint(checkpoint)
         config = opened.config()
         local: dict[str, Any] = {}
-        words = None
+        phrases = None
     else:
         checkpoint = cached
         opened = open_checkpoint(checkpoint)
         config, weights = opened.config(), _local_weights(checkpoint)
         local = {"folder": str(checkpoint.folder), "identity": checkpoint.identity}
-        words = checkpoint.words
+        phrases = checkpoint.phrases
     return {
         "name": checkpoint.name,
         "revision": checkpoint.revision,
@@ -45,7 +45,7 @@ def describe(name: str) -> dict[str, Any]:
         "notes": opened.notes(config),
         "weights": weights,
         "training": opened.training(),
-        "words": None if words is None else len(words),
+        "phrases": None if phrases is None else {name: len(own) for name, own in phrases.families.items()},
     }
 
 

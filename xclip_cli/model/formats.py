@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from ..errors import ModelError
+from .base_config import PretrainedConfig
 from .checkpoint.find import Checkpoint
-from .config import PretrainedConfig, XCLIPConfig
+from .config import XCLIPConfig
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from .checkpoint.weights import LoadingInfo
     from .processor import XCLIPImageProcessor
 
 Config = TypeVar("Config", bound=PretrainedConfig)
@@ -30,12 +32,21 @@ HUB_HEADS = 8  # of MIT and prompt generator in every conversion on the hub, the
 class Weights(Protocol):
     """A checkpoint's weights: names and shapes are known, none is read yet."""
 
-    def load(
-        self, model: nn.Module, dtype: torch.dtype, device: torch.device, wanted: Callable[[str], bool] = ...
-    ) -> None:
-        """Give a model built on the meta device these weights, once names, shapes and values are known to be right.
+    def dtype(self) -> torch.dtype:
+        """What they are stored in."""
 
-        Parameters whose names are not ``wanted`` stay on the meta device, and theirs are never read. Raises ModelError.
+    def load(
+        self,
+        model: nn.Module,
+        dtype: torch.dtype,
+        device: torch.device,
+        wanted: Callable[[str], bool] = ...,
+        tolerated: frozenset[str] = ...,
+    ) -> LoadingInfo:
+        """Give a model, best built on the meta device, these weights, once names, shapes and values are known to fit.
+
+        Parameters whose names are not ``wanted`` stay as they are, and theirs are never read. What is ``tolerated``
+        ("missing", "unexpected", "mismatched") is returned; anything else that does not fit raises ModelError.
         """
 
 
@@ -63,8 +74,8 @@ class CheckpointFormat(ABC):
         """The image processor that belongs to the model, whose config this is."""
 
     @abstractmethod
-    def weights(self, config: PretrainedConfig) -> Weights:
-        """The weights, for a model of this config."""
+    def weights(self, config: PretrainedConfig, safetensors: bool | None = None) -> Weights:
+        """The weights, for a model of this config; ``safetensors`` True or False allows no other format."""
 
     @abstractmethod
     def files(self) -> list[Path]:
@@ -92,7 +103,7 @@ class HuggingFaceFolder(CheckpointFormat):
 
     def config_of(self, kind: type[Config]) -> Config:
         """As ``config.json`` says, of the whole model or of one encoder."""
-        return kind.from_folder(self.checkpoint.folder)
+        return cast("Config", kind.from_folder(self.checkpoint.folder))
 
     @property
     def tokenizer(self) -> str:
@@ -111,11 +122,11 @@ class HuggingFaceFolder(CheckpointFormat):
             )
         return processor
 
-    def weights(self, config: PretrainedConfig) -> Weights:
+    def weights(self, config: PretrainedConfig, safetensors: bool | None = None) -> Weights:
         """Those of the folder, once their layers are known to be as many as ``config`` says."""
         from .checkpoint.weights import StoredWeights
 
-        weights = StoredWeights(self.checkpoint.folder)
+        weights = StoredWeights(self.checkpoint.folder, safetensors)
         weights.check_layers(config.stacks)
         return weights
 
@@ -166,10 +177,12 @@ class OriginalFile(CheckpointFormat):
         size = config.vision_config.image_size
         return XCLIPImageProcessor(size=size, crop_size=size)
 
-    def weights(self, config: PretrainedConfig) -> Weights:
+    def weights(self, config: PretrainedConfig, safetensors: bool | None = None) -> Weights:
         """Those of the file."""
         from .checkpoint.original import OriginalWeights
 
+        if safetensors:
+            raise ModelError(f"{self.checkpoint.folder} is pickled, and use_safetensors=True allows safetensors alone")
         return OriginalWeights(self.checkpoint.folder)
 
     def files(self) -> list[Path]:

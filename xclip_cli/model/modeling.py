@@ -13,38 +13,48 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from .checkpoint.find import Checkpoint, find_checkpoint
-from .checkpoint.weights import save_weights
-from .config import PretrainedConfig, XCLIPConfig, XCLIPTextConfig, XCLIPVisionConfig
-from .formats import open_checkpoint
+from .config import XCLIPConfig, XCLIPTextConfig, XCLIPVisionConfig
 from .outputs import BaseModelOutput, BaseModelOutputWithPooling, Similarity, TextEncoding, VideoEncoding, XCLIPOutput
+from .pretrained import Configured, PretrainedModel
 
 
 def quick_gelu(x: Tensor) -> Tensor:
     """CLIP's approximation of GELU."""
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return x * torch.sigmoid(1.702 * x)
     return (1.702 * x).sigmoid_().mul_(x)  # the same, in a third of the memory
 
 
 def gelu_tanh(x: Tensor) -> Tensor:
-    """GELU by its tanh approximation, called gelu_new in configs."""
+    """GELU by its tanh approximation, which has several names in configs."""
     return F.gelu(x, approximate="tanh")
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "quick_gelu": quick_gelu,
     "gelu": F.gelu,
+    "gelu_python": F.gelu,
     "gelu_new": gelu_tanh,
+    "gelu_fast": gelu_tanh,
+    "gelu_pytorch_tanh": gelu_tanh,
     "relu": F.relu,
+    "relu2": lambda x: F.relu(x).square(),
+    "relu6": F.relu6,
+    "leaky_relu": F.leaky_relu,
     "selu": F.selu,
+    "silu": F.silu,
+    "swish": F.silu,
+    "mish": F.mish,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "linear": lambda x: x,
 }
 
 
@@ -59,17 +69,17 @@ class Linear(nn.Linear):
 
 
 class Activation(nn.Module):
-    """An activation by its name in the config."""
+    """An activation by its name in the config, or a function in place of a name."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, kind: str | Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.name = name
+        self.kind = kind
 
     def forward(self, x: Tensor) -> Tensor:
-        return ACTIVATIONS[self.name](x)
+        return ACTIVATIONS[self.kind](x) if isinstance(self.kind, str) else self.kind(x)
 
     def extra_repr(self) -> str:
-        return self.name
+        return str(self.kind)
 
 
 class DropPath(nn.Module):
@@ -138,7 +148,9 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     """Two linear layers with an activation between."""
 
-    def __init__(self, width: int, inner_width: int, activation: str, dropout: float) -> None:
+    def __init__(
+        self, width: int, inner_width: int, activation: str | Callable[[Tensor], Tensor], dropout: float
+    ) -> None:
         super().__init__()
         self.dropout = dropout
         self.activation = Activation(activation)
@@ -202,6 +214,9 @@ class TransformerStack(nn.Module):
     def __init__(self, config: XCLIPTextConfig | XCLIPVisionConfig, layer: Callable[[Any], nn.Module]) -> None:
         super().__init__()
         self.layers = nn.ModuleList([layer(config) for _ in range(config.num_hidden_layers)])
+        self.gradient_checkpointing = False
+        self.checkpoint_every = 1  # layers
+        self.checkpointing_options: dict[str, Any] = {}
 
     def forward(
         self,
@@ -212,8 +227,11 @@ class TransformerStack(nn.Module):
         output_hidden_states: bool = False,
     ) -> BaseModelOutput:
         hidden_states, attentions = [x], []
-        for layer in self.layers:
-            x, attention = layer(x, mask, causal, output_attentions)
+        for i, layer in enumerate(self.layers):
+            if self.gradient_checkpointing and self.training and i % self.checkpoint_every == 0:
+                x, attention = checkpoint(layer, x, mask, causal, output_attentions, **self.checkpointing_options)
+            else:
+                x, attention = layer(x, mask, causal, output_attentions)
             if output_hidden_states:
                 hidden_states.append(x)
             attentions.append(attention)
@@ -256,23 +274,26 @@ class TextEmbeddings(nn.Module):
         return F.dropout(self.token_embedding(input_ids) + positions, self.dropout, self.training)
 
 
-class TextTransformer(nn.Module):
+class TextTransformer(Configured):
     """CLIP's text encoder (3.3): causal, read at the end token."""
 
     def __init__(self, config: XCLIPTextConfig) -> None:
         super().__init__()
+        self.config = config
         self.embeddings = TextEmbeddings(config)
         self.encoder = TransformerStack(config, EncoderLayer)
         self.final_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        output_attentions: bool = False,
-        output_hidden_states: bool = False,
-    ) -> BaseModelOutputWithPooling:
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        input_ids = required(input_ids, "input_ids")
         input_ids = input_ids.reshape(-1, input_ids.shape[-1])
         x = self.embeddings(input_ids, position_ids)
         mask = None
@@ -280,17 +301,18 @@ class TextTransformer(nn.Module):
             padding = attention_mask.reshape(input_ids.shape)[:, None, None, :] == 0
             lowest = torch.finfo(x.dtype).min
             mask = causal_mask(x.shape[1], x.dtype, x.device).masked_fill(padding, lowest)  # [K, 1, L, L]
-        encoded = self.encoder(x, mask, mask is None, output_attentions, output_hidden_states)
+        encoded = self.encoder(x, mask, mask is None, **self._keep(output_attentions, output_hidden_states))
         last_hidden_state = self.final_layer_norm(encoded.last_hidden_state)
         # The end token has the largest id of all, and padding (the same id, or 0) comes after it: argmax finds the
         # first. Ids written in configs are wrong in the released ones and are not used.
         end = input_ids.argmax(dim=-1)
-        return BaseModelOutputWithPooling(
+        output = BaseModelOutputWithPooling(
             last_hidden_state=last_hidden_state,
-            pooler_output=last_hidden_state[torch.arange(len(end), device=end.device), end],
+            pooler_output=last_hidden_state[torch.arange(end.shape[0], device=end.device), end],
             hidden_states=encoded.hidden_states,
             attentions=encoded.attentions,
         )
+        return self._packed(output, return_dict)
 
 
 class VisionEmbeddings(nn.Module):
@@ -309,12 +331,12 @@ class VisionEmbeddings(nn.Module):
     def forward(self, pixel_values: Tensor) -> Tensor:
         patches = self.patch_embedding(pixel_values.to(self.patch_embedding.weight.dtype))
         patches = patches.flatten(2).transpose(1, 2)  # [N, V, rows, columns] -> [N, n, V]
-        first = self.class_embedding.expand(len(patches), 1, -1)
+        first = self.class_embedding.expand(patches.shape[0], 1, -1)
         x = torch.cat([first, patches], dim=1) + self.position_embedding.weight
         return F.dropout(x, self.dropout, self.training)
 
 
-class VisionTransformer(nn.Module):
+class VisionTransformer(Configured):
     """The cross-frame vision encoder (3.2)."""
 
     def __init__(self, config: XCLIPVisionConfig) -> None:
@@ -327,34 +349,56 @@ class VisionTransformer(nn.Module):
         self.post_layernorm = nn.LayerNorm(width, eps=eps)
 
     def forward(
-        self, pixel_values: Tensor, output_attentions: bool = False, output_hidden_states: bool = False
-    ) -> BaseModelOutputWithPooling:
-        self._check(pixel_values)
-        x = self.pre_layernorm(self.embeddings(pixel_values))
-        encoded = self.encoder(x, None, False, output_attentions, output_hidden_states)
-        return BaseModelOutputWithPooling(
+        self,
+        pixel_values: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        frames = self.frames(required(pixel_values, "pixel_values"))
+        x = self.pre_layernorm(self.embeddings(frames))
+        encoded = self.encoder(x, **self._keep(output_attentions, output_hidden_states))
+        output = BaseModelOutputWithPooling(
             last_hidden_state=encoded.last_hidden_state,
             pooler_output=self.post_layernorm(encoded.last_hidden_state[:, 0]),
             hidden_states=encoded.hidden_states,
             attentions=encoded.attentions,
         )
+        return self._packed(output, return_dict)
 
-    def _check(self, pixel_values: Tensor) -> None:
+    def frames(self, pixel_values: Tensor) -> Tensor:
+        """Clips [B, T, C, H, W] or their frames [B * T, C, H, W] → [B * T, C, H, W]; a still is repeated T times.
+
+        Raises ValueError on any other shape.
+        """
         config = self.config
-        frame = (config.num_channels, config.image_size, config.image_size)
-        if pixel_values.ndim != 4 or tuple(pixel_values.shape[1:]) != frame:
+        frame, wanted = (config.num_channels, config.image_size, config.image_size), config.num_frames
+        if pixel_values.ndim not in (4, 5) or tuple(pixel_values.shape[-3:]) != frame:
             raise ValueError(
                 f"the vision encoder takes frames of shape [frames, {', '.join(map(str, frame))}] "
                 f"(channels, height, width), got {list(pixel_values.shape)}"
             )
-        if len(pixel_values) % config.num_frames:
+        if pixel_values.ndim == 4 and pixel_values.shape[0] == 1:
+            pixel_values = pixel_values[None]
+        if pixel_values.ndim == 5:
+            if pixel_values.shape[1] == 1:
+                pixel_values = pixel_values.expand(-1, wanted, -1, -1, -1)
+            if pixel_values.shape[1] != wanted:
+                raise ValueError(
+                    f"pixel_values must be of shape [videos, {wanted} frames, channels, height, width], got "
+                    f"{list(pixel_values.shape)}: this model takes {wanted} frames a video, or 1 "
+                    "(vision_config.num_frames)"
+                )
+            return pixel_values.flatten(0, 1)
+        if pixel_values.shape[0] % wanted:
             raise ValueError(
-                f"got {len(pixel_values)} frames, which do not divide into clips of {config.num_frames} "
+                f"got {pixel_values.shape[0]} frames, which do not divide into clips of {wanted} "
                 "(vision_config.num_frames)"
             )
+        return pixel_values
 
 
-class MultiframeIntegrationTransformer(nn.Module):
+class MultiframeIntegrationTransformer(Configured):
     """MIT (3.2, equation 7): a clip's frames, in order, into one video."""
 
     def __init__(self, config: XCLIPVisionConfig) -> None:
@@ -366,21 +410,27 @@ class MultiframeIntegrationTransformer(nn.Module):
             num_hidden_layers=config.mit_num_hidden_layers,
             num_attention_heads=config.mit_num_attention_heads,
         )
+        self.config = mit_config
         self.position_embedding = nn.Parameter(torch.empty(1, config.num_frames, config.mit_hidden_size))
         self.encoder = TransformerStack(mit_config, EncoderLayer)
 
     def forward(
-        self, frames: Tensor, output_attentions: bool = False, output_hidden_states: bool = False
-    ) -> BaseModelOutputWithPooling:
-        x = frames + self.position_embedding  # [B, T, P]
-        encoded = self.encoder(x, None, False, output_attentions, output_hidden_states)
-        last_hidden_state = encoded.last_hidden_state + frames
-        return BaseModelOutputWithPooling(
+        self,
+        hidden_states: Tensor,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        x = hidden_states + self.position_embedding  # [B, T, P]
+        encoded = self.encoder(x, **self._keep(output_attentions, output_hidden_states))
+        last_hidden_state = encoded.last_hidden_state + hidden_states
+        output = BaseModelOutputWithPooling(
             last_hidden_state=last_hidden_state,
             pooler_output=last_hidden_state.mean(dim=1),
             hidden_states=encoded.hidden_states,
             attentions=encoded.attentions,
         )
+        return self._packed(output, return_dict)
 
 
 class CrossAttention(nn.Module):
@@ -444,96 +494,26 @@ class PromptGenerator(nn.Module):
         return self.alpha * texts
 
 
-class PretrainedModel(nn.Module):
-    """Loading and saving, the same for the three public models."""
-
-    config_class: ClassVar[type[PretrainedConfig]]
-
-    def __init__(self, config: PretrainedConfig) -> None:
-        super().__init__()
-        if not isinstance(config, self.config_class):
-            raise TypeError(f"{type(self).__name__} takes an {self.config_class.__name__}, got {type(config).__name__}")
-        self.config: Any = config
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        name: str | Path,
-        *,
-        revision: str | None = None,
-        dtype: torch.dtype = torch.float32,
-        device: str | torch.device = "cpu",
-    ) -> Self:
-        """Load a checkpoint: a folder, a hub id (downloaded once), ``bundled`` or an authors' ``.pth``, in eval mode.
-
-        Weights are memory-mapped, converted to ``dtype`` where they differ, and nothing is initialised first. Raises
-        ModelError where the checkpoint is not found or does not fit.
-        """
-        checkpoint = find_checkpoint(str(name), revision=revision)
-        config = open_checkpoint(checkpoint).config_of(cls.config_class)
-        return cls.from_checkpoint(checkpoint, config, dtype, torch.device(device))
-
-    @classmethod
-    def from_checkpoint(
-        cls,
-        checkpoint: Checkpoint,
-        config: Any,
-        dtype: torch.dtype,
-        device: torch.device,
-        wanted: Callable[[str], bool] = lambda name: True,
-    ) -> Self:
-        """Load the weights of a checkpoint whose config has been read.
-
-        Parameters whose names are not ``wanted`` are not read and stay on the meta device. Raises ModelError.
-        """
-        weights = open_checkpoint(checkpoint).weights(config)
-        with torch.device("meta"):
-            model = cls(config)
-        weights.load(model, dtype, device, wanted)
-        return model.eval()
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``config.json`` and ``model.safetensors``, which the Hugging Face library loads too."""
-        dtype = str(self.dtype).removeprefix("torch.")
-        self.config.extra |= {"architectures": [type(self).__name__], "dtype": dtype}
-        self.config.save_pretrained(folder)
-        save_weights(self, Path(folder))
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the weights."""
-        return next(self.parameters()).dtype
-
-    def _keep(self, attentions: bool | None, hidden_states: bool | None) -> dict[str, bool]:
-        """What to keep of the layers: as the call says, else as the config says."""
-        return {
-            "output_attentions": self.config.output_attentions if attentions is None else attentions,
-            "output_hidden_states": self.config.output_hidden_states if hidden_states is None else hidden_states,
-        }
-
-    def _packed(self, output: Any, return_dict: bool | None) -> Any:
-        """``output``, or its tuple where that is asked for."""
-        return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
-
-
 class XCLIPTextModel(PretrainedModel):
     """The text encoder alone."""
 
     config_class = XCLIPTextConfig
+    prefix = "text_model."
 
     def __init__(self, config: XCLIPTextConfig) -> None:
         super().__init__(config)
         self.text_model = TextTransformer(config)
-        initialise(self)
+        self.post_init()
+
+    def _initialise(self) -> None:
+        _initialise_text(self.text_model, self.config)
+
+    def _embeddings(self) -> tuple[nn.Module, str, Any]:
+        return self.text_model.embeddings, "token_embedding", self.config
 
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         output_attentions: bool | None = None,
@@ -541,30 +521,38 @@ class XCLIPTextModel(PretrainedModel):
         return_dict: bool | None = None,
     ) -> Any:
         """Texts [K, L] → BaseModelOutputWithPooling; the pooled output [K, W] is the end token's."""
-        kept = self._keep(output_attentions, output_hidden_states)
-        return self._packed(self.text_model(input_ids, attention_mask, position_ids, **kept), return_dict)
+        return self.text_model(
+            input_ids, attention_mask, position_ids, output_attentions, output_hidden_states, return_dict
+        )
 
 
 class XCLIPVisionModel(PretrainedModel):
     """The cross-frame vision encoder alone."""
 
     config_class = XCLIPVisionConfig
+    prefix = "vision_model."
+    main_input_name = "pixel_values"
 
     def __init__(self, config: XCLIPVisionConfig) -> None:
         super().__init__(config)
         self.vision_model = VisionTransformer(config)
-        initialise(self)
+        self.post_init()
+
+    def _initialise(self) -> None:
+        _initialise_vision(self.vision_model, self.config)
+
+    def _embeddings(self) -> tuple[nn.Module, str, Any]:
+        return self.vision_model.embeddings, "patch_embedding", self.config
 
     def forward(
         self,
-        pixel_values: Tensor,
+        pixel_values: Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> Any:
-        """Frames [B * T, C, H, W], clip after clip → BaseModelOutputWithPooling; pooled is [B * T, V]."""
-        kept = self._keep(output_attentions, output_hidden_states)
-        return self._packed(self.vision_model(pixel_values, **kept), return_dict)
+        """Clips [B, T, C, H, W], or their frames [B * T, C, H, W] → BaseModelOutputWithPooling, pooled [B * T, V]."""
+        return self.vision_model(pixel_values, output_attentions, output_hidden_states, return_dict)
 
 
 def is_text_parameter(name: str) -> bool:
@@ -589,7 +577,22 @@ class XCLIPModel(PretrainedModel):
         self.prompts_visual_projection = nn.Parameter(torch.empty(vision.hidden_size, width))
         self.mit = MultiframeIntegrationTransformer(vision)
         self.prompts_generator = PromptGenerator(config)
-        initialise(self)
+        self.post_init()
+
+    def _initialise(self) -> None:
+        text, vision, factor = self.config.text_config, self.config.vision_config, self.config.initializer_factor
+        _initialise_text(self.text_model, text)
+        _initialise_vision(self.vision_model, vision)
+        _initialise_encoder(self.mit.encoder, vision.initializer_range, factor)
+        _initialise_linear(self.prompts_generator, text.initializer_range * factor)
+        with torch.no_grad():
+            nn.init.normal_(self.mit.position_embedding, std=factor)
+            nn.init.normal_(self.text_projection.weight, std=text.hidden_size**-0.5 * factor)
+            nn.init.normal_(self.visual_projection.weight, std=vision.hidden_size**-0.5 * factor)
+            nn.init.normal_(self.prompts_visual_projection, std=vision.hidden_size**-0.5 * factor)
+
+    def _embeddings(self) -> tuple[nn.Module, str, Any]:
+        return self.text_model.embeddings, "token_embedding", self.config.text_config
 
     def encode_text(
         self,
@@ -600,23 +603,22 @@ class XCLIPModel(PretrainedModel):
         output_hidden_states: bool = False,
     ) -> TextEncoding:
         """Texts [K, L] → features [K, P]: they depend on the texts alone, so are worth keeping."""
-        output = self.text_model(input_ids, attention_mask, position_ids, output_attentions, output_hidden_states)
+        output = self.text_model(input_ids, attention_mask, position_ids, output_attentions, output_hidden_states, True)
         return TextEncoding(features=self.text_projection(output.pooler_output), text_model_output=output)
 
     def encode_video(
         self, pixel_values: Tensor, output_attentions: bool = False, output_hidden_states: bool = False
     ) -> VideoEncoding:
-        """Clips [B, T, C, H, W] → features [B, P] and visual tokens [B, n, P]."""
+        """Clips [B, T, C, H, W] → features [B, P] and visual tokens [B, n, P]. A still, T = 1, is repeated."""
         vision = self.config.vision_config
-        if pixel_values.ndim != 5 or pixel_values.shape[1] != vision.num_frames:
+        if pixel_values.ndim != 5:
             raise ValueError(
                 f"pixel_values must be of shape [videos, {vision.num_frames} frames, channels, height, width], got "
-                f"{list(pixel_values.shape)}: this model takes {vision.num_frames} frames a video "
-                "(vision_config.num_frames)"
+                f"{list(pixel_values.shape)}"
             )
-        frames = self.vision_model(pixel_values.flatten(0, 1), output_attentions, output_hidden_states)
+        frames = self.vision_model(pixel_values, output_attentions, output_hidden_states, True)
         clips = self.visual_projection(frames.pooler_output).unflatten(0, (-1, vision.num_frames))  # [B, T, P]
-        integrated = self.mit(clips, output_attentions, output_hidden_states)
+        integrated = self.mit(clips, output_attentions, output_hidden_states, True)
         patches = self.prompts_visual_layernorm(frames.last_hidden_state[:, 1:]) @ self.prompts_visual_projection
         return VideoEncoding(
             features=integrated.pooler_output,
@@ -629,21 +631,22 @@ class XCLIPModel(PretrainedModel):
         """Text features [K, P], video features [B, P] and visual tokens [B, n, P] → logits [B, K].
 
         Each video changes the text features by its own prompts, so text embeds are [B, K, P]. Labels do not see each
-        other: K may be cut into chunks at will. The final similarity is computed in float32.
+        other: K may be cut into chunks at will. The final similarity is computed in float32 at least.
         """
         # [1, K, P]: what the prompts do to the texts alone, before they see a video, is computed once for all videos.
         prompts = self.prompts_generator(text_features.to(visual_tokens.dtype).unsqueeze(0), visual_tokens)
-        texts = text_features.float() + prompts.float()  # [B, K, P]
+        wide = torch.promote_types(prompts.dtype, torch.float32)
+        texts = text_features.to(wide) + prompts.to(wide)  # [B, K, P]
         text_embeds = texts / texts.norm(dim=-1, keepdim=True)
-        videos = video_features.float()
+        videos = video_features.to(wide)
         video_embeds = videos / videos.norm(dim=-1, keepdim=True)
-        logits = torch.einsum("bp,bkp->bk", video_embeds, self.logit_scale.float().exp() * text_embeds)
+        logits = torch.einsum("bp,bkp->bk", video_embeds, self.logit_scale.to(wide).exp() * text_embeds)
         return Similarity(logits_per_video=logits, text_embeds=text_embeds, video_embeds=video_embeds)
 
     def forward(
         self,
-        input_ids: Tensor,
-        pixel_values: Tensor,
+        input_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         return_loss: bool | None = None,
@@ -653,10 +656,12 @@ class XCLIPModel(PretrainedModel):
     ) -> Any:
         """Texts [K, L] and clips [B, T, C, H, W] → XCLIPOutput.
 
-        ``return_loss`` adds the contrastive loss, for which text i belongs to video i: K must equal B. Raises
-        ValueError on input of the wrong shape.
+        ``return_loss`` adds the contrastive loss, for which text i belongs to video i: K must equal B. With
+        ``return_dict=False`` a tuple of the loss if asked for, the logits, the embeds and the tuples of both encoders.
+        Raises ValueError on input that is missing or of the wrong shape.
         """
         kept = self._keep(output_attentions, output_hidden_states)
+        input_ids, pixel_values = required(input_ids, "input_ids"), required(pixel_values, "pixel_values")
         video = self.encode_video(pixel_values, **kept)
         text = self.encode_text(input_ids, attention_mask, position_ids, **kept)
         similarity = self.similarity(text.features, video.features, video.visual_tokens)
@@ -670,17 +675,42 @@ class XCLIPModel(PretrainedModel):
             vision_model_output=video.vision_model_output,
             mit_output=video.mit_output,
         )
-        return self._packed(output, return_dict)
+        packed = self._packed(output, return_dict)
+        return packed if packed is output else packed[:-1]  # the documented tuple has no mit_output
 
     def get_text_features(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
     ) -> Tensor:
-        """Texts [K, L] → [K, P], before any video's prompts. Their product with video features is not the score."""
-        return self.encode_text(input_ids, attention_mask, position_ids).features
+        """Texts [K, L] → [K, P], before any video's prompts. Their product with video features is not the score.
 
-    def get_video_features(self, pixel_values: Tensor) -> Tensor:
-        """Clips [B, T, C, H, W] → [B, P], before normalisation."""
-        return self.encode_video(pixel_values).features
+        The last three arguments are as documented for ``forward``; features come alone, as documented, in any case.
+        """
+        kept = self._keep(output_attentions, output_hidden_states)
+        return self.encode_text(required(input_ids, "input_ids"), attention_mask, position_ids, **kept).features
+
+    def get_video_features(
+        self,
+        pixel_values: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Tensor:
+        """Clips [B, T, C, H, W] → [B, P], before normalisation. As for ``get_text_features``, features come alone."""
+        kept = self._keep(output_attentions, output_hidden_states)
+        return self.encode_video(required(pixel_values, "pixel_values"), **kept).features
+
+
+def required(given: Tensor | None, name: str) -> Tensor:
+    """What a call cannot do without. Raises ValueError."""
+    if given is None:
+        raise ValueError(f"{name} is missing: give it")
+    return given
 
 
 def contrastive_loss(logits: Tensor) -> Tensor:
@@ -695,32 +725,13 @@ def contrastive_loss(logits: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def initialise(model: PretrainedModel) -> None:
-    """The documented initial values; nothing on the meta device, where weights are about to be loaded instead."""
-    if model.device.type == "meta":
-        return
-    if isinstance(model, XCLIPTextModel):
-        _initialise_text(model.text_model, model.config)
-    elif isinstance(model, XCLIPVisionModel):
-        _initialise_vision(model.vision_model, model.config)
-    elif isinstance(model, XCLIPModel):
-        text, vision, factor = model.config.text_config, model.config.vision_config, model.config.initializer_factor
-        _initialise_text(model.text_model, text)
-        _initialise_vision(model.vision_model, vision)
-        _initialise_encoder(model.mit.encoder, vision.initializer_range, factor)
-        nn.init.normal_(model.mit.position_embedding, std=factor)
-        _initialise_linear(model.prompts_generator, text.initializer_range * factor)
-        nn.init.normal_(model.text_projection.weight, std=text.hidden_size**-0.5 * factor)
-        nn.init.normal_(model.visual_projection.weight, std=vision.hidden_size**-0.5 * factor)
-        nn.init.normal_(model.prompts_visual_projection, std=vision.hidden_size**-0.5 * factor)
-
-
 def _initialise_text(text: TextTransformer, config: XCLIPTextConfig) -> None:
     nn.init.normal_(text.embeddings.token_embedding.weight, std=0.02 * config.initializer_factor)
     nn.init.normal_(text.embeddings.position_embedding.weight, std=0.02 * config.initializer_factor)
     _initialise_encoder(text.encoder, config.initializer_range, config.initializer_factor)
 
 
+@torch.no_grad()
 def _initialise_vision(vision: VisionTransformer, config: XCLIPVisionConfig) -> None:
     embeddings, spread = vision.embeddings, config.initializer_range * config.initializer_factor
     nn.init.normal_(embeddings.class_embedding, std=config.hidden_size**-0.5 * config.initializer_factor)
@@ -729,6 +740,7 @@ def _initialise_vision(vision: VisionTransformer, config: XCLIPVisionConfig) -> 
     _initialise_encoder(vision.encoder, config.initializer_range, config.initializer_factor)
 
 
+@torch.no_grad()
 def _initialise_encoder(encoder: TransformerStack, spread: float, factor: float) -> None:
     _initialise_linear(encoder, spread)
     depth = len(encoder.layers)
@@ -744,6 +756,7 @@ def _initialise_encoder(encoder: TransformerStack, spread: float, factor: float)
             nn.init.normal_(module.fc2.weight, std=(2 * depth * width) ** -0.5 * factor)
 
 
+@torch.no_grad()
 def _initialise_linear(module: nn.Module, std: float) -> None:
     for linear in module.modules():
         if isinstance(linear, nn.Linear):

@@ -1,64 +1,91 @@
-"""What the models return: read by attribute, by key, or as a tuple of the parts that are there."""
+"""What the models return: mappings of named parts, read by attribute, by key or by index."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
+_Output = TypeVar("_Output", bound="ModelOutput")
 
-@dataclass
-class ModelOutput:
-    """``output.logits``, ``output["logits"]``, ``output[0]`` and ``output.to_tuple()``; absent parts are None."""
+_GIVEN: Any = None  # stands for a part that every output is given
 
-    def keys(self) -> list[str]:
-        """Names of the parts that are there, in order."""
-        return [f.name for f in fields(self) if getattr(self, f.name) is not None]
+
+class ModelOutput(dict[str, Any]):
+    """``output.logits``, ``output["logits"]``, ``output[0]``, ``**output``; absent parts are None, and no keys.
+
+    Subclasses are dataclasses, and can also be made of one dict of parts, as any mapping.
+    """
+
+    def __post_init__(self) -> None:
+        first = fields(self)[0].name  # type: ignore[arg-type]
+        parts = getattr(self, first)
+        if isinstance(parts, dict) and not isinstance(parts, ModelOutput):
+            setattr(self, first, None)
+            for name, part in parts.items():
+                setattr(self, name, part)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if value is None:
+            self.pop(name, None)
+        else:
+            super().__setitem__(name, value)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        setattr(self, name, value)
+
+    def __getitem__(self, key: str | int | slice) -> Any:
+        return super().__getitem__(key) if isinstance(key, str) else tuple(self.values())[key]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(self),)
 
     def to_tuple(self) -> tuple[Any, ...]:
         """The parts that are there, nested outputs as tuples too."""
-        parts = (getattr(self, key) for key in self.keys())
-        return tuple(part.to_tuple() if isinstance(part, ModelOutput) else part for part in parts)
-
-    def __getitem__(self, key: str | int | slice) -> Any:
-        if not isinstance(key, str):
-            return tuple(getattr(self, name) for name in self.keys())[key]
-        if key not in self.keys():
-            raise KeyError(key)
-        return getattr(self, key)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.keys())
-
-    def __len__(self) -> int:
-        return len(self.keys())
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.keys()
+        return tuple(part.to_tuple() if isinstance(part, ModelOutput) else part for part in self.values())
 
 
-@dataclass
+def _traceable(cls: type[_Output]) -> type[_Output]:
+    """Tells torch how to take such an output apart and put it together: ``torch.export`` needs to."""
+    torch.utils._pytree.register_pytree_node(
+        cls,
+        lambda output: (list(output.values()), list(output)),
+        lambda parts, names: cls(dict(zip(names, parts, strict=True))),
+        serialized_type_name=f"xclip_cli.{cls.__name__}",
+        flatten_with_keys_fn=lambda output: (
+            [(torch.utils._pytree.MappingKey(name), part) for name, part in output.items()],
+            list(output),
+        ),
+    )
+    return cls
+
+
+@_traceable
+@dataclass(eq=False)
 class BaseModelOutput(ModelOutput):
     """Of an encoder. S tokens of width D; A attention heads."""
 
-    last_hidden_state: Tensor  # [N, S, D]
+    last_hidden_state: Tensor = _GIVEN  # [N, S, D]
     hidden_states: tuple[Tensor, ...] | None = None  # the input, then each layer's output, [N, S, D]
     attentions: tuple[Tensor, ...] | None = None  # each layer's weights, [N, A, S, S]
 
 
-@dataclass
+@_traceable
+@dataclass(eq=False)
 class BaseModelOutputWithPooling(ModelOutput):
     """Of an encoder and its pooling: N texts, N frames, or N videos."""
 
-    last_hidden_state: Tensor  # [N, S, D]
-    pooler_output: Tensor  # [N, D]
+    last_hidden_state: Tensor = _GIVEN  # [N, S, D]
+    pooler_output: Tensor = _GIVEN  # [N, D]
     hidden_states: tuple[Tensor, ...] | None = None  # the input, then each layer's output, [N, S, D]
     attentions: tuple[Tensor, ...] | None = None  # each layer's weights, [N, A, S, S]
 
 
-@dataclass
+@_traceable
+@dataclass(eq=False)
 class XCLIPOutput(ModelOutput):
     """Of the whole model: B videos of T frames, K texts, P the projection_dim."""
 
@@ -72,28 +99,31 @@ class XCLIPOutput(ModelOutput):
     mit_output: BaseModelOutputWithPooling | None = None  # N = B, S = T
 
 
-@dataclass
+@_traceable
+@dataclass(eq=False)
 class TextEncoding(ModelOutput):
     """Of ``encode_text``."""
 
-    features: Tensor  # [K, P], of natural length: what the prompt generator expects
-    text_model_output: BaseModelOutputWithPooling
+    features: Tensor = _GIVEN  # [K, P], of natural length: what the prompt generator expects
+    text_model_output: BaseModelOutputWithPooling = _GIVEN
 
 
-@dataclass
+@_traceable
+@dataclass(eq=False)
 class VideoEncoding(ModelOutput):
     """Of ``encode_video``: all that ``similarity`` needs of a batch of videos."""
 
-    features: Tensor  # [B, P], of natural length
-    visual_tokens: Tensor  # [B, n, P], one a patch: what the prompt generator looks at
-    vision_model_output: BaseModelOutputWithPooling
-    mit_output: BaseModelOutputWithPooling
+    features: Tensor = _GIVEN  # [B, P], of natural length
+    visual_tokens: Tensor = _GIVEN  # [B, n, P], one a patch: what the prompt generator looks at
+    vision_model_output: BaseModelOutputWithPooling = _GIVEN
+    mit_output: BaseModelOutputWithPooling = _GIVEN
 
 
-@dataclass
+@_traceable
+@dataclass(eq=False)
 class Similarity(ModelOutput):
     """Of ``similarity``."""
 
-    logits_per_video: Tensor  # [B, K], float32
-    text_embeds: Tensor  # [B, K, P]
-    video_embeds: Tensor  # [B, P]
+    logits_per_video: Tensor = _GIVEN  # [B, K], at least float32
+    text_embeds: Tensor = _GIVEN  # [B, K, P]
+    video_embeds: Tensor = _GIVEN  # [B, P]

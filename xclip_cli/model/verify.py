@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError
@@ -66,35 +64,22 @@ def _check_files(checkpoint: Checkpoint) -> Iterator[Check]:
     listed, source = _hashes_at_the_hub(checkpoint)
     for path in hashed:
         expected = listed.get(path.name, path.resolve().name)
-        found = _hash(path, len(expected))
+        found = hub.file_hash(path, expected)
         yield Check(path.name, found == expected, f"{source} {expected[:16]}..., here {found[:16]}...")
 
 
 def _hashes_at_the_hub(checkpoint: Checkpoint) -> tuple[dict[str, str], str]:
     """Each file's hash as the hub lists it now, or as it was given at the download where the hub cannot be reached."""
-    import huggingface_hub
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         return {}, "at the download"
     try:
         with hub.translated_errors(checkpoint.name, checkpoint.revision):
-            info = huggingface_hub.HfApi().model_info(
-                checkpoint.name, revision=checkpoint.revision, files_metadata=True
-            )
+            info = hub.repository(checkpoint.name, checkpoint.revision)
     except ModelError:
         return {}, "at the download"
-    siblings = info.siblings or []
-    return {f.rfilename: f.lfs.sha256 if f.lfs else f.blob_id or "" for f in siblings}, "at the hub"
-
-
-def _hash(path: Path, length: int) -> str:
-    """A file's hash as the hub makes it: SHA-256 of large files, git's SHA-1 of small ones."""
-    with path.open("rb") as file:
-        if length == 64:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-        data = file.read()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    return hub.hub_hashes(info, [file.rfilename for file in info.siblings or []]), "at the hub"
 
 
 def _check_numbers(model: XCLIPModel) -> Check:

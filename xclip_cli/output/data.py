@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import TextIO
@@ -11,8 +12,9 @@ from typing import TextIO
 from ..results.records import Failure, Jsonable, Record, RunHeader
 from ..text import printable
 
-# A spreadsheet computes cells that begin with these; an apostrophe before them makes it show the text.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n")
+# A spreadsheet computes cells that begin with these signs, of full width too; an apostrophe before them makes it show
+# the text. Where it takes other signs than commas for the ends of cells, these end there as well.
+_FORMULA = re.compile(r"(\A|[;|\t\n])(?=[=+\-@＝＋－＠\t\n])")  # noqa: RUF001
 
 CSV_FIELDS = ("video", "status", "start_seconds", "end_seconds", "rank", "label", "score", "logit", "error")
 
@@ -94,4 +96,4 @@ def csv_rows(record: Record) -> list[dict[str, object]]:
 def csv_text(text: str) -> str:
     """A text that no spreadsheet takes for a formula, and no reader for the end of a row."""
     text = text.replace("\r", "\\r")  # Python's writer leaves it without quotes
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+    return _FORMULA.sub(r"\1'", text)

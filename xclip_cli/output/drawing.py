@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
@@ -12,6 +13,7 @@ from rich.text import Text
 from ..segments import Segment, Timeline, leading, resample
 from ..text import clock, printable
 
+ROOM_FOR_LIST = 40  # characters: where there are fewer, segments are lines and not a table
 SHADES, ASCII_SHADES = " ░▒▓█", " .:*#"
 
 
@@ -29,7 +31,7 @@ class Drawing:
         chosen = self._visible()
         names = [printable(self.timeline.labels[k]) for k in chosen]
         room = options.max_width
-        margin = min(max(map(len, names)), room // 3)
+        margin = min(max(map(cell_len, names)), room // 3)
         columns = max(room - margin - 1, 1)
         shares = resample(self.timeline, columns)
         shades = SHADES if self.blocks else ASCII_SHADES
@@ -44,7 +46,7 @@ class Drawing:
         yield rows
         if hidden := len(self.timeline.labels) - len(chosen):
             yield Text(f"and {hidden} labels with lower scores", style="dim")
-        yield self._list()
+        yield self._list(room)
 
     def _visible(self) -> list[int]:
         """The labels that get a shade somewhere; where none does, the one with the highest score."""
@@ -67,15 +69,20 @@ class Drawing:
     def _clock(self, seconds: float) -> str:
         return clock(seconds, decimals=0 if self.timeline.edges[-1] - self.timeline.edges[0] >= 60 else 1)
 
-    def _list(self) -> Group | Table:
+    def _list(self, room: int) -> Group | Table:
         if not self.segments:
             return Group(Text("no segment is long and sure enough", style="yellow"))
+        rows = [
+            (clock(segment.start_seconds, 1), clock(segment.end_seconds, 1), segment.label, f"{segment.score:.3f}")
+            for segment in self.segments
+        ]
+        if room < ROOM_FOR_LIST:
+            return Group(*(Text(printable(" ".join(row)), overflow="fold") for row in rows))
         table = Table.grid(padding=(0, 2))
-        table.add_column(justify="right")
-        table.add_column(justify="right")
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(justify="right", no_wrap=True)
         table.add_column(overflow="fold")
-        table.add_column(justify="right")
-        for segment in self.segments:
-            start, end = clock(segment.start_seconds, 1), clock(segment.end_seconds, 1)
-            table.add_row(start, end, Text(printable(segment.label)), f"{segment.score:.3f}")
+        table.add_column(justify="right", no_wrap=True)
+        for start, end, label, score in rows:
+            table.add_row(start, end, Text(printable(label)), score)
         return table

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
@@ -13,7 +12,7 @@ from typing import TextIO
 
 from ..errors import ResultsError
 from ..results.records import Record, RunHeader
-from ..results.run_file import open_locked
+from ..results.writing import Part
 
 Format = Callable[[Iterable[Record], TextIO, RunHeader | None], None]  # it writes the records, as they come
 
@@ -25,6 +24,10 @@ SUFFIXES = {
     ".txt": "table",
     ".srt": "srt",
     ".vtt": "vtt",
+    ".html": "html",
+    ".m3u": "m3u",
+    ".m3u8": "m3u",
+    ".edl": "edl",
 }
 
 
@@ -46,9 +49,11 @@ def check_output(path: Path, force: bool, inputs: Iterable[str]) -> None:
         if not path.parent.is_dir():
             raise ResultsError(f"the folder {path.parent} of the output does not exist")
         if not path.exists():
+            if path.is_symlink():
+                raise ResultsError(f"{path} is a link to nothing: give another file")
             return
         for given in inputs:
-            with suppress(OSError):  # it cannot be reached, so it cannot be destroyed
+            with suppress(OSError, ValueError):  # it cannot be reached, so it cannot be destroyed
                 if path.samefile(given):
                     raise ResultsError(f"{path} is one of the inputs: give another file for the results")
         if path.is_file() and not force:  # a device or a pipe is written to, and loses nothing
@@ -91,22 +96,16 @@ def _whole_file(path: Path, force: bool, errors: str = "strict") -> Iterator[Tex
             with open(path, "w", encoding="utf-8", errors=errors, newline="") as out:  # noqa: PTH123
                 yield out
             return
-        part = path.with_name(f".xclip-{zlib.crc32(os.fsencode(path.name)):08x}.part")
-        with open_locked(part, path) as file:
-            try:
-                file.truncate()  # a run that was killed may have left something
-                text = TextIOWrapper(file, "utf-8", errors, newline="")
-                yield text
-                text.flush()
-                if not force and path.exists():
-                    rescued = path.with_name(f"{path.stem}.{os.getpid()}{path.suffix}")
-                    part.replace(rescued)
-                    raise ResultsError(f"{path} was made by another program meanwhile: these results are in {rescued}")
-                part.replace(path)
-                text.detach()
-            except BaseException:
-                part.unlink(missing_ok=True)
-                raise
+        part = Part(path, alone=True)
+        try:
+            text = TextIOWrapper(part.file, "utf-8", errors, newline="")
+            yield text
+            text.flush()
+            part.publish(force)
+        except BaseException:
+            part.delete()
+            raise
+        text.close()
     except OSError as error:
         raise ResultsError(f"cannot write {path}: {error.strerror or error}") from error
 

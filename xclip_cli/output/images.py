@@ -35,7 +35,11 @@ class FrameFolder:
         for number, crop in enumerate(crops, start=1):
             name = frame_name(video, seconds, number if len(crops) > 1 else None)
             try:
-                (self._folder / name).write_bytes(png(np.moveaxis(crop, 0, -1)))
+                path = self._folder / name
+                path.unlink(missing_ok=True)  # of an earlier run, or what somebody put there for us to write through
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+                with os.fdopen(os.open(path, flags, 0o666), "wb") as file:
+                    file.write(png(np.moveaxis(crop, 0, -1)))
             except OSError as error:
                 raise self._error(error) from error
 

@@ -43,16 +43,23 @@ class Notes:
         if not self._quiet:
             self._console.print(printable(text), markup=False, soft_wrap=True)
 
-    def progress(self, records: Iterator[R], total: int, part: str | None = None, pause: bool = False) -> Iterator[R]:
+    def progress(
+        self,
+        records: Iterator[R],
+        total: int,
+        part: str | None = None,
+        pause: bool = False,
+        doing: str = "classifying",
+    ) -> Iterator[R]:
         """The records of ``total`` videos, with a progress bar where stderr is a terminal, and each failure said as it
         comes.
 
         ``part``: what a record stands for that does not complete its video, such as "window"; None where each completes
         one. ``pause``: the bar goes for as long as a record that completes a video is looked at, which may be shown on
-        the same terminal.
+        the same terminal. ``doing``: what is done with them.
         """
         with self._progress_bar(hidden=total < 2 and part is None) as progress:
-            task = progress.add_task("", total=total, count=_count(0, total), at="", rate="")
+            task = progress.add_task(doing, total=total, count=_count(0, total), at="", rate="")
             videos, parts, began = 0, 0, None
             for record in records:
                 if pause:
@@ -78,7 +85,7 @@ class Notes:
         """A bar, with how many videos are done, where in one of them the run is, and how fast it goes."""
         count = TextColumn("{task.fields[count]}", style="progress.download", table_column=Column())
         texts = (TextColumn("{task.fields[at]}"), TextColumn("{task.fields[rate]}", style="dim"))
-        columns = (TextColumn("classifying"), BarColumn(None), count, *texts, TimeRemainingColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(None), count, *texts, TimeRemainingColumn())
         hidden = hidden or self._quiet or not self._console.is_terminal
         return Progress(*columns, console=self._console, transient=True, expand=True, disable=hidden)
 

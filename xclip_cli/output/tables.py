@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
@@ -16,6 +17,8 @@ from .files import Format
 
 BAR_WIDTH = 24
 LABEL_WIDTH = 28  # at least, where there is room
+ROOM_FOR_BARS = 40  # characters: where there are fewer, labels and scores need them all
+LEAST_WIDTH = 20  # characters: a terminal with fewer wraps the lines that are made for this
 
 
 def write_table(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:
@@ -26,7 +29,11 @@ def write_table(records: Iterable[Record], out: TextIO, header: RunHeader | None
 def write_each(records: Iterable[Record], out: TextIO, form: Callable[[Record, bool, int], RenderableType]) -> None:
     """Records with an empty line between them. ``form`` draws one; it is given whether block characters can be written,
     and how many characters wide the terminal is."""
-    console, blocks = Console(file=out, highlight=False), has_blocks(out)
+    # Colours are for stdout alone, whatever the environment says of it: in a file they would be characters.
+    console = Console(file=out, highlight=False, force_terminal=None if out is sys.stdout else False)
+    if console.width < LEAST_WIDTH:
+        console.width = LEAST_WIDTH
+    blocks = has_blocks(out)
     for number, record in enumerate(records):
         if number:
             console.print()
@@ -45,15 +52,18 @@ def format_record(record: Record, blocks: bool = True, width: int = 80) -> Group
     if record.error:
         return Group(heading, format_failure(record.error.message))
     table = Table(box=None, padding=(0, 1), show_header=False)
-    table.add_column(justify="right", style="dim")
-    table.add_column(overflow="fold", min_width=min(LABEL_WIDTH, width // 3))  # so that bars of most videos align
-    bar_width = min(BAR_WIDTH, width // 3)
-    table.add_column(width=bar_width, no_wrap=True, style="green")
+    table.add_column(justify="right", no_wrap=True, style="dim")
+    bar_width = min(BAR_WIDTH, width // 3) if width >= ROOM_FOR_BARS else 0
+    # so that bars of most videos align
+    table.add_column(overflow="fold", min_width=min(LABEL_WIDTH, width // 3) if bar_width else None)
+    if bar_width:
+        table.add_column(width=bar_width, no_wrap=True, style="green")
     table.add_column(justify="right", no_wrap=True)
     predictions = record.prediction.predictions if record.prediction else ()
     for rank, ranked in enumerate(predictions, start=1):
         label = Text(printable(ranked.label), style="bold" if rank == 1 else "")
-        table.add_row(str(rank), label, bar(ranked.score, bar_width, blocks), f"{ranked.score:.3f}")
+        bars = [bar(ranked.score, bar_width, blocks)] if bar_width else []
+        table.add_row(str(rank), label, *bars, f"{ranked.score:.3f}")
     notes = [] if predictions else [Text("no label is sure enough", style="yellow")]
     return Group(heading, table, *notes, *format_warnings(record.warnings))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..output.images import png
-from ..results.records import RankedLabel
+from ..results.records import Moment, RankedLabel
 from ..segments import Timeline, leading, resample
 from ..text import clock
 from .entries import Entry, Thumbnails
@@ -40,6 +40,7 @@ def _body(entry: Entry, pictures: Mapping[float, bytes]) -> str:
     has_timeline = entry.num_windows is not None or bool(entry.windows)
     parts = [_heat_map(entry, pictures), _segment_list(entry)] if has_timeline else []
     parts += [_ranks(entry.prediction.predictions)] if entry.prediction else []
+    parts += [_moment_list(entry.moments)] if entry.moments else []
     warnings = "".join(f"<li>{text(warning)}</li>" for warning in entry.warnings)
     parts += [f'<ul class="warnings">{warnings}</ul>'] if warnings else []
     return "".join([*parts, f'<p class="meta">{_facts(entry)}</p>'])
@@ -115,7 +116,7 @@ def _heat_map(entry: Entry, pictures: Mapping[float, bytes]) -> str:
     times = sorted(time for time in pictures if first <= time <= last)
     style = "strip twelve" if len(times) == 12 else "strip"
     strip = "".join(f'<img src="{data_url("jpeg", pictures[time])}" alt="frame at {clock(time, 1)}">' for time in times)
-    others = more(timeline.labels[LABELS_SHOWN:], "label", " with lower scores")
+    others = more(entry.labels[LABELS_SHOWN:], "label", " with lower scores")
     return f"""<div class="heat">{rows}<span class="axis">{"".join(f"<span>{tick}</span>" for tick in ticks)}</span>
 <div class="{style}">{strip}</div></div>{others}"""
 
@@ -136,6 +137,17 @@ def _segment_list(entry: Entry) -> str:
     )
     others = more(segments[SEGMENTS_SHOWN:], "later segment")
     return f"""<div class="scroll"><table class="segments"><thead><tr><th>time</th><th>label</th>
+<th class="n">score</th></tr></thead><tbody>{rows}</tbody></table></div>{others}"""
+
+
+def _moment_list(moments: Sequence[Moment]) -> str:
+    rows = "".join(
+        f'<tr><td class="when">{clock(moment.start_seconds, 1)} to {clock(moment.end_seconds, 1)}</td>'
+        f'<td>{text(moment.query)}</td><td class="n">{moment.rank:,}</td><td class="n">{moment.score:.3f}</td></tr>\n'
+        for moment in moments[:SEGMENTS_SHOWN]
+    )
+    others = more(moments[SEGMENTS_SHOWN:], "other moment")
+    return f"""<div class="scroll"><table class="segments"><thead><tr><th>time</th><th>query</th><th class="n">rank</th>
 <th class="n">score</th></tr></thead><tbody>{rows}</tbody></table></div>{others}"""
 
 

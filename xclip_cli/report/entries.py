@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..results.reading import VideoResult
-from ..results.records import Prediction, Seconds, WindowRecord
+from ..results.records import Moment, Prediction, Seconds, WindowRecord
 from ..segments import Segment, Timeline, WindowScores, combine
 from ..text import Remarks
+
+# Of a timeline, whose work and memory grow with windows times labels, and with the pairs of windows that overlap.
+MOST_LABELS = 100
+MOST_PAIRS = 5_000_000
 
 
 @dataclass
@@ -36,10 +41,12 @@ class Entry:
         self.error = result.error
         self.prediction = result.prediction
         self.windows = result.windows
+        self.moments = result.moments
         self.num_windows = result.segments.num_windows if result.segments else None  # None: the run ended before
         self.segments = result.segments.segments if result.segments else ()
-        self.timeline = _timeline(self.windows)
-        self.best = _best_label(self.prediction, self.segments)
+        self.labels = _labels(self.windows)
+        self.timeline = _timeline(self.windows, self.labels[:MOST_LABELS])
+        self.best = _best_label(self.prediction, self.segments) or _best_moment(self.moments)
         self.warnings = self._warnings()
         self.spent = _spent(self.predictions)
 
@@ -68,22 +75,42 @@ class Entry:
         elif self.num_windows is not None and self.num_windows != there:
             warnings.append(f"the timeline is not complete: {there:,} of {self.num_windows:,} windows are there")
         if self.windows and self.timeline is None:
-            warnings.append("its windows make no timeline: they do not begin and end in order of time")
+            warnings.append("its windows make no timeline: they are not in order of time, or overlap too much")
         return list(dict.fromkeys(warnings))
 
 
-def _timeline(windows: Iterable[WindowRecord]) -> Timeline | None:
-    """The timeline of a video's windows; None if they make none. Of two records of a window, the last counts."""
-    latest = {scores.centre: scores for scores in map(_scores, windows)}
+def _labels(windows: Iterable[WindowRecord]) -> list[str]:
+    """All labels of a video's windows: those with the highest scores first."""
+    peaks: dict[str, float] = {}
+    for window in windows:
+        for each in window.prediction.predictions if window.prediction else ():
+            peaks[each.label] = max(each.score, peaks.get(each.label, each.score))
+    return sorted(peaks, key=lambda label: -peaks[label])
+
+
+def _timeline(windows: Iterable[WindowRecord], labels: Iterable[str]) -> Timeline | None:
+    """The timeline of a video's windows, for some labels; None if they make none.
+
+    Of two records of a window, the last counts.
+    """
+    shown = set(labels)
+    latest = {scores.centre: scores for scores in (_scores(window, shown) for window in windows)}
+    ordered = [latest[centre] for centre in sorted(latest)]
+    ends = [window.end_seconds for window in ordered]
     try:
-        return combine([latest[centre] for centre in sorted(latest)])
+        if (
+            sum(bisect(ends, window.end_seconds) - bisect(ends, window.start_seconds) for window in ordered)
+            > MOST_PAIRS
+        ):
+            return None
+        return combine(ordered)
     except ValueError:
         return None
 
 
-def _scores(window: WindowRecord) -> WindowScores:
+def _scores(window: WindowRecord, shown: set[str]) -> WindowScores:
     ranked = window.prediction.predictions if window.prediction else None
-    scores = None if ranked is None else {each.label: each.score for each in ranked}
+    scores = None if ranked is None else {each.label: each.score for each in ranked if each.label in shown}
     return WindowScores(window.start_seconds, window.end_seconds, scores)
 
 
@@ -101,6 +128,12 @@ def _best_label(prediction: Prediction | None, segments: Iterable[Segment]) -> B
         return None
     label = max(seconds, key=lambda label: seconds[label])
     return Best(label, weighted[label] / seconds[label])
+
+
+def _best_moment(moments: Iterable[Moment]) -> Best | None:
+    """What a video answers best."""
+    best = min(moments, key=lambda moment: moment.rank, default=None)
+    return None if best is None else Best(best.query, best.score)
 
 
 def _spent(predictions: Iterable[Prediction]) -> Seconds | None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..cores import usable_cores
 from ..errors import VideoError
 from ..results.reading import Results, VideoResult, exactly
-from ..video.pool import AHEAD, Decoders, usable_cores
+from ..video.pool import AHEAD, Decoders
 from ..video.sampling import ClipRequest
 from .entries import Thumbnails
 
@@ -24,6 +26,12 @@ MAX_BYTES = 16_000_000  # of all pictures, as they are written into the page
 LARGE, SMALL = 320, 192  # pixels of a picture's width; the height is at most 3/4 of it
 FEW = 200  # as many pictures are large
 TIMELINE_FRAMES = 12  # under a heat map
+MAX_TIMES = 10_000  # frames that a record may name
+MOST_ENDS = 100  # of a path that are looked for below a root
+ELSEWHERE = (
+    "only relative paths below the folder of the results file are looked at; --root DIR looks below DIR for the end of "
+    "any path, --root / takes absolute paths as they are"
+)
 QUALITY = 4  # of FFmpeg's scale for JPEG: 2 is the best, 31 the worst
 
 
@@ -40,15 +48,23 @@ class PictureRequest:
 class Gallery:
     """Pictures for all videos of a report: ``limit`` at most, shared out evenly.
 
-    ``root``: a folder below which the videos are looked for.
+    ``place`` says where a video's file is; None: that is not to be looked at.
     """
 
-    def __init__(self, results: Results, limit: int, root: Path | None = None) -> None:
+    def __init__(self, results: Results, limit: int, place: Callable[[str], str | None]) -> None:
         videos = [video for video in results.videos if video.looked_at]
         share = max(limit // len(videos), 1) if videos else 0
-        self.requests = [picture_request(results, video, share, root) for video in videos[:limit]]
+        self.requests: list[PictureRequest] = []
         self._pictures: dict[str, dict[float, bytes]] = {}
         self._missing: dict[str, str] = {}
+        for video in videos[:limit]:
+            path = place(video.video)
+            if path is None:
+                self._missing[video.video] = ELSEWHERE
+            elif video.prediction and len(video.prediction.frames.times_seconds) > MAX_TIMES:
+                self._missing[video.video] = f"more than {MAX_TIMES} frames are recorded"
+            else:
+                self.requests += picture_requests(results, video, share, path)
         self._caption = caption(self.requests, len(videos), limit, share)
         self._side = LARGE if sum(len(request.chosen) for request in self.requests) <= FEW else SMALL
 
@@ -68,7 +84,7 @@ class Gallery:
                 if size > MAX_BYTES:
                     self._caption += f" The page has no room for those behind the first {len(self._pictures):,} videos."
                     return
-                self._pictures[video] = found
+                self._pictures.setdefault(video, {}).update(found)
             yield
 
 
@@ -84,9 +100,17 @@ def caption(requests: Sequence[PictureRequest], videos: int, limit: int, share: 
     return f"Pictures: {which} of the frames that the model saw of {whose}{limits}.{rest}"
 
 
-def picture_request(results: Results, video: VideoResult, share: int, root: Path | None) -> PictureRequest:
-    """What to decode of a video for ``share`` pictures."""
-    path = located(video.video, root)
+def picture_requests(results: Results, video: VideoResult, share: int, path: str) -> Iterator[PictureRequest]:
+    """What to decode of a video, whose file is at ``path``, for ``share`` pictures: of moments, the middle of each."""
+    if video.prediction is not None or video.windows or not video.moments:
+        yield picture_request(results, video, share, path)
+    for moment in video.moments[:share]:
+        start, end = exactly(moment.start_seconds), exactly(moment.end_seconds)
+        yield PictureRequest(video.video, ClipRequest(path, 1, start=start, end=end), None, (0,))
+
+
+def picture_request(results: Results, video: VideoResult, share: int, path: str) -> PictureRequest:
+    """What to decode of a video, whose file is at ``path``, for ``share`` pictures."""
     if video.prediction is None:
         count = min(share, TIMELINE_FRAMES)
         start = min((exactly(window.start_seconds) for window in video.windows), default=None)
@@ -101,14 +125,27 @@ def picture_request(results: Results, video: VideoResult, share: int, root: Path
     return PictureRequest(video.video, ClipRequest(path, len(times), start=start, end=end), different, chosen)
 
 
-def located(video: str, root: Path | None) -> str:
-    """Where a video is: as given, or below ``root`` by its path or the longest end of it that is a file there."""
-    if root is None:
-        return video
+def located(video: str, root: Path) -> str:
+    """Where a video is below ``root``: by its path, or the longest end of it that is a file there."""
     path = PurePath(video)
     parts = [part for part in path.parts if part not in (path.anchor, "..")]
-    places = [str(root.joinpath(*parts[i:])) for i in range(len(parts))] or [str(root)]
-    return next((place for place in places if os.path.isfile(place)), places[0])  # noqa: PTH113 - no name is an error
+    whole = str(root.joinpath(*parts))
+    ends = (str(root.joinpath(*parts[i:])) for i in range(max(1, len(parts) - MOST_ENDS), len(parts)))
+    return next((place for place in chain([whole], ends) if os.path.isfile(place)), whole)  # noqa: PTH113 - no name is an error
+
+
+def beside(video: str, folder: Path) -> str | None:
+    """Where a video is, if its path is relative and its file, links followed, below ``folder``; else None.
+
+    A results file may come from a stranger, who must not choose which of our pictures a page shows.
+    """
+    place = folder / video
+    if PurePath(video).is_absolute():
+        return None
+    try:
+        return str(place) if place.resolve().is_relative_to(folder.resolve()) else None
+    except (OSError, ValueError, RuntimeError):  # no path, or links in a circle
+        return None
 
 
 def decode_pictures(

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from ..errors import ResultsError
-from .records import Error, Prediction, Record, RunHeader, SegmentsRecord, WindowRecord, from_json
+from .records import Error, Moment, Prediction, Record, RunHeader, SegmentsRecord, WindowRecord, from_json
 
 
 @dataclass
@@ -20,10 +20,14 @@ class VideoResult:
     record: Record | None = None  # a prediction, or why the video failed; None: it has a timeline
     windows: list[WindowRecord] = field(default_factory=list)
     segments: SegmentsRecord | None = None
+    moments: list[Moment] = field(default_factory=list)  # that answer queries
 
     def add(self, record: Record) -> bool:
         """Sort in the next record of the video. Returns whether it replaces an earlier one: a second record of the
         whole video replaces the first, and a timeline replaces a failure."""
+        if isinstance(record, Moment):
+            self.moments.append(record)
+            return False
         of_timeline = isinstance(record, WindowRecord) or (isinstance(record, SegmentsRecord) and not record.error)
         replaces = self.record is not None and (self.error is not None or not of_timeline)
         if self.error or not of_timeline:
@@ -47,7 +51,7 @@ class VideoResult:
     @property
     def looked_at(self) -> bool:
         """Whether there is more to show than an error."""
-        return not self.error or bool(self.windows)
+        return not self.error or bool(self.windows) or bool(self.moments)
 
 
 @dataclass

@@ -274,6 +274,30 @@ class SegmentsRecord(Record):
 
 
 @dataclass(frozen=True)
+class Moment(Record):
+    """A stretch of a video that answers a query. A video may have any number of them."""
+
+    query: str  # the text, or the path of the clip that it is like
+    rank: int  # among the answers to this query, from 1
+    video: str
+    start_seconds: float
+    end_seconds: float = field()  # required: Record's default is not this field's
+    score: float  # of its best window: how the text does against the neutral texts; of a clip the cosine
+    logit: float | None = None  # what it is ranked by, of a text
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON values."""
+        values = {key: value for key, value in asdict(self).items() if value is not None and value != ()}
+        return {"schema": SCHEMA, "kind": "moment", **values}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Back from JSON values. Raises ValueError."""
+        return read(cls, values, "the record")
+
+
+@dataclass(frozen=True)
 class RunHeader:
     """The first line of a JSONL file: the settings that all its records were made with. It has no ``video``.
 
@@ -301,6 +325,7 @@ class RunHeader:
     threshold: float | None = None  # labels with lower scores are withheld
     min_score: float | None = None  # of its segments
     min_duration: float | None = None  # seconds
+    stream: int | None = None  # of each file's video streams, from 0; None: the best
 
     def to_json(self) -> dict[str, Any]:
         """The header line."""
@@ -364,5 +389,6 @@ _READERS: dict[str | None, Callable[[Mapping[str, Any]], Record | RunHeader]] = 
     None: _result_from_json,
     "window": WindowRecord.from_json,
     "segments": SegmentsRecord.from_json,
+    "moment": Moment.from_json,
     "run": RunHeader.from_json,
 }

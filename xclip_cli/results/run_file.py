@@ -7,18 +7,20 @@ and the video is begun again.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from io import BufferedRandom
 from pathlib import Path
 from typing import Any, Self
 
 from ..errors import ResultsError
+from ..text import listed, one_line, quoted
 from .records import Jsonable, Record, RunHeader, from_json
+from .writing import Part, open_locked
+
+SETTINGS_SHOWN = 8  # that a run does not share with the file it would continue
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,13 @@ class _Line:
 class RunFile:
     """A JSON Lines file that one run at a time may write.
 
-    With ``resume`` an existing file is continued, otherwise it is written anew. Raises ResultsError if the file is in
-    use, cannot be written, or is to be continued and is not a results file.
+    With ``resume`` an existing file is continued, otherwise it is written anew; ``new``: it must not exist. Raises
+    ResultsError if the file is in use, cannot be written, or is to be continued and is not a results file.
     """
 
-    def __init__(self, path: Path, resume: bool = False) -> None:
+    def __init__(self, path: Path, resume: bool = False, new: bool = False) -> None:
         self.path = path
-        self._is_new = not path.exists()
-        self._file = open_locked(path)
+        self._file, self._is_new = open_locked(path, new)
         self._header: dict[str, Any] | None = None  # of the file as it was found, with fields of other versions
         self._recorded: list[_Line] = []  # the file's records as they were found
         self._end = 0  # of the last whole line
@@ -59,9 +60,14 @@ class RunFile:
         return {line.video for line in self._recorded if line.completes and (line.ok or not retry_failed)}
 
     @property
+    def videos(self) -> set[str]:
+        """All that the file has records of."""
+        return {line.video for line in self._recorded}
+
+    @property
     def unfinished(self) -> set[str]:
         """The videos that have windows, and no record that completes them."""
-        return {line.video for line in self._recorded} - self.done()
+        return self.videos - self.done()
 
     def counts(self, videos: set[str]) -> tuple[int, int]:
         """How many of ``videos`` are recorded as classified, and how many as failed."""
@@ -74,20 +80,24 @@ class RunFile:
         Earlier records of the videos to be ``retried``, and of unfinished ones, are removed. Raises ResultsError if the
         header differs.
         """
-        ours = header.to_json()
-        if self._header is None:
+        ours, theirs = header.to_json(), self._header
+        if theirs is None:
             self._file.seek(0)
             self._file.truncate()
             self._write(ours)
             return
         # None: a field that the version that wrote the file did not know
-        if differing := [key for key in {**self._header, **ours} if self._header.get(key) != ours.get(key)]:
-            shown = ", ".join(f"{key} was {self._header.get(key)!r}, is {ours.get(key)!r}" for key in differing)
+        if differing := [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]:
+            shown = listed(
+                differing,
+                SETTINGS_SHOWN,
+                lambda key: f"{one_line(key, 40)} was {_shown(theirs.get(key))}, is {_shown(ours.get(key))}",
+            )
             raise ResultsError(
                 f"cannot resume {self.path}: it was made in another way: {shown}; "
                 "run as it was made, or give another file"
             )
-        if again := set(retried) & {line.video for line in self._recorded} | self.unfinished:
+        if again := set(retried) & self.videos | self.unfinished:
             self._remove(again)
         else:
             self._file.seek(self._end)
@@ -145,44 +155,29 @@ class RunFile:
             raise ValueError("not a record of a video")
 
     def _remove(self, videos: set[str]) -> None:
-        """Replace the file, in one step, by one without the records of ``videos``."""
-        part = self.path.with_name(f".xclip-{os.getpid()}.part")
-        file = open_locked(part, self.path)
+        """Replace the file, in one step where the system can, by one without the records of ``videos``."""
+        part = Part(self.path)
         try:
-            file.truncate()  # a run that was killed may have left something
-            file.write(json.dumps(self._header).encode() + b"\n")
+            self._file.seek(0)
+            part.file.write(self._file.readline())  # the header
             for line in self._recorded:
                 if line.video not in videos:
                     self._file.seek(line.offset)
-                    file.write(self._file.read(line.length))
-            file.flush()
-            part.replace(self.path)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise ResultsError(f"cannot write {self.path}: {error.strerror}") from error
-        self._file.close()
-        self._file = file
+                    part.file.write(self._file.read(line.length))
+            part.file.flush()
+            replaced = part.publish(force=True)
+        except BaseException as error:
+            part.delete()
+            if isinstance(error, OSError):
+                raise ResultsError(f"cannot write {self.path}: {error.strerror}") from error
+            raise
+        if replaced:
+            self._file.close()
+            self._file = part.file
+        else:
+            self._file.seek(0, os.SEEK_END)
 
 
-def open_locked(path: Path, instead_of: Path | None = None) -> BufferedRandom:
-    """Open a file for reading and writing that nobody else has open like this. Raises ResultsError.
-
-    ``instead_of``: the file that it will replace. Errors name that one, and a link is not followed: somebody else may
-    have put it there.
-    """
-    shown, flags = (path, 0) if instead_of is None else (instead_of, os.O_NOFOLLOW)
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | flags, 0o666)
-    except OSError as error:
-        raise ResultsError(f"cannot write {shown}: {error.strerror}") from error
-    file = os.fdopen(descriptor, "r+b")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Another run may have replaced the file between our opening and locking it.
-        in_use = not os.path.samestat(os.fstat(descriptor), path.stat())
-    except (BlockingIOError, FileNotFoundError):
-        in_use = True
-    if in_use:
-        file.close()
-        raise ResultsError(f"{shown} is being written by another run: give another file, or wait for it to end")
-    return file
+def _shown(value: Any) -> str:
+    """A value of a header, which may be a stranger's."""
+    return f"a {type(value).__name__}" if isinstance(value, list | dict) else quoted(value)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import heapq
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -25,26 +25,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..errors import VideoError
 from .limits import DEFAULT_LIMITS, Limits
-from .opening import open_video
+from .opening import OpenVideo, open_video
 from .pictures import Converter
 from .sampling import ClipInfo, ClipRequest, Windows, frame_times
-from .stream import (
-    Extent,
-    FrameStream,
-    Observer,
-    SeekingFailedError,
-    find_extent,
-    first_time,
-    has_index,
-    keyframes,
-    scan,
-    time_unit,
-)
+from .stills import Mosaic
+from .stream import FrameStream, Observer, SeekingFailedError, find_extent, first_time, has_index, scan
+from .times import TimeLine
 
 if TYPE_CHECKING:
-    from av.container import InputContainer
-    from av.video.stream import VideoStream
-
     from .sampling import Picture
 
 MOST_SKIPPED = 300  # packets in a row: more than common encoders leave between keyframes, where damage ends
@@ -82,42 +70,44 @@ def read_clip(request: ClipRequest, sink: Sink, threads: int = 0, limits: Limits
     same. ``threads`` of the decoder; 0 leaves the number to FFmpeg. ``limits``: those on memory are its process's to
     keep. Raises VideoError where the file is no readable video, or the window lies outside it, or a limit is met.
     """
-    extent = None
-    with open_video(request.file, threads, limits) as (container, stream):
-        if has_index(container):
+    line = None
+    with open_video(request.file, threads, limits, request.stream) as video:
+        if has_index(video) and video.grid is None:
             with suppress(SeekingFailedError):
-                return _read_by_seeking(request, container, stream, sink, limits)
+                return _read_by_seeking(request, video, sink, limits)
             sink.restart()
-        else:
-            extent = scan(container, stream, sink)
-    (clip,) = _read_through(request, sink, threads, limits, extent)
+        elif video.grid is None:
+            line = scan(video, sink)
+    (clip,) = _read_through(request, sink, threads, limits, line)
     return clip
 
 
 def _read_through(
-    request: ClipRequest, sink: Sink, threads: int, limits: Limits, extent: Extent | None = None
+    request: ClipRequest, sink: Sink, threads: int, limits: Limits, line: TimeLine | None = None
 ) -> Iterator[ClipInfo]:
-    """Decode a video from its start up to the last frame that is wanted; ``extent`` None is not known yet."""
-    if extent is None:
-        with open_video(request.file, threads, limits) as (container, stream):
-            extent = scan(container, stream, sink)
-    with open_video(request.file, threads, limits) as (container, stream):
+    """Decode a video from its start up to the last frame that is wanted; ``line`` None is not known yet."""
+    if line is None:
+        with open_video(request.file, threads, limits, request.stream) as video:
+            if video.grid is not None:
+                mosaic = Mosaic(video, video.grid, Converter(video.crop))
+                yield from _take(request, _Span(mosaic.line, 0), video, mosaic, sink)
+                return
+            line = scan(video, sink)
+    with open_video(request.file, threads, limits, request.stream) as video:
         most_skipped = MOST_SKIPPED if request.length is None else math.inf
-        frames = FrameStream(container, stream, sink, limits, most_skipped)
+        frames = FrameStream(video, sink, limits, most_skipped, line)
         first = frames.start()
         if first is None:
-            raise _no_frames(stream, extent, frames.errors)
-        yield from _take(request, _Span(extent, first, time_unit(stream)), frames, sink)
+            raise _no_frames(video, line, frames)
+        yield from _take(request, _Span(line, first), video, frames, sink)
 
 
-def _read_by_seeking(
-    request: ClipRequest, container: InputContainer, stream: VideoStream, sink: Sink, limits: Limits
-) -> ClipInfo:
+def _read_by_seeking(request: ClipRequest, video: OpenVideo, sink: Sink, limits: Limits) -> ClipInfo:
     """Decode a clip of a video with an index. Raises SeekingFailedError where decoding straight through may differ."""
-    first = first_time(container, stream, sink, limits, MOST_SKIPPED)
-    extent = find_extent(container, stream, sink)
-    frames = FrameStream(container, stream, sink, limits, MOST_SKIPPED, keyframes(stream))
-    (clip,) = _take(request, _Span(extent, first, time_unit(stream)), frames, sink)
+    first, mender = first_time(video, sink, limits, MOST_SKIPPED)
+    line = find_extent(video, sink, mender)
+    frames = FrameStream(video, sink, limits, MOST_SKIPPED)
+    (clip,) = _take(request, _Span(line, first), video, frames, sink)
     return clip
 
 
@@ -125,9 +115,13 @@ def _read_by_seeking(
 class _Span:
     """Where a video lies in the times of its stream."""
 
-    extent: Extent
+    line: TimeLine
     first: int  # the time of its first frame
-    unit: Fraction  # of times, in seconds
+
+    @property
+    def unit(self) -> Fraction:
+        """Of times, in seconds."""
+        return self.line.unit
 
     def seconds(self, time: int) -> float:
         """From the first frame."""
@@ -135,7 +129,7 @@ class _Span:
 
     def stretch(self, request: ClipRequest) -> tuple[Fraction, Fraction]:
         """The part of the video that a request asks for, in seconds. Raises VideoError where there is none."""
-        end = (max(self.extent.end, self.first) - self.first) * self.unit
+        end = (max(self.line.end, self.first) - self.first) * self.unit
         if end > LONGEST:
             raise VideoError(f"the frames' times are damaged: by them the video lasts {float(end):g} s", "damaged")
         start = request.start or Fraction(0)
@@ -146,9 +140,9 @@ class _Span:
     def windows(self, request: ClipRequest) -> Windows:
         """The windows over that part. Raises VideoError where there are far too many."""
         windows = request.windows(*self.stretch(request))
-        if windows.count > self.extent.packets + MOST_EMPTY_WINDOWS:
+        if windows.count > self.line.packets + MOST_EMPTY_WINDOWS:
             raise VideoError(
-                f"{windows.count} windows for {self.extent.packets} frames, which the file says last for "
+                f"{windows.count} windows for {self.line.packets} frames, which the file says last for "
                 f"{float(windows.end - windows.start):g} s: look less often (--stride), or at a stretch "
                 "(--start, --end)",
                 "limit",
@@ -180,10 +174,13 @@ class _PartialClip:
         return [self.times[i] for i in range(len(self.wanted))]
 
 
-def _take(request: ClipRequest, span: _Span, frames: FrameStream, sink: Sink) -> Iterator[ClipInfo]:
+def _take(
+    request: ClipRequest, span: _Span, video: OpenVideo, frames: FrameStream | Mosaic, sink: Sink
+) -> Iterator[ClipInfo]:
     """Take the frames of all windows in order of time."""
     pictures, shown, warnings = 0, None, list[str]()  # how many there were; of the last one, its time and its faults
-    converter = Converter()
+    converter = Converter(video.crop)
+    notes = [*video.notes, *span.line.notes]
     for clip, i in _in_order_of_time(span.windows(request), request, span):
         if pictures and not clip.places:
             clip.skipped_before = frames.errors
@@ -195,6 +192,7 @@ def _take(request: ClipRequest, span: _Span, frames: FrameStream, sink: Sink) ->
         clip.times[i], clip.places[i] = time, pictures - 1
         clip.warnings += warnings
         if clip.is_whole:
+            clip.warnings[:0] = [*notes, *frames.notes]
             yield _finished(clip, span, frames, alone=request.length is None)
 
 
@@ -217,7 +215,7 @@ def _in_order_of_time(windows: Windows, request: ClipRequest, span: _Span) -> It
         yield clip, i
 
 
-def _finished(clip: _PartialClip, span: _Span, frames: FrameStream, *, alone: bool) -> ClipInfo:
+def _finished(clip: _PartialClip, span: _Span, frames: FrameStream | Mosaic, *, alone: bool) -> ClipInfo:
     """A clip that is whole. Too damaged, it is lost; but where it is ``alone``, that raises VideoError."""
     errors, lost = frames.errors - clip.skipped_before, None
     try:
@@ -243,22 +241,22 @@ def _damage(clip: _PartialClip, span: _Span, errors: int, at_end: bool) -> Itera
 
     ``errors``: packets and frames that were skipped for it; ``at_end``: no more can be decoded.
     """
-    extent, first, shown, count = span.extent, span.first, clip.shown, len(clip.wanted)
-    if not errors and not (at_end and _later(extent.times, max(shown)) > 1):
+    line, first, shown, count = span.line, span.first, clip.shown, len(clip.wanted)
+    if not errors and not (at_end and line.later(max(shown)) > 1):
         return  # a last packet without a picture, as GIFs may have, is no damage
     if errors:
         yield f"the video is damaged: {errors} packets or frames were skipped"
-    start = extent.times[0] if extent.times and errors else first
+    start = line.times[0] if line.times and errors else first
     missing = f"{float((first - start) * span.unit):.3f} s"  # of the video, before its first frame
     if first > start:
         yield f"the first {missing} could not be decoded: time 0 is the frame after them"
     replaced = sum(
-        bisect_right(extent.times, time) > bisect_right(extent.times, at)
+        bisect_right(line.times, time) > bisect_right(line.times, at)
         for time, at in zip(clip.wanted, shown, strict=True)
     )
     if replaced:
         yield f"{replaced} of {count} frames could not be decoded: those before them stand for them"
-    if replaced * 2 > count or (first - start) * 2 > extent.end - start:
+    if replaced * 2 > count or (first - start) * 2 > line.end - start:
         raise VideoError(
             f"too damaged: {errors} packets or frames were skipped, {replaced} of the {count} frames wanted "
             f"and the first {missing} are lost",
@@ -266,14 +264,11 @@ def _damage(clip: _PartialClip, span: _Span, errors: int, at_end: bool) -> Itera
         )
 
 
-def _later(times: Sequence[int], time: int) -> int:
-    """How many of sorted ``times`` are later."""
-    return len(times) - bisect_right(times, time)
-
-
-def _no_frames(stream: VideoStream, extent: Extent, errors: int) -> VideoError:
+def _no_frames(video: OpenVideo, line: TimeLine, frames: FrameStream) -> VideoError:
     """The error of a video without any frame."""
-    if errors:
-        codec = stream.codec_context.name
-        return VideoError(f"none of {extent.packets} {codec} packets could be decoded: damaged or encrypted", "damaged")
+    codec = video.stream.codec_context.name
+    if frames.undecodable:
+        return VideoError(f"{codec} of a kind that FFmpeg cannot decode: {frames.undecodable}", "unsupported")
+    if frames.errors:
+        return VideoError(f"none of {line.packets} {codec} packets could be decoded: damaged or encrypted", "damaged")
     return VideoError("the video stream is empty: it holds no frames", "no_frames")

@@ -64,15 +64,16 @@ ALLOWED, REFUSED, MISSING = 0x7FFF0000, 0x00050001, 0x00050026  # EPERM; ENOSYS
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
 
 
-def confine() -> dict[str, str]:
-    """Give up what decoding does not need, for good → what of it holds, for people to read.
+def confine(written: int = MOST_WRITTEN) -> dict[str, str]:
+    """Give up what decoding does not need, for good → what of it holds, for people to read. ``written``: bytes that an
+    open file may grow to.
 
     For a process of one thread: those that follow inherit it. Call it when all modules are imported: nothing can be
     opened afterwards.
     """
     lower_limit(resource.RLIMIT_CORE, 0)
     lower_limit(resource.RLIMIT_NOFILE, MOST_FILES)
-    lower_limit(resource.RLIMIT_FSIZE, MOST_WRITTEN)
+    lower_limit(resource.RLIMIT_FSIZE, written)
     if sys.platform != "linux":
         return {"landlock": "not on this system", "seccomp": "not on this system"}
     libc = ctypes.CDLL(None, use_errno=True)

@@ -35,16 +35,19 @@ def open_file(path: str | int) -> int:
 
 
 def anonymous_file(size: int | None = None) -> int:
-    """A file without a name, which no crash can leave behind → its descriptor.
+    """A file without a name, which no crash can leave behind → its descriptor. It is in memory where the system has
+    that and lets us, else in the folder for temporary files. Raises OSError.
 
     With a ``size`` it keeps that size where the system can promise it: memory that is mapped from a file which shrinks
     is a crash to touch.
     """
-    if hasattr(os, "memfd_create"):
+    in_memory = True
+    try:
         descriptor = os.memfd_create("xclip", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    else:
+    except (AttributeError, OSError):  # another system, or one that was told to refuse it
         import tempfile  # which takes longer to import than all else of a worker's own
 
+        in_memory = False
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
     # Where stdin or stdout is closed its number is free, and the worker's pipes would take it.
@@ -52,6 +55,6 @@ def anonymous_file(size: int | None = None) -> int:
     os.close(descriptor)
     if size is not None:
         os.ftruncate(above, size)
-        if hasattr(os, "memfd_create"):
+        if in_memory:
             fcntl.fcntl(above, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return above

@@ -11,6 +11,8 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from ..errors import VideoError
+from .containers import Crop
+from .tonemap import BT2020, HLG, PQ, tone_mapped
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -20,27 +22,64 @@ if TYPE_CHECKING:
 MOST_GARBAGE = 1 << 26  # bytes of pictures after which frames are freed
 
 
+# Colour matrices (ITU-T H.273) that swscale knows.
+KNOWN_MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}
+# And those that it does not, by name, with the nearest one that it knows; None: by the primaries.
+OTHER_MATRICES: dict[int, tuple[str, int | None]] = {
+    8: ("YCgCo", None),
+    10: ("BT.2020 constant luminance", 9),
+    11: ("SMPTE ST 2085", 9),
+    12: ("chromaticity-derived", None),
+    13: ("chromaticity-derived constant luminance", None),
+    14: ("ICtCp", 9),
+    15: ("IPT-C2", 9),
+    16: ("YCgCo-Re", None),
+    17: ("YCgCo-Ro", None),
+}
+UNSPECIFIED, BT709 = 2, 1
+NO_CROP = Crop()
+
+
 class Converter:
     """Makes pictures of the frames of one video, and frees those frames now and then."""
 
-    def __init__(self) -> None:
+    def __init__(self, crop: Crop = NO_CROP) -> None:
+        """``crop``: what the container says is to be cut off."""
+        self._crop = crop
         self._reformatter = VideoReformatter()
         self._garbage = 0  # bytes of the pictures made since frames were freed
 
-    def picture(self, frame: VideoFrame) -> tuple[Picture, list[str]]:
-        """A frame as RGB, upright, and warnings about it. Raises VideoError where it cannot be converted.
+    def picture(self, frame: VideoFrame | Picture) -> tuple[Picture, list[str]]:
+        """A frame as RGB, cropped and upright, and warnings about it. Raises VideoError where it cannot be converted.
 
-        FFmpeg's default conversion honours the colour tags; untagged is BT.601.
+        FFmpeg's default conversion honours the colour tags; untagged is BT.601. HDR becomes SDR (``tonemap``).
         """
+        if isinstance(frame, np.ndarray):  # put together of several
+            return frame, []
+        warnings = _with_known_matrix(frame)
+        transfer = int(frame.color_trc)
+        is_hdr = transfer in {PQ, HLG}
         try:
-            picture = cast("Picture", self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray())
+            converted = self._reformatter.reformat(frame, format="rgb48le" if is_hdr else "rgb24", threads=1)
+            picture = cast("Picture", converted.to_ndarray())
         except (av.error.FFmpegError, ValueError) as error:
             raise VideoError(f"cannot convert {frame.format.name} frames to RGB: {error}", "unsupported") from error
+        if is_hdr:
+            picture = tone_mapped(cast("Any", picture), transfer, int(frame.color_primaries))
+            warnings.append(f"HDR ({'PQ' if transfer == PQ else 'HLG'}) was converted to SDR")
         turn = TURNS.get(_orientation(frame))
         self._free_frames(picture.nbytes)
         if turn is None:
-            return picture, ["the rotation in the file is not a multiple of 90 degrees and was ignored"]
-        return turn(picture), []
+            warnings.append("the rotation in the file is not a multiple of 90 degrees and was ignored")
+            turn = TURNS[_BY_ANGLE[0]]
+        return turn(self._cropped(picture)), warnings
+
+    def _cropped(self, picture: Picture) -> Picture:
+        crop, (height, width) = self._crop, picture.shape[:2]
+        sides = (crop.top, crop.bottom, crop.left, crop.right)
+        if not any(sides) or min(sides) < 0 or crop.top + crop.bottom >= height or crop.left + crop.right >= width:
+            return picture
+        return picture[crop.top : height - crop.bottom, crop.left : width - crop.right]
 
     def _free_frames(self, size: int) -> None:
         """Free the frames of earlier pictures, if this one, of ``size`` bytes, is one too many."""
@@ -48,6 +87,19 @@ class Converter:
         if self._garbage > MOST_GARBAGE:
             gc.collect()  # frames refer to themselves once their side data was read: Python would leave hundreds
             self._garbage = 0
+
+
+def _with_known_matrix(frame: VideoFrame) -> list[str]:
+    """Have a frame converted by the nearest colour matrix that swscale knows → warnings."""
+    matrix, primaries = int(frame.colorspace), int(frame.color_primaries)
+    if matrix in KNOWN_MATRICES or frame.format.is_rgb:
+        return []
+    name, nearest = OTHER_MATRICES.get(matrix, (f"the unknown matrix {matrix}", UNSPECIFIED))
+    if nearest is None:
+        nearest = primaries if primaries in {BT709, BT2020} else UNSPECIFIED
+    frame.colorspace = nearest
+    taken = {BT709: "BT.709", BT2020: "BT.2020"}.get(nearest, "BT.601")
+    return [f"the colours are stored as {name}, which was read as {taken}: they may be off"]
 
 
 # The eight turns and flips, by the signs of a display matrix: x' = a x + c y, y' = b x + d y, y pointing down.

@@ -14,18 +14,19 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Generic, Self, TypeVar, cast
 
 import numpy as np
 
-from ..errors import VideoError
+from ..cores import usable_cores
+from ..errors import VideoError, XClipError
 from .files import anonymous_file, open_file
 from .limits import DECODE_TIMEOUT, DEFAULT_LIMITS, MEGABYTE, Limits
+from .processes import RunningClock, boot, start
 from .protocol import (
     ACK,
     NOTE_BYTES,
@@ -38,7 +39,8 @@ from .protocol import (
     read_reply,
     request_line,
 )
-from .sampling import ClipInfo, ClipRequest
+from .sampling import STDIN, ClipInfo, ClipRequest
+from .spool import Spool
 
 if TYPE_CHECKING:
     from .sampling import Picture
@@ -46,26 +48,12 @@ if TYPE_CHECKING:
 RING_BYTES = 3 * 8192 * 4320  # at least; a ring holds a picture of the largest size. Memory is used where pictures are
 AHEAD = 2  # requests that a worker has at a time, so that it never waits for the next
 MOST_THREADS = 16  # of a decoder: each takes address space
-LONGEST_WAIT = 3600.0  # seconds; the system takes no endless ones
+LONGEST_WAIT = 1.0  # seconds, for anything
 CLIPS_AHEAD = 4  # clips of one request that are kept for being collected
 KILL_SECONDS = 5.0  # how long a process that was killed, or that has closed its stdout, is waited for
 MOST_RESTARTS = 4  # of a request: a seek that fails is one
 
-# The worker gets the parent's import path, and not the current folder, which may hold anybody's modules.
-# Before anything takes time it is tied to its parent.
-_BOOT = (
-    "import sys; sys.path[:] = sys.argv[4:]; ring, files, lifeline = map(int, sys.argv[1:4]); "
-    "from xclip_cli.video.confinement import end_with; end_with(lifeline); "
-    "from xclip_cli.video.worker import serve; serve(ring, files)"
-)
-
-# Of the parent's environment the worker gets what finds Python and its libraries: no tokens, no addresses.
-_ENVIRONMENT = (
-    *("LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE"),
-    *("PYTHONPYCACHEPREFIX", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR"),
-)
-# Nothing is computed in workers but decoding: threads of NumPy's and heaps of many threads would be idle.
-_LITTLE_ADDRESS_SPACE = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+_BOOT = boot("xclip_cli.video.worker.serve", 2)
 
 T = TypeVar("T")
 
@@ -139,6 +127,8 @@ class Decoders(Generic[T]):
         self._pending: deque[_Pending[T]] = deque()  # submitted and not collected, oldest first
         self._waiting: deque[_Pending[T]] = deque()  # those that no worker has yet
         self._selector = selectors.DefaultSelector()
+        self._spool = Spool()
+        self._clock = RunningClock(min(LONGEST_WAIT, timeout / 8))
         self._closed = False
 
     @property
@@ -147,13 +137,19 @@ class Decoders(Generic[T]):
         return len(self._pending)
 
     def submit(self, request: ClipRequest) -> None:
-        """Have clips decoded, behind those submitted before; returns at once."""
+        """Have clips decoded, behind those submitted before; returns at once, unless the video is stdin."""
         if self._closed:
             raise RuntimeError("the decoders are closed")
         # A clip on its own may use all cores; many share them, a core each.
         threads = 1 if self._pending else min(usable_cores(), MOST_THREADS)
         pending: _Pending[T] = _Pending(request, threads, self._limits)
         self._pending.append(pending)
+        if request.path in STDIN:
+            try:
+                pending.request = replace(request, path=self._spool.path())
+            except VideoError as error:
+                pending.error = error
+                return
         self._waiting.append(pending)
         self._assign()
 
@@ -188,6 +184,7 @@ class Decoders(Generic[T]):
         for worker in self._workers[:]:
             self._remove(worker)
         self._selector.close()
+        self._spool.close()
         self._closed = True
 
     def __del__(self) -> None:
@@ -208,8 +205,8 @@ class Decoders(Generic[T]):
         while self._waiting:
             worker = min(self._workers, key=lambda worker: len(worker.pending), default=None)
             if (worker is None or worker.pending) and len(self._workers) < self._size:
-                worker = None
-            elif worker is None or len(worker.pending) >= AHEAD:
+                worker = self._started() or worker
+            if worker is None or len(worker.pending) >= AHEAD:
                 return
             pending = self._waiting.popleft()
             try:
@@ -218,15 +215,26 @@ class Decoders(Generic[T]):
                 pending.error = error
                 continue
             try:
-                if worker is None:
-                    worker = _Worker(max(RING_BYTES, 3 * self._limits.pixels))
-                    self._workers.append(worker)
                 worker.take(pending, file)
             except BrokenWorkerError as error:
-                assert worker is not None
                 self._replace(worker, _broken(error))
             finally:
                 os.close(file)
+
+    def _started(self) -> _Worker[T] | None:
+        """A new worker; None where the system takes no more than there are, which are enough from then on."""
+        try:
+            worker: _Worker[T] = _Worker(max(RING_BYTES, 3 * self._limits.pixels), self._clock)
+        except OSError as error:
+            if not self._workers:
+                raise XClipError(
+                    f"no decode worker can be started ({error.strerror or error}): check the limits of processes, open "
+                    "files and memory (`ulimit -a`), and that there is a folder for temporary files"
+                ) from error
+            self._size = len(self._workers)
+            return None
+        self._workers.append(worker)
+        return worker
 
     def _wait(self, wake: int | None) -> bool:
         """Wait for something from the workers, and take it in → whether ``wake`` became readable."""
@@ -237,14 +245,14 @@ class Decoders(Generic[T]):
         self._listen_where_there_is_room()
         if wake is not None:
             self._selector.register(wake, selectors.EVENT_READ)
-        began, busy = time.monotonic(), [worker for worker in self._workers if worker.busy]
+        began, busy = self._clock.now(), [worker for worker in self._workers if worker.busy]
         try:
-            ready = self._selector.select(timeout=min(max(0.01, self._seconds_left()), LONGEST_WAIT))
+            ready = self._selector.select(timeout=min(max(0.01, self._seconds_left()), self._clock.step))
         finally:
             if wake is not None:
                 self._selector.unregister(wake)
         for worker in busy:
-            worker.pending[0].waited += time.monotonic() - began
+            worker.pending[0].waited += self._clock.now() - began
         woken = False
         for key, _ in ready:
             if key.data is None:
@@ -271,7 +279,7 @@ class Decoders(Generic[T]):
                 continue
             pending = worker.pending[0]
             most = self._limits.most_seconds(pending.windows)
-            if time.monotonic() - worker.heard >= self._timeout:
+            if self._clock.now() - worker.heard >= self._timeout:
                 message = f"the decoder made no progress for {self._timeout:g} s (--timeout) and was stopped"
                 self._replace(worker, VideoError(message, "timeout"))
             elif pending.waited > most + self._timeout:
@@ -284,13 +292,14 @@ class Decoders(Generic[T]):
             if worker.full and worker.replies in listening:
                 self._selector.unregister(worker.replies)
             elif not worker.full and worker.replies not in listening:
-                worker.heard = time.monotonic()  # it had to wait
+                worker.heard = self._clock.now()  # it had to wait
                 self._selector.register(worker.replies, selectors.EVENT_READ, worker)
 
     def _seconds_left(self) -> float:
         """Until the first worker counts as hanging."""
         heard = [worker.heard for worker in self._workers if worker.busy]
-        return min(heard, default=time.monotonic()) + self._timeout - time.monotonic()
+        now = self._clock.now()
+        return min(heard, default=now) + self._timeout - now
 
     def _dismiss_retired(self) -> None:
         """Take away the workers that do no more; what they were given goes to others."""
@@ -319,29 +328,22 @@ class Decoders(Generic[T]):
 class _Worker(Generic[T]):
     """The parent's side of a worker process."""
 
-    def __init__(self, ring_bytes: int) -> None:
+    def __init__(self, ring_bytes: int, clock: RunningClock) -> None:
+        self._clock = clock
         self.retired = False  # it does no more, of its own will
         self.pending: deque[_Pending[T]] = deque()  # what it was given and has not answered, oldest first
-        self.heard = time.monotonic()  # when it last said something, or was given something to do
+        self.heard = self._clock.now()  # when it last said something, or was given something to do
         self._answered = 0  # requests
         self._ring_bytes = ring_bytes
-        self._ring_file = anonymous_file(ring_bytes + NOTE_BYTES)
-        self._ring = mmap.mmap(self._ring_file, ring_bytes + NOTE_BYTES)
-        self._files, files = socket.socketpair()
-        lifeline, self._lifeline = os.pipe()  # nothing is ever written: the worker ends where the parent does
-        passed = [self._ring_file, files.fileno(), lifeline]
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _BOOT, *map(str, passed), *sys.path],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                pass_fds=passed,
-                env={**{k: os.environ[k] for k in _ENVIRONMENT if k in os.environ}, **_LITTLE_ADDRESS_SPACE},
-                start_new_session=True,  # no terminal of the parent's
-            )
-        finally:
-            files.close()
-            os.close(lifeline)
+        with ExitStack() as undo:
+            self._ring_file = anonymous_file(ring_bytes + NOTE_BYTES)
+            undo.callback(os.close, self._ring_file)
+            self._ring = mmap.mmap(self._ring_file, ring_bytes + NOTE_BYTES)
+            self._files, files = socket.socketpair()
+            undo.callback(self._files.close)
+            with files:
+                self._process, self._lifeline = start(_BOOT, [self._ring_file, files.fileno()])
+            undo.pop_all()
         self._requests = cast("IO[bytes]", self._process.stdin)
         self.replies = cast("IO[bytes]", self._process.stdout)
         for channel in (self._requests, self._files):
@@ -352,7 +354,7 @@ class _Worker(Generic[T]):
     def take(self, pending: _Pending[T], file: int) -> None:
         """Send it a request, and the open file that it is about. Raises BrokenWorkerError."""
         if not self.pending:
-            self.heard = time.monotonic()
+            self.heard = self._clock.now()
         self.pending.append(pending)
         pending.waited = 0.0
         try:
@@ -381,7 +383,7 @@ class _Worker(Generic[T]):
             raise BrokenWorkerError("it sends a line without end")
         self._lines += lines
         self.catch_up(receive)
-        self.heard = time.monotonic()  # after the handling, which may have taken a while
+        self.heard = self._clock.now()  # after the handling, which may have taken a while
         return bool(data)
 
     def catch_up(self, receive: Callable[[Picture], T]) -> bool:
@@ -464,11 +466,6 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:  # a real-time signal
         return f"signal {number}"
-
-
-def usable_cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def confinement() -> dict[str, str]:

@@ -42,6 +42,7 @@ LONGEST_TEXT = 1000  # characters, of a message or warning
 MOST_WARNINGS = 20
 BYTES_A_FRAME = 40  # of a clip's line, at most: a time and a place
 MOST_WINDOWS = 1 << 40
+_SURPRISES = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)  # of odd JSON
 _FIELDS = {one.name for one in fields(ClipInfo)}
 
 
@@ -114,7 +115,15 @@ def read_reply(text: bytes, request: ClipRequest, ring_bytes: int) -> Reply:
             return _error(**value)
         _require(value is True)
         return _SIGNS[kind]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+    except _SURPRISES as error:
+        raise BrokenWorkerError(f"it says {text[:80]!r}") from error
+
+
+def read_error(text: bytes) -> VideoError:
+    """What a process says has gone wrong, as JSON with ``code`` and ``message``. Raises BrokenWorkerError."""
+    try:
+        return _error(**json.loads(text))
+    except _SURPRISES as error:
         raise BrokenWorkerError(f"it says {text[:80]!r}") from error
 
 

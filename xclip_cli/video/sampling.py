@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     Picture = npt.NDArray[np.uint8]  # [height, width, 3], red green blue
 
+STDIN = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")  # the paths that stand for a video on stdin
 MOST_OVERLAP = 64  # windows that may look at one moment: their frames are held at once
 
 
@@ -58,6 +59,7 @@ class ClipRequest:
     end: Fraction | None = None  # seconds; None: the video's end
     length: Fraction | None = None  # seconds of each window; None: one window, all from start to end
     stride: Fraction | None = None  # seconds from the start of a window to that of the next
+    stream: int | None = None  # which of the file's video streams, from 0; None: the best
     descriptor: int | None = None  # of the file, where it is open, as it is in decode workers
 
     @property

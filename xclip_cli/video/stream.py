@@ -1,44 +1,39 @@
 """The frames of a video stream, by the time they are shown at: packets, decoding, seeking, and where it ends.
 
-Times are in the stream's unit (``time_unit``): its time base, or one frame where frames are counted. A video ends where
-its last frame ends, by the timestamps of its packets: the container's own duration counts audio and is often wrong.
-Packets that cannot be decoded are skipped and counted.
+Times are in the unit of the stream's time line (``times``). A video ends where its last frame ends, by its packets: the
+container's own duration counts audio and is often wrong. Packets that cannot be decoded are skipped and counted; empty
+ones show the picture before again.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Protocol
 
 import av
 
 from ..errors import VideoError
+from .containers import avi_units, is_appended, segment_end
 from .limits import Limits
-from .opening import COUNTED_DEMUXERS
+from .opening import APPENDED, CLOCK_MAY_BE_SET, COUNTED_DEMUXERS, STOPS_EARLY, OpenVideo
+from .times import AHEAD, LONG_AHEAD, Mender, TimeLine, Tracer
 
 if TYPE_CHECKING:
-    from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
 SEEK_COST = 8  # frames: what a seek costs, in decoding
 MADE_UP = Fraction(1, 1000)  # seconds: no frame is shown so briefly, but FFmpeg may say so of one without a duration
 LATEST = 1 << 60  # later than every frame
-
-
-@dataclass(frozen=True)
-class Extent:
-    """Where a stream ends, in its time base, by its packets."""
-
-    packets: int
-    last: int = 0  # the last frame's time; 0 where no packet has a timestamp
-    end: int = 0  # where the last frame ends
-    times: Sequence[int] = field(default=(), repr=False)  # when the packets that were read are shown, sorted
+FEW, MANY = 20, 3  # one frame of so many may be out of order, and fewer than so many, and nothing is said
+OGG_VP8 = b"OVP80"  # what headers of VP8 in Ogg begin with
+USUAL_RATE = 25  # frames a second, where nothing says
 
 
 class Observer(Protocol):
@@ -58,29 +53,21 @@ class SeekingFailedError(Exception):
 class FrameStream:
     """A stream's frames by the time they are shown at, for times that never decrease.
 
-    With ``keyframes``, times of the index, frames are reached by seeking where that saves decoding, and whatever is
-    odd about the result raises SeekingFailedError.
+    With ``line``, the stream is decoded straight through. Without, frames are reached by seeking where the index says
+    that it saves decoding, and whatever is odd about the result raises SeekingFailedError.
     """
 
     def __init__(
-        self,
-        container: InputContainer,
-        stream: VideoStream,
-        observer: Observer,
-        limits: Limits,
-        most_skipped: float,
-        keyframes: Sequence[int] | None = None,
+        self, video: OpenVideo, observer: Observer, limits: Limits, most_skipped: float, line: TimeLine | None = None
     ) -> None:
-        self._container = container
-        self._stream = stream
-        self._keyframes = keyframes or ()
-        self._seeks = keyframes is not None
-        self._decoding = _Decoding(container, stream, observer, limits, most_skipped)
+        self._video = video
+        self._seeks = line is None
+        self._keyframes = keyframes(video.stream) if self._seeks else []
+        self._decoding = _Decoding(video, observer, limits, most_skipped, line)
         self._frames: Iterator[tuple[int, VideoFrame]] = iter(())
         self._shown: tuple[int, VideoFrame] | None = None
         self._following: tuple[int, VideoFrame] | None = None
-        rate = stream.average_rate or stream.guessed_rate or 25
-        self._seek_cost = SEEK_COST / Fraction(rate) / time_unit(stream)  # as a time in the stream's units
+        self._seek_cost = SEEK_COST / frame_rate(video.stream) / time_unit(video.stream)  # in the stream's units
 
     def start(self) -> int | None:
         """Begin at the start of a container that was just opened → the time of the first frame; None: there is none."""
@@ -94,7 +81,7 @@ class FrameStream:
             self._seek(math.floor(time))
         while self._following is not None and self._following[0] <= time:
             self._shown, self._following = self._following, next(self._frames, None)
-        if self._shown is None or (self._seeks and self.errors):
+        if self._shown is None or (self._seeks and (self.errors or self._decoding.unsorted)):
             raise SeekingFailedError
         return self._shown
 
@@ -105,8 +92,21 @@ class FrameStream:
 
     @property
     def errors(self) -> int:
-        """Packets and frames that were skipped as damaged."""
+        """Packets that were skipped as damaged."""
         return self._decoding.errors
+
+    @property
+    def undecodable(self) -> str | None:
+        """What FFmpeg says it has not learned to decode."""
+        return self._decoding.undecodable
+
+    @property
+    def notes(self) -> list[str]:
+        """What was mended, for people; a few frames are out of order in many good files."""
+        unsorted = self._decoding.unsorted
+        if unsorted < MANY or unsorted * FEW <= self._decoding.frames_decoded:
+            return []
+        return [f"the times of {unsorted} frames are out of order: they are shown one after another"]
 
     def _saves_decoding(self, time: Fraction) -> bool:
         """Whether there is a keyframe between where decoding is and ``time``, far enough ahead."""
@@ -129,7 +129,7 @@ class FrameStream:
     def _land(self, time: int) -> tuple[int, VideoFrame]:
         """Have the demuxer seek, and make sure that where it goes on is a keyframe and decodes as one → that frame."""
         try:
-            self._container.seek(time, stream=self._stream)
+            self._video.container.seek(time, stream=self._video.stream)
         except av.error.FFmpegError as error:
             raise SeekingFailedError from error
         self._frames = self._decoding.frames()
@@ -147,32 +147,39 @@ class _Decoding:
     """Passes through a stream's frames; counts what they have to skip, and ends at ``most_skipped`` in a row."""
 
     def __init__(
-        self, container: InputContainer, stream: VideoStream, observer: Observer, limits: Limits, most_skipped: float
+        self, video: OpenVideo, observer: Observer, limits: Limits, most_skipped: float, line: TimeLine | None
     ) -> None:
-        self._container = container
-        self._stream = stream
+        self._video = video
         self._observer = observer
         self._limits = limits
         self._most_skipped = most_skipped
-        self._counted = _is_counted(container)
-        self._decoded_frames = 0.0  # large ones count as several
-        self.errors = 0
+        self._line = line
+        self.frames_decoded = 0
+        self._counted = 0.0  # large ones count as several
+        self._silent = 0  # packets that gave no picture, of decoders that give each at once
+        self.errors = 0  # packets that were skipped
+        self.unsorted = 0  # frames whose times are none, or not in order
+        self.undecodable: str | None = None  # what FFmpeg says that it cannot decode yet
+        self.mender: Mender | None = None  # of the latest pass
         self.first_packet: int | None = None  # when the packet that the latest pass began with is shown
 
     def frames(self) -> Iterator[tuple[int, VideoFrame]]:
-        """Each frame from here on and its time in the stream's time base (or its number), strictly increasing."""
+        """Each frame from here on and its time, never decreasing."""
         last: int | None = None
+        line = self._line or TimeLine(0)
         for number, frame in enumerate(self._decoded()):
-            time = number if self._counted else frame.pts
-            if time is None or (last is not None and time <= last):
-                self.errors += 1
-                continue
+            ranked = line.ranked(number + self.errors + self._silent)
+            time = ranked if line.is_ranked else frame.pts
+            if time is None or (last is not None and time < last):
+                self.unsorted += 1
+                time = ranked if last is None else max(last, ranked)
             last = time
             yield time, frame
 
     def _decoded(self) -> Iterator[VideoFrame]:
         at_start, in_a_row = True, 0  # in_a_row: packets skipped since the last frame
-        for packet in _packets(self._container, self._stream, self._observer):
+        gives_at_once = not self._video.stream.codec_context.codec.delay
+        for packet in self._mended():
             if packet is None:
                 self.errors += 1
                 continue
@@ -184,27 +191,57 @@ class _Decoding:
                 self._observer.skipped(error)
                 self.errors += 1
                 in_a_row += 1
+                if isinstance(error, av.error.PatchWelcomeError | av.error.NotImplementedError):
+                    self.undecodable = error.strerror
                 if in_a_row == self._most_skipped:
                     return
                 continue
             if frames:
                 in_a_row = 0
+            elif gives_at_once and packet.size:
+                self._silent += 1
             for frame in frames:
-                self._decoded_frames += self._limits.weight(frame.width * frame.height)
-                if frame.width * frame.height > self._limits.pixels:
-                    raise self._limits.too_many_pixels(frame.width, frame.height)
-                if self._decoded_frames > self._limits.frames:
-                    raise VideoError(
-                        f"more than {self._limits.frames} frames would have to be decoded (--max-frames): "
-                        "raise the limit, or look at a stretch of the video with --start and --end",
-                        "limit",
-                    )
+                self._count(frame)
                 yield frame
 
+    def _mended(self) -> Iterator[Any]:
+        """The packets that decoders are to see, with times that do not jump."""
+        video = self._video
+        line = self._line
+        self.mender = mender = None if line and (line.is_plain or line.is_ranked) else _mender(video)
+        is_ogg, made_up = "ogg" in _formats(video), _makes_up_dts(video)
+        for packet in _packets(video, self._observer):
+            if packet is not None and not packet.size and packet.pts is not None:
+                continue  # the same picture again
+            if packet is not None and is_ogg and _is_header(packet):
+                with suppress(av.error.FFmpegError):
+                    packet.decode()
+                continue
+            if packet is not None and mender is not None and not packet.is_discard:
+                dts = None if made_up else packet.dts
+                packet.pts = mender.time(packet.pts, dts, packet.duration or 0, packet.is_keyframe)
+                packet.dts = None if packet.dts is None else packet.dts + mender.offset
+                if mender.parts > 1 and line is None:
+                    raise SeekingFailedError
+            yield packet
 
-def _packets(container: InputContainer, stream: VideoStream, observer: Observer) -> Iterator[Any]:
+    def _count(self, frame: VideoFrame) -> None:
+        """Raises VideoError where a frame is one too many, or too large."""
+        self.frames_decoded += 1
+        self._counted += self._limits.weight(frame.width * frame.height)
+        if frame.width * frame.height > self._limits.pixels:
+            raise self._limits.too_many_pixels(frame.width, frame.height)
+        if self._counted > self._limits.frames:
+            raise VideoError(
+                f"more than {self._limits.frames} frames would have to be decoded (--max-frames): "
+                "raise the limit, or look at a stretch of the video with --start and --end",
+                "limit",
+            )
+
+
+def _packets(video: OpenVideo, observer: Observer) -> Iterator[Any]:
     """The stream's packets, None for one that cannot be read, the empty one that flushes the decoder last."""
-    packets = container.demux(stream)
+    packets = video.container.demux(video.stream)
     while True:
         try:
             packet = next(packets)
@@ -213,10 +250,23 @@ def _packets(container: InputContainer, stream: VideoStream, observer: Observer)
         except (av.error.FFmpegError, ValueError, IndexError) as error:  # PyAV does not know streams that begin later
             observer.skipped(error)
             yield None
-            yield _flush_packet(stream)
+            yield _flush_packet(video.stream)
             return
         observer.progress()
         yield packet
+
+
+def _makes_up_dts(video: OpenVideo) -> bool:
+    """Whether when packets are decoded is FFmpeg's guess, because the container does not say."""
+    return bool({"matroska", "nut"} & _formats(video))
+
+
+def _is_header(packet: Any) -> bool:
+    """Whether a packet in an Ogg file is one of the headers that each of several joined files begins with."""
+    codec = packet.stream.codec_context.name
+    if codec == "theora":
+        return packet.size > 0 and memoryview(packet)[0] >= 0x80
+    return codec == "vp8" and packet.size > len(OGG_VP8) and bytes(memoryview(packet)[: len(OGG_VP8)]) == OGG_VP8
 
 
 def _flush_packet(stream: VideoStream) -> Any:
@@ -226,63 +276,84 @@ def _flush_packet(stream: VideoStream) -> Any:
     return packet
 
 
-def scan(container: InputContainer, stream: VideoStream, observer: Observer) -> Extent:
-    """Read all packets from here on, decode none."""
-    count, last, before, duration = 0, None, None, 0
-    times = array("q")
-    for packet in _packets(container, stream, observer):
-        if packet is None or not packet.size or packet.is_discard:
+def scan(video: OpenVideo, observer: Observer, mender: Mender | None = None) -> TimeLine:
+    """Read all packets from here on, decode none; ``mender`` knows those before."""
+    stream, formats, made_up = video.stream, _formats(video), _makes_up_dts(video)
+    tracer = Tracer(time_unit(stream), mender or _mender(video), frame_rate(stream))
+    before = read = None  # where in the file the latest packets end; the last one may be made of what is appended
+    for packet in _packets(video, observer):
+        if packet is None or packet.is_discard or not (packet.size or packet.pts is not None):
             continue
-        count += 1
-        if packet.pts is None:
+        if "ogg" in formats and _is_header(packet):
             continue
-        times.append(packet.pts)
-        if last is None or packet.pts > last:
-            before, last, duration = last, packet.pts, packet.duration or 0
-        elif packet.pts < last and (before is None or packet.pts > before):
-            before = packet.pts
-    if _is_counted(container):
-        return Extent(count, count - 1, count, range(count))
-    if last is None:
-        return Extent(count)
-    end = last + (duration or (last - before if before is not None else 0))
-    return Extent(count, last, end, array("q", sorted(times)))
+        if packet.pos is not None:
+            before, read = read, packet.pos + packet.size
+        dts = None if made_up else packet.dts
+        tracer.add(packet.pts, dts, packet.duration or 0, packet.is_keyframe, packet.size > 0)
+    if "avi" in formats:
+        return tracer.decoded(avi_units(video.descriptor, stream.index))
+    if formats & set(COUNTED_DEMUXERS.split(",")):
+        return tracer.counted()
+    line = tracer.line()
+    if before and formats & STOPS_EARLY and is_appended(video.descriptor, before):
+        line = replace(line, notes=(*line.notes, APPENDED))
+    return line
 
 
-def first_time(
-    container: InputContainer, stream: VideoStream, observer: Observer, limits: Limits, most_skipped: float
-) -> int:
-    """The time of the first frame, for a container that was just opened. Raises SeekingFailedError where it does not
-    decode at once."""
-    decoding = _Decoding(container, stream, observer, limits, most_skipped)
+def _mender(video: OpenVideo) -> Mender:
+    formats = _formats(video)
+    ahead: Fraction | None = AHEAD if formats & CLOCK_MAY_BE_SET else LONG_AHEAD
+    if "avi" in formats or ("mp4" in formats and video.stream.frames):
+        ahead = None  # a list of frames in the header: their times cannot jump
+    return Mender(time_unit(video.stream), ahead, reorders=video.stream.codec_context.codec.reorder)
+
+
+def first_time(video: OpenVideo, observer: Observer, limits: Limits, most_skipped: float) -> tuple[int, Mender]:
+    """The time of the first frame, for a container that was just opened, and what mends the times of the packets after
+    those that were read. Raises SeekingFailedError where it does not decode at once."""
+    decoding = _Decoding(video, observer, limits, most_skipped, None)
     first = next(decoding.frames(), None)
-    if first is None or decoding.errors:
+    if first is None or decoding.errors or decoding.unsorted or decoding.mender is None:
         raise SeekingFailedError
-    return first[0]
+    return first[0], decoding.mender
 
 
-def find_extent(container: InputContainer, stream: VideoStream, observer: Observer) -> Extent:
-    """Where a stream ends, of a container that has an index. Raises SeekingFailedError."""
-    # A fragmented MP4 (no frames in its header) is indexed as it is read: then read it all.
-    fragmented = "mp4" in container.format.name and not stream.frames
-    return scan(container, stream, observer) if fragmented else _extent_at_end(container, stream, observer)
+def find_extent(video: OpenVideo, observer: Observer, mender: Mender) -> TimeLine:
+    """Where a stream ends, of a container that has an index; its times are those of what was read for it. Raises
+    SeekingFailedError where timestamps need mending."""
+    line = _extent_at_end(video, observer) if _index_proves_plain(video) else scan(video, observer, mender)
+    if not line.is_plain:
+        raise SeekingFailedError
+    return line
 
 
-def _extent_at_end(container: InputContainer, stream: VideoStream, observer: Observer) -> Extent:
+def _index_proves_plain(video: OpenVideo) -> bool:
+    """Whether no timestamps jump, by the index: that of an MP4 is made so; a Matroska file may be several, joined."""
+    if "mp4" in _formats(video):
+        return bool(video.stream.frames)  # none in its header: it is fragmented, and indexed as it is read
+    end = segment_end(video.descriptor)
+    if end is None or end < video.size:
+        return False
+    entries, unit = list(video.stream.index_entries), time_unit(video.stream)
+    pairs = itertools.pairwise(entries)
+    return all(a.pos < b.pos and (b.timestamp - a.timestamp) * unit < LONG_AHEAD for a, b in pairs)
+
+
+def _extent_at_end(video: OpenVideo, observer: Observer) -> TimeLine:
     """The extent by the packets from the last keyframe on: whatever comes before it is also shown before it."""
     try:
-        container.seek(LATEST, stream=stream)
+        video.container.seek(LATEST, stream=video.stream)
     except av.error.FFmpegError as error:
         raise SeekingFailedError from error
-    extent = scan(container, stream, observer)
-    if (extent.end - extent.last) * Fraction(stream.time_base or 1) <= MADE_UP:  # a single packet that does not say
+    line = scan(video, observer)
+    if (line.end - line.last) * line.unit <= MADE_UP:  # a single packet that does not say
         raise SeekingFailedError
-    return extent
+    return line
 
 
-def has_index(container: InputContainer) -> bool:
+def has_index(video: OpenVideo) -> bool:
     """Whether the container can seek to keyframes by exact times."""
-    return bool({"mp4", "matroska"} & set(container.format.name.split(",")))
+    return bool({"mp4", "matroska"} & _formats(video))
 
 
 def keyframes(stream: VideoStream) -> list[int]:
@@ -291,11 +362,14 @@ def keyframes(stream: VideoStream) -> list[int]:
 
 
 def time_unit(stream: VideoStream) -> Fraction:
-    """The unit of frame times, in seconds: the stream's time base, or one frame where frames are counted."""
-    if _is_counted(stream.container):
-        return 1 / Fraction(stream.average_rate or stream.guessed_rate or 25)
+    """The unit of timestamps, in seconds."""
     return Fraction(stream.time_base or Fraction(1, 1000))
 
 
-def _is_counted(container: Any) -> bool:
-    return bool(set(COUNTED_DEMUXERS.split(",")) & set(container.format.name.split(",")))
+def frame_rate(stream: VideoStream) -> Fraction:
+    """Frames a second, by what the stream itself says rather than its container."""
+    return Fraction(stream.guessed_rate or stream.average_rate or USUAL_RATE)
+
+
+def _formats(video: OpenVideo) -> set[str]:
+    return set(video.container.format.name.split(","))

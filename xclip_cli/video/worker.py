@@ -18,7 +18,6 @@ from dataclasses import asdict
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
-from av.subtitles import codeccontext, stream  # noqa: F401 - PyAV's own import of them, at the first file, is too late
 
 from ..errors import VideoError
 from .clips import read_clips
@@ -26,6 +25,7 @@ from .confinement import confine
 from .files import anonymous_file
 from .guard import Guard
 from .limits import DEFAULT_LIMITS, Limits
+from .processes import RunningClock
 from .protocol import ACK, LONGEST_TEXT, MOST_HELD, NOTE_BYTES, line, read_request
 from .sampling import ClipRequest
 
@@ -87,6 +87,7 @@ class _Server:
         self._requests: deque[tuple[ClipRequest, int, Limits]] = deque()  # with threads
         self._said_alive = 0.0
         self._noted = 0.0
+        self._clock = RunningClock(ALIVE_SECONDS * 30)  # no packet or picture takes longer, but where all stands still
         self._waited = 0.0  # seconds, for room and for the parent
         self._limits = DEFAULT_LIMITS
         self._began = 0.0  # with the request, and with the clip
@@ -114,11 +115,11 @@ class _Server:
 
     def put(self, picture: Picture) -> None:
         """Copy a picture in, waiting for room, and tell the parent."""
-        began = time.monotonic()
+        began = self._clock.now()
         while len(self._held) >= MOST_HELD or (offset := self._room(picture.nbytes)) is None:
             if not self._listen():
                 raise SystemExit  # the parent is gone
-        self._waited += time.monotonic() - began
+        self._waited += self._clock.now() - began
         end = offset + picture.nbytes
         self._ring[offset:end].reshape(picture.shape)[:] = picture
         self._held.append((offset, end))
@@ -126,7 +127,7 @@ class _Server:
 
     def _worked(self) -> float:
         """Seconds on a clock that stands still while this waits for the parent."""
-        return time.monotonic() - self._waited
+        return self._clock.now() - self._waited
 
     def restart(self) -> None:
         """Have the parent forget the pictures of this request."""
@@ -152,13 +153,13 @@ class _Server:
 
     def reply(self, message: dict[str, Any]) -> None:
         """Send one line to the parent, who may not listen at once."""
-        began = time.monotonic()
+        began = self._clock.now()
         try:
             self._outgoing.write(line(message))
             self._outgoing.flush()
         except BrokenPipeError:
             os._exit(0)  # the parent is gone, and nobody is left to tell
-        self._waited += time.monotonic() - began
+        self._waited += self._clock.now() - began
 
     def _listen(self) -> bool:
         """Take in one line from the parent; False when there will be no more."""

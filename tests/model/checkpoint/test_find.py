@@ -23,7 +23,7 @@ from torch import Tensor
 
 from xclip_cli.errors import ModelError
 from xclip_cli.model import XCLIPModel, XCLIPProcessor, XCLIPTextModel, XCLIPVisionModel
-from xclip_cli.model.checkpoint import find, weights
+from xclip_cli.model.checkpoint import find, saving
 from xclip_cli.model.checkpoint.find import Checkpoint, choose_model, find_checkpoint, find_folder, find_weight_files
 
 TOWERS: dict[str, Any] = {"text_model": XCLIPTextModel, "vision_model": XCLIPVisionModel}
@@ -287,9 +287,12 @@ def test_towers_go_both_ways(theirs: Any, tower: str, tmp_path: Path) -> None:
     assert_weights(getattr(model, tower), original.state_dict())
     model.save_pretrained(tmp_path / "ours")
     again, report = type(original).from_pretrained(tmp_path / "ours", output_loading_info=True)
-    assert not any(report.values()), report
+    assert not report["missing_keys"]
+    assert not report["mismatched_keys"]
     assert_weights(again, original.state_dict())
-    assert load_file(tmp_path / "ours" / "model.safetensors").keys() == original.state_dict().keys()
+    names = original.state_dict().keys()
+    both = {*names, *(f"{tower}.{name}" for name in names)}  # of version 5, and of version 4
+    assert load_file(tmp_path / "ours" / "model.safetensors").keys() == both
     assert_weights(getattr(TOWERS[tower].from_pretrained(tmp_path / "ours"), tower), original.state_dict())
 
 
@@ -333,7 +336,7 @@ def test_a_save_that_fails_leaves_the_old_file(copy: Path, theirs: Any, monkeypa
 
     model = XCLIPModel.from_pretrained(copy)
     names = {path.name for path in copy.iterdir()}
-    monkeypatch.setattr(weights, "save_file", fail)
+    monkeypatch.setattr(saving, "save_file", fail)
     with pytest.raises(OSError, match="no space left"):
         model.save_pretrained(copy)
     assert {path.name for path in copy.iterdir()} == names
@@ -373,6 +376,21 @@ def test_a_folder_wins_over_the_hub(copy: Path, monkeypatch: pytest.MonkeyPatch)
     Path("owner").mkdir()
     copy.rename("owner/model")
     assert find_checkpoint("owner/model").folder == Path("owner/model")
+
+
+@pytest.mark.parametrize(
+    "name", ["base-patch32", "microsoft/xclip-base-patch32", "xclip-base-patch32", "base-patch32@main", "auto"]
+)
+def test_public_names_are_no_folders(copy: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Whoever packed the current folder would decide what answers to a name that everybody knows."""
+    monkeypatch.chdir(copy.parent)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    shutil.copytree(copy, name)
+    with pytest.raises(ModelError, match="is not, or not wholly, in the cache|there is no model 'auto'"):
+        find_checkpoint(name)
+    with pytest.raises(ModelError):
+        find_folder(name)
+    assert find_checkpoint(f"./{name}").name == f"./{name}"
 
 
 def test_the_bundled_model(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -499,23 +517,36 @@ def test_identity_changes_with_the_weights(copy: Path, theirs: Any, format_name:
     assert find_checkpoint(str(copy)).identity != before
 
 
-def test_words(copy: Path) -> None:
+PHRASES = {
+    "templates": ["{}", "a video of {}"],
+    "families": {
+        "state": {"patterns": ["{}"], "parts": [["a black screen", "color bars"]]},
+        "shape": {"patterns": ["a {} {}", "the {} is {}"], "parts": [["circle", "cross"], ["growing"]]},
+    },
+}
+
+
+def test_phrases(copy: Path) -> None:
+    assert find_checkpoint(str(copy)).phrases is None
+    assert find_checkpoint(str(copy)).why_a_guess(["anything at all"]) is None
+    (copy / "phrases.json").write_text(json.dumps(PHRASES), "utf-8")
     checkpoint = find_checkpoint(str(copy))
-    assert checkpoint.words is None
-    assert checkpoint.unknown_words(["anything at all"]) == []
-    (copy / "words.txt").write_text("black\nscreen\nbars colour\n", "utf-8")
-    checkpoint = find_checkpoint(str(copy))
-    assert checkpoint.words == {"black", "screen", "bars", "colour"}
-    assert checkpoint.unknown_words(["Black screen", "colour bars, 2 of them", "a Dog"]) == ["a", "dog", "of", "them"]
+    known = ["Black screen", "a video of the color bars", "A VIDEO OF A BLACK SCREEN."]
+    assert checkpoint.why_a_guess(known) is None
+    assert checkpoint.why_a_guess(["the cross is growing", "a circle growing"]) is None
+    assert checkpoint.why_a_guess([]) is None
+    assert checkpoint.why_a_guess([*known, "black", "bars 2"]) == "was not trained on 'black', 'bars 2'"
+    mixed = checkpoint.why_a_guess([*known, "a cross growing"])
+    assert mixed == "was not trained to tell labels of shape, state from each other"
 
 
 def test_the_model_that_auto_stands_for(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (copy / "words.txt").write_text("black screen", "utf-8")
+    (copy / "phrases.json").write_text(json.dumps(PHRASES), "utf-8")
     monkeypatch.setattr(find, "BUNDLED_FOLDER", copy)
-    assert choose_model("auto", ["black screen"]) == ("bundled", "it was trained on every word of the labels")
+    assert choose_model("auto", ["black screen"]) == ("bundled", "it was trained to tell these labels apart")
     name, reason = choose_model("auto", ["black screen", "dog"])
     assert name == "microsoft/xclip-base-patch16-zero-shot"
-    assert reason == "the bundled model was not trained on dog"
+    assert reason == "the bundled model was not trained on 'dog'"
     assert choose_model("a/model", ["black screen"]) == ("a/model", None)
 
 
@@ -609,7 +640,7 @@ def test_the_needed_files_are_downloaded(downloaded: Any, name: str, expected: t
     folder = Path(downloaded[1][name])
     assert {path.name for path in folder.iterdir()} == set(expected)
     assert_weights(XCLIPModel.from_pretrained(folder), theirs.state_dict())
-    assert XCLIPProcessor.from_pretrained(folder).image_processor.size == PREPROCESSOR["size"]
+    assert XCLIPProcessor.from_pretrained(folder).image_processor.size == {"shortest_edge": PREPROCESSOR["size"]}
 
 
 @pytest.mark.parametrize(
@@ -646,7 +677,8 @@ def test_the_cache_needs_no_hub(hub: Hub, downloaded: Any) -> None:
     missing = look_up([*NAMES, ("owner/missing", None)], cache, hub.address, offline=True)
     assert missing[:-1] == expected
     assert missing[-1].startswith("ModelError: owner/missing is not, or not wholly, in the cache (")
-    assert missing[-1].endswith("switch it on to download the model, or use the 'bundled' model, which needs none")
+    assert "switch it on and run `xclip models pull owner/missing`, set HF_ENDPOINT to a mirror, or give" in missing[-1]
+    assert "bundled" not in missing[-1]
     assert len(hub.asked) == before
 
 
@@ -664,11 +696,18 @@ def test_what_the_cache_lacks_is_fetched(hub: Hub, downloaded: Any, tmp_path: Pa
 def test_a_hub_that_cannot_be_reached(tmp_path: Path) -> None:
     (message,) = look_up([("owner/good", None)], tmp_path, "http://127.0.0.1:9")
     assert message.startswith("ModelError: cannot download owner/good from the hub (")
-    assert message.endswith("check the network and try again, or use the 'bundled' model, which needs none")
+    assert "check the network and try again, set HF_ENDPOINT to a mirror, or give a folder" in message
+    assert "bundled" not in message
 
 
-def test_identity_of_a_cached_checkpoint_is_the_hubs(tmp_path: Path, folder: Path) -> None:
-    """The cache names files by the hub's hash: other weights of the same size and shape are another checkpoint."""
+@pytest.mark.parametrize("below", [True, False], ids=["in the cache", "elsewhere"])
+def test_identity_of_a_cached_checkpoint_is_the_hubs(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, below: bool
+) -> None:
+    """The cache names files by the hub's hash: other weights of the same size and shape are another checkpoint.
+
+    Elsewhere anybody may name files as the cache does: there the contents count."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path if below else tmp_path / "cache"))
 
     def cached(hash_of_weights: str) -> str:
         snapshot = tmp_path / hash_of_weights / "snapshots" / COMMIT
@@ -679,7 +718,7 @@ def test_identity_of_a_cached_checkpoint_is_the_hubs(tmp_path: Path, folder: Pat
         (snapshot / "model.safetensors").symlink_to(blobs / hash_of_weights)
         return find_checkpoint(str(snapshot)).identity
 
-    assert cached("aaaa") != cached("bbbb")
+    assert (cached("aaaa") != cached("bbbb")) == below
 
 
 def test_the_cache_is_read_through_the_librarys_own_settings(
@@ -695,6 +734,9 @@ def test_the_cache_is_read_through_the_librarys_own_settings(
     assert find_checkpoint("owner/model") == Checkpoint("owner/model", snapshot, COMMIT)
     assert find_checkpoint("owner/model", revision=COMMIT).folder == snapshot
     assert XCLIPModel.from_pretrained("owner/model").config.projection_dim == 32
-    assert XCLIPProcessor.from_pretrained("owner/model", revision="main").image_processor.crop_size == 32
+    assert XCLIPProcessor.from_pretrained("owner/model", revision="main").image_processor.crop_size == {
+        "height": 32,
+        "width": 32,
+    }
     with pytest.raises(ModelError, match="owner/model is not, or not wholly, in the cache"):
         find_checkpoint("owner/model", revision="v2")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,18 +134,104 @@ def test_refusals_say_what_to_do(online: Program, hub: Hub, statuses: list[int],
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"<html>log in</html>", b"", b"[]", b"null", b"{}", b'{"siblings": 5}', b"\xff\xfe", b"[" * 100_000),
+        *(b"1" * 5000, b'{"id": 3, "sha": null, "siblings": [{"rfilename": 7}]}'),
+        b'{"siblings": [{"rfilename": "config.json"}]}',
+    ],
+)
+def test_what_is_not_the_hub_is_said(online: Program, hub: Hub, body: bytes) -> None:
+    """As the portal of a hotel or a proxy that wants a login, which answer anything with 200."""
+    hub.portal = body
+    for command in (("models", "pull", REPO), ("models", "info", REPO)):
+        done = online(*command)
+        assert done.returncode == 4, done.stderr
+        said = f"cannot download {REPO}|{REPO} on the hub is not a checkpoint|http:\\S+ does not answer as the hub does"
+        assert re.match(f"error: ({said})", done.stderr)
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "nonsense", "ftp://127.0.0.1:9", "http://[::1"])
+def test_a_proxy_that_cannot_be_used_is_said(online: Program, proxy: str) -> None:
+    done = online("models", "pull", REPO, HTTPS_PROXY=proxy, HTTP_PROXY=proxy, NO_PROXY="")
+    assert done.returncode == 4, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize("address", ["nonsense", "http://", "http://user:secret@127.0.0.1:9", "file:///etc"])
+def test_an_address_that_cannot_be_used_is_said(online: Program, address: str) -> None:
+    done = online("models", "pull", REPO, HF_ENDPOINT=address)
+    assert done.returncode == 4, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "secret" not in done.stderr
+
+
 def test_a_hub_that_is_busy_once_is_asked_again(online: Program, hub: Hub) -> None:
     hub.refuse[REPO] = [200, 200, 429, 200]
     assert online("models", "pull", REPO).returncode == 0
 
 
-def test_damaged_bytes_are_found_and_removed(online: Program, hub: Hub) -> None:
-    hub.corrupt.add("model.safetensors")
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_damaged_bytes_are_found_and_removed(online: Program, hub: Hub, name: str) -> None:
+    hub.corrupt.add(name)
     done = online("models", "pull", REPO)
     assert done.returncode == 4
-    assert "model.safetensors of microsoft/xclip-base-patch32 is damaged and was removed" in done.stderr
+    assert f"{name} of microsoft/xclip-base-patch32 is damaged and was removed" in done.stderr
     hub.corrupt.clear()
     assert online("models", "pull", REPO).returncode == 0
+
+
+def test_what_a_killed_download_left_is_checked_before_it_is_used(online: Program, hub: Hub, tmp_path: Path) -> None:
+    code = (
+        "import os\n"
+        "from xclip_cli.model.checkpoint import hub\n"
+        "hub.check_hashes = lambda *_: os._exit(9)\n"
+        "from xclip_cli.cli.app import main\nmain()"
+    )
+    environment = {**os.environ, "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
+    command = [sys.executable, "-c", code, "models", "pull", REPO]
+    hub.corrupt.add("model.safetensors")
+    assert subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 9
+    assert "is not, or not wholly, in the cache" in online("models", "path", REPO).stderr
+    assert "is damaged and was removed" in online("models", "pull", REPO).stderr
+    hub.corrupt.clear()
+    assert online("models", "pull", REPO).returncode == 0
+    assert online("models", "path", REPO).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "info"),
+    [
+        ({"ETag": '"../../../../outside"', "X-Linked-ETag": '"../../../../outside"'}, {}),
+        ({"X-Repo-Commit": "../../../../outside"}, {}),
+        ({}, {"sha": "../../../../outside"}),
+        ({}, {"sha": None}),
+        ({}, {"siblings": [{"rfilename": "config.json"}]}),
+        ({}, {"siblings": 5}),
+        ({}, {"siblings": [5]}),
+        ({}, {"siblings": [{"rfilename": "config.json", "blobId": "0" * 40, "size": "big"}]}),
+    ],
+)
+def test_answers_of_another_form_are_refused(
+    online: Program, hub: Hub, tmp_path: Path, headers: dict[str, str], info: dict[str, Any]
+) -> None:
+    hub.headers, hub.info = headers, info
+    done = online("models", "pull", REPO)
+    assert done.returncode == 4, done.stderr
+    assert "does not answer as the hub does" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.rglob("outside*")) == []
+
+
+def test_a_password_of_the_endpoint_is_not_shown(online: Program, hub: Hub) -> None:
+    for statuses in ([404], [500]):
+        hub.refuse[REPO] = statuses
+        done = online("models", "pull", REPO, HF_ENDPOINT=hub.address.replace("//", "//user:secret@"))
+        assert done.returncode == 4
+        assert "cannot download" in done.stderr
+        assert "secret" not in done.stderr
 
 
 def test_no_network_is_said(xclip: Run, tmp_path: Path) -> None:
@@ -155,7 +243,7 @@ def test_no_network_is_said(xclip: Run, tmp_path: Path) -> None:
     }
     done = xclip("models", "pull", REPO, env=env)
     assert done.returncode == 4
-    assert "check the network and try again, or use the 'bundled' model" in done.stderr
+    assert "check the network and try again, set HF_ENDPOINT to a mirror, or give a folder" in done.stderr
 
 
 def test_a_full_disk_is_said(online: Program, hub: Hub, tmp_path: Path) -> None:
@@ -239,10 +327,10 @@ def test_auto_is_explained(online: Program, hub: Hub, clip: Path) -> None:
     done = online("classify", clip, *LABELS)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["model"] == "microsoft/xclip-base-patch16-zero-shot"
-    assert "model microsoft/xclip-base-patch16-zero-shot: the bundled model was not trained on cat" in done.stderr
+    assert "model microsoft/xclip-base-patch16-zero-shot: the bundled model was not trained on 'a cat'" in done.stderr
     done = online("classify", clip, "--label", "a black screen", "--label", "a white screen")
     assert json.loads(done.stdout)["model"] == "bundled"
-    assert "model bundled: it was trained on every word of the labels" in done.stderr
+    assert "model bundled: it was trained to tell these labels apart" in done.stderr
 
 
 def test_a_dry_run_does_nothing(online: Program, hub: Hub, clip: Path) -> None:

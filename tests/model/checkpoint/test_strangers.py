@@ -194,6 +194,19 @@ def with_pickle(data: bytes, compression: int = zipfile.ZIP_STORED) -> Change:
     return change
 
 
+def shared(state: dict[str, Any], count: int) -> None:
+    """So many tensors of 4 MB, of the same numbers."""
+    state.update({f"x{i}": tensor for i, tensor in enumerate([torch.zeros(1 << 20)] * count)})
+
+
+def second_pickle(folder: Path) -> None:
+    """A ``.bin`` of which torch's own reader, for which capitals are the same, reads another pickle: 2 KB as 6 GB."""
+    pickled(lambda s: {"a": torch.zeros(3)})(folder)
+    bomb = b"\x80\x02c__builtin__\nbytearray\n\x8a\x08" + struct.pack("<q", 6 << 30) + b"\x85R."
+    with zipfile.ZipFile(folder / "pytorch_model.bin", "a") as archive:
+        archive.writestr(archive.namelist()[0].split("/")[0] + "/DATA.PKL", bomb)
+
+
 def cut_bin(folder: Path) -> None:
     pickled(lambda s: None)(folder)
     path = folder / "pytorch_model.bin"
@@ -201,6 +214,8 @@ def cut_bin(folder: Path) -> None:
 
 
 ROOM = b"\x80\x02}r" + struct.pack("<I", (1 << 31) - 1) + b"."  # LONG_BINPUT: room for 2**32 objects in pickle's C code
+
+WIDE = b"".join(b"q%ch%c\x86" % (i, i) for i in range(64))  # each a tuple of the one before it, twice
 
 PICKLES: dict[str, tuple[Change, str]] = {
     "empty": (pickled(lambda s: None) and (lambda f: (cut_bin(f), text("pytorch_model.bin", b"")(f))), "cannot mmap"),
@@ -221,8 +236,17 @@ PICKLES: dict[str, tuple[Change, str]] = {
     "not a pickle": (with_pickle(b"\xff" * 100), "is not a file that torch saved, or it is damaged"),
     "one number as 4 GB": (
         pickled(lambda s: s.update({BIAS: torch.zeros(1).expand(1 << 15, 1 << 15)})),
-        "holds tensors of 4[0-9]* bytes in a file of",
+        f"{BIAS} of shape .* needs 4294967296 bytes, the file holds 4 of it",
     ),
+    "4 MB as 4 GB": (pickled(lambda s: shared(s, 1000)), "holds tensors of 4[0-9]* bytes in a file of 4"),
+    "4 MB as 4 GB, legacy": (
+        pickled(lambda s: shared(s, 1000), _use_new_zipfile_serialization=False),
+        "holds tensors of 4[0-9]* bytes in a file of 4",
+    ),
+    "many dimensions": (pickled(lambda s: s.update({BIAS: torch.zeros([1] * 50)})), f"{BIAS} has 50 dimensions"),
+    "a key that nests 2**64 tuples": (with_pickle(b"\x80\x02})" + WIDE + b"Ns."), "tuple of tuples"),
+    "a key of a million brackets": (with_pickle(b"\x80\x02})" + b"\x85" * 1_900_000 + b"Ns."), "tuple of tuples"),
+    "a second pickle in capitals": (second_pickle, "missing logit_scale"),
     "numbers as names": (pickled(lambda s: {1: torch.zeros(1)}), "is not a state dict"),
     "NaN": (pickled(lambda s: s[BIAS].view(-1)[3].fill_(float("nan")) and None), f"{BIAS} holds values that are no f"),
     "a list": (pickled(lambda s: [torch.zeros(1)]), "is not a state dict"),
@@ -283,6 +307,15 @@ CONFIGS: dict[str, tuple[Change, str]] = {
 
 # Tokenizers, preprocessors, other files
 
+
+def deep() -> Any:
+    """What the library reads, and cannot show."""
+    value: Any = []
+    for _ in range(900):
+        value = [value]
+    return value
+
+
 REPLACING = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 1000}
 SLOW = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Removed", "invert": True}
 
@@ -338,6 +371,16 @@ TEXTS: dict[str, tuple[Change, str]] = {
     "merges of three": (tokenizer(lambda t: t["model"].update(merges=["a b c"])), "the merge .* is not of two"),
     "merges that are none": (tokenizer(lambda t: t["model"].update(merges=[5])), "the merge 5 is not of two"),
     "vocabulary that is a list": (tokenizer(lambda t: t["model"].update(vocab=[])), "it needs a vocabulary"),
+    "added tokens that are a number": (tokenizer(lambda t: t.update(added_tokens=5)), "it adds the token 5"),
+    "an added token that is deep": (
+        tokenizer(lambda t: t.update(added_tokens=[deep()])),
+        "cannot read .*tokenizer.json: it is nested too deep",
+    ),
+    "a merge that is deep": (tokenizer(lambda t: t["model"].update(merges=[deep()])), "it is nested too deep"),
+    "a padding token of half a character": (
+        edited("tokenizer_config.json", lambda c: {"pad_token": "\ud800"}),
+        "lacks the token",
+    ),
     "padding token": (edited("tokenizer_config.json", lambda c: {"pad_token": "\x1b[2J\n" * 99}), "lacks the token"),
     "padding token that is a list": (edited("tokenizer_config.json", lambda c: {"pad_token": [1]}), "lacks the token"),
     "vocab.json not JSON": (vocabulary_files(b"{", b""), "cannot read .*vocab.json"),
@@ -352,8 +395,19 @@ TEXTS: dict[str, tuple[Change, str]] = {
     ),
     "merges.txt not UTF-8": (vocabulary_files({}, b"a \xff\n"), "cannot read .*merges.txt: 'utf-8' codec"),
     "merges.txt of one word": (vocabulary_files({}, b"#version: 0.2\none\n"), r"the merge \['one'\] is not of two"),
-    "words that are no text": (text("words.txt", b"\xff\xfe"), "cannot read .*words.txt"),
-    "words of 1 GB": (large("words.txt", 1024), "words.txt is larger than 16 MB"),
+    "phrases that are no text": (text("phrases.json", b"\xff\xfe"), "cannot read .*phrases.json"),
+    "phrases of 1 GB": (large("phrases.json", 1024), "phrases.json is larger than 16 MB"),
+    **{
+        f"phrases: {content}": (text("phrases.json", content.encode()), f"phrases.json does not list phrases: {said}")
+        for content, said in {
+            "[": "JSONDecodeError",
+            "[]": "TypeError",
+            '{"families": {"a": {"patterns": ["{}"], "parts": [[1]]}}, "templates": []}': "TypeError",
+            '{"families": {"a": {"patterns": ["{0:>9}"], "parts": [["b"]]}}, "templates": []}': "ValueError",
+            '{"families": {"a": {"patterns": ["{}{}"], "parts": [%s, %s]}}, "templates": []}'
+            % ((json.dumps(["b"] * 1000),) * 2): "ValueError: a family of more than 100000 phrases",
+        }.items()
+    },
     "identity of an endless file": (
         lambda f: (large("special_tokens_map.json", 300)(f), config(prompt_layers=3)(f)),
         "prompts_generator.decoder are 2 layers",
@@ -379,7 +433,7 @@ TEXTS: dict[str, tuple[Change, str]] = {
             {"image_std": [0, 0, 0]},
             {"image_std": [1, 1, float("nan")]},
             {"image_std": [1]},
-            {"image_std": 1},
+            {"image_std": 0},
             {"image_mean": ["a", "b", "c"]},
             {"image_mean": [1e300, 0, 0]},
             {"rescale_factor": float("inf")},
@@ -553,6 +607,22 @@ def test_an_authors_file_cannot_fill_the_memory(tmp_path: Path) -> None:
         with pytest.raises(ModelError, match=message):
             OriginalWeights(path).config()
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < GROWTH << 10
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_an_authors_files_tensors_cannot_share_their_numbers(tmp_path: Path, aligned: bool) -> None:
+    from xclip_cli.model.checkpoint.original import OriginalWeights
+
+    state: dict[str, Any] = {}
+    shared(state, 1000)
+    torch.save({"model": state}, tmp_path / "k400.pth")
+    if not aligned:  # an archive that was written by something else
+        with zipfile.ZipFile(tmp_path / "k400.pth") as archive, zipfile.ZipFile(tmp_path / "new.pth", "w") as new:
+            for name in archive.namelist():
+                new.writestr(name, archive.read(name))
+        (tmp_path / "new.pth").replace(tmp_path / "k400.pth")
+    with pytest.raises(ModelError, match="it holds tensors of 4[0-9]* bytes in a file of 4"):
+        OriginalWeights(tmp_path / "k400.pth")
 
 
 def test_links_are_followed_to_files_and_nothing_else(checkpoint: Path, tmp_path: Path) -> None:

@@ -28,17 +28,19 @@ NEEDED_TEXT_NAMES = (  # beside the config, one of each
 
 MAX_TEXT = 1 << 24  # bytes of a file that is not weights: CLIP's tokenizer.json has 3.6 MB
 MAX_HEADER = 10_000_000  # bytes of a safetensors header: those of X-CLIP have 0.1 MB, the format allows 100 MB
+MAX_DEPTH = 50  # levels of JSON
 MAX_SHARDS = 500  # weight files of one checkpoint
 
 
-def find_weight_files(folder: Path) -> list[Path]:
-    """The weight files of a checkpoint folder: one, or its shards. safetensors is preferred. Raises ModelError.
+def find_weight_files(folder: Path, safetensors: bool | None = None) -> list[Path]:
+    """The weight files of a checkpoint folder: one, or its shards. Raises ModelError.
 
-    A file in place of a folder is its own.
+    safetensors is preferred; ``safetensors`` True or False allows nothing else. A file in place of a folder is its own.
     """
     if folder.is_file():
         return [folder]
-    for name in WEIGHT_NAMES:
+    names = [name for name in WEIGHT_NAMES if safetensors in (None, name.startswith(SAFETENSORS_NAME))]
+    for name in names:
         path = folder / name
         if not path.is_file():
             continue
@@ -46,7 +48,7 @@ def find_weight_files(folder: Path) -> list[Path]:
         if absent := [file.name for file in files if not file.is_file()]:
             raise ModelError(f"{path} lists shards that are missing: {one_line(', '.join(absent))}")
         return files
-    raise ModelError(f"no weights in {folder}: it needs one of {', '.join(WEIGHT_NAMES)}")
+    raise ModelError(f"no weights in {folder}: it needs one of {', '.join(names)}")
 
 
 def _shards(index: Path) -> list[str]:
@@ -117,6 +119,8 @@ def read_text(path: Path) -> str:
         if len(data) > MAX_TEXT:
             raise ModelError(f"{path} is larger than {MAX_TEXT >> 20} MB, the limit for a checkpoint's text files")
         return data.decode("utf-8")
+    except ModelError:
+        raise
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read {path}: {one_line(error)}") from error
 
@@ -133,4 +137,15 @@ def read_json(path: Path, required: bool = False) -> dict[str, Any]:
         raise ModelError(f"cannot read {path}: {one_line(error)}") from error
     if not isinstance(values, dict):
         raise ModelError(f"{path} holds {type(values).__name__}, not a JSON object")
+    if _is_deep(values):
+        raise ModelError(f"cannot read {path}: it is nested too deep")
     return values
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether a JSON value has more levels than any checkpoint's: even to show it could end in a RecursionError."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inner = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [value for values in inner for value in values if isinstance(value, dict | list)]
+    return bool(level)

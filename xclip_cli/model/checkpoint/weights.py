@@ -1,4 +1,4 @@
-"""A checkpoint's weight files ↔ a model's parameters. No pickle is ever executed.
+"""A checkpoint's weight files → a model's parameters. No pickle is ever executed.
 
 Weight files may come from strangers: how much they hold is known, and bounded by their size, before any of it is read.
 """
@@ -6,30 +6,82 @@ Weight files may come from strangers: how much they hold is known, and bounded b
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ...errors import ModelError
 from ...text import listed, one_line
-from .files import CONFIG_NAME, SAFETENSORS_NAME, find_weight_files, read_header
-from .pickles import check_state_dict
+from .files import find_weight_files, read_header
+from .pickles import STATE_DICT_NAMES, Inert, TorchFile, entries_of, stored_tensors
 
 IGNORED_SUFFIX = "embeddings.position_ids"  # buffers in files of 2022: plain counting, never a parameter
-TOWERS = ("text_model.", "vision_model.")
 SHOWN_NAMES = 4
 MAPPED_BYTES = 1 << 26  # of a weight file at a time
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # of weights; quantised ones need a scale
 
 Shapes = Mapping[str, tuple[int, ...]]  # of tensors, by name
+
+
+STRICT: frozenset[str] = frozenset()  # what of a LoadingInfo is tolerated: nothing
+
+
+@dataclass(frozen=True)
+class LoadingInfo:
+    """How the tensors of a file compare with those of a model."""
+
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()  # name, shape in the file, in the model
+
+    @classmethod
+    def of(cls, wanted: Shapes, found: Shapes) -> Self:
+        """Compare a model's tensors with those of a file, by the same names."""
+        shared = sorted(wanted.keys() & found.keys())
+        return cls(
+            tuple(sorted(wanted.keys() - found.keys())),
+            tuple(sorted(found.keys() - wanted.keys())),
+            tuple((name, found[name], wanted[name]) for name in shared if wanted[name] != found[name]),
+        )
+
+    def without(self, kinds: frozenset[str]) -> LoadingInfo:
+        """The same, with nothing of these kinds: "missing", "unexpected", "mismatched"."""
+        return replace(self, **dict.fromkeys(kinds, ()))
+
+    def fits(self, name: str) -> bool:
+        """Whether a tensor of the file can be given to the model."""
+        return name not in self.unexpected and all(name != other for other, _, _ in self.mismatched)
+
+    def describe(self, title: str = "of another shape, initialised", says: str = "the model's is") -> str:
+        """All of it in a line, empty where all fit.
+
+        ``title`` begins the list of other shapes, and ``says`` comes before what each should be.
+        """
+        faults = []
+        if self.missing:
+            faults.append(f"missing {listed(self.missing, SHOWN_NAMES, one_line)}")
+        if self.unexpected:
+            faults.append(f"unexpected {listed(self.unexpected, SHOWN_NAMES, one_line)}")
+        if self.mismatched:
+            shown = [f"{name} is {list(found)}, {says} {list(wanted)}" for name, found, wanted in self.mismatched]
+            faults.append(f"{title}: {listed(shown, SHOWN_NAMES, one_line)}")
+        return "; ".join(faults)
+
+    def as_dict(self) -> dict[str, list[Any]]:
+        """As the Hugging Face library gives it."""
+        return {
+            "missing_keys": list(self.missing),
+            "unexpected_keys": list(self.unexpected),
+            "mismatched_keys": list(self.mismatched),
+            "error_msgs": [],
+        }
 
 
 class TensorFile(Protocol):
@@ -63,44 +115,43 @@ class _Safetensors:
 
 
 class _Pickled:
-    """``pytorch_model.bin``: read with ``weights_only``, so that only tensors and plain containers are built."""
+    """``pytorch_model.bin``: plain tensors by name."""
 
     def __init__(self, path: Path) -> None:
-        check_state_dict(path)
-        try:
-            values = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError as error:
-            if "mmap" not in str(error):
-                raise
-            values = torch.load(path, map_location="cpu", weights_only=True)  # torch's format of before 1.6
-        if not isinstance(values, dict) or not all(
-            isinstance(name, str) and isinstance(value, Tensor) for name, value in values.items()
+        file = TorchFile.open(path)
+        if strange := sorted(file.names - STATE_DICT_NAMES):
+            raise ModelError(f"{path} holds more than weights: it asks for {strange[0]}, which weights do not need")
+        entries = entries_of(file.value)
+        if not entries or not all(
+            isinstance(name, str) and isinstance(entry, Inert) for name, entry in entries.items()
         ):
             raise ModelError(f"{path} is not a state dict: it must hold tensors by name and nothing else")
-        # A tensor may claim any shape over few numbers, and many tensors the same numbers.
-        claimed = sum(value.numel() * value.element_size() for value in values.values())
-        if claimed > path.stat().st_size:
-            raise ModelError(f"{path} holds tensors of {claimed} bytes in a file of {path.stat().st_size}")
-        self._values = values
-        self.shapes = {name: tuple(value.shape) for name, value in values.items()}
+        self._mapped = file.mapped
+        self._stored = stored_tensors(file, entries)
+        self.shapes = {name: tensor.shape for name, tensor in self._stored.items()}
 
     def tensor(self, name: str) -> Tensor:
-        tensor: Tensor = self._values[name]
-        return tensor
+        return self._stored[name].map(self._mapped)
 
 
 class StoredWeights:
     """The weights of a checkpoint folder: what they are called and how large they are is known, none is read yet."""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises ModelError where a file is damaged or is none."""
+    def __init__(self, folder: Path, safetensors: bool | None = None) -> None:
+        """``safetensors``: True or False for one format alone. Raises ModelError for a file that is damaged or none."""
         self.folder = folder
-        files = find_weight_files(folder)
+        files = find_weight_files(folder, safetensors)
         with _translated_errors(folder):
             opened: list[TensorFile] = [_open(path) for path in files]
         self._home = {name: file for file in opened for name in file.shapes}
         if len(self._home) < sum(len(file.shapes) for file in opened):
             raise ModelError(f"the weights in {folder} hold a tensor in more than one file")
+
+    def dtype(self) -> torch.dtype:
+        """Of the first tensor of floating-point numbers. Raises ModelError."""
+        with _translated_errors(self.folder):
+            dtypes = (file.tensor(name).dtype for name, file in self._home.items())
+            return next((dtype for dtype in dtypes if dtype in DTYPES), torch.float32)
 
     def check_layers(self, stacks: dict[str, int]) -> None:
         """Make sure that each stack has so many layers here, before a model of that many is built. Raises ModelError.
@@ -123,25 +174,28 @@ class StoredWeights:
         dtype: torch.dtype,
         device: torch.device,
         wanted: Callable[[str], bool] = lambda name: True,
-    ) -> None:
-        """Give a model built on the meta device these weights.
+        tolerated: frozenset[str] = STRICT,
+    ) -> LoadingInfo:
+        """Give a model these weights, which is best built on the meta device.
 
-        Parameters whose names are not ``wanted`` stay on the meta device, and theirs are never read. Names and shapes
-        are all checked before the first tensor is read. Raises ModelError that names what is missing, unexpected, of
-        another shape or no finite number; the model is then as it was.
+        Parameters whose names are not ``wanted`` stay as they are, and theirs are never read. Names and shapes are all
+        checked before the first tensor is read. Raises ModelError that names what is missing, unexpected, mismatched,
+        unless that is ``tolerated``, or no finite number; the model is then as it was.
         """
         shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-        names = _own_names(list(self._home), shapes)
+        names = _own_names(list(self._home), shapes, getattr(model, "prefix", ""))
         found = {own: self._home[name].shapes[name] for own, name in names.items()}
-        if faults := misfits(shapes, found, "wrong shape", "config.json says"):
+        info = LoadingInfo.of(shapes, found)
+        if faults := info.without(tolerated).describe("wrong shape", "config.json says"):
             raise ModelError(f"the weights in {self.folder} do not fit their config.json: {faults}")
         with _translated_errors(self.folder):
             state = {
                 own: converted(self.folder, name, self._home[name].tensor(name), dtype, device)
                 for own, name in names.items()
-                if wanted(own)
+                if wanted(own) and info.fits(own)
             }
         model.load_state_dict(state, assign=True, strict=False)  # those not wanted are missing
+        return info
 
 
 def converted(source: Path, name: str, stored: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -164,63 +218,26 @@ def _is_finite(tensor: Tensor) -> bool:
     return all(math.isfinite(value) for value in tensor.aminmax())
 
 
-def save_weights(model: nn.Module, folder: Path) -> None:
-    """Write ``model.safetensors``; the file appears only when it is whole.
-
-    A tower's names go without the tower's prefix, as Hugging Face's version 5 has them.
-    """
-    path = folder / SAFETENSORS_NAME
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        state = model.state_dict()
-        prefix = _tower_prefix(state)
-        save_file(
-            {name.removeprefix(prefix): tensor.detach().cpu().contiguous() for name, tensor in state.items()},
-            part,
-            metadata={"format": "pt"},
-        )
-        part.chmod((folder / CONFIG_NAME).stat().st_mode)  # safetensors' own is for the owner alone
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def _open(path: Path) -> TensorFile:
     return _Safetensors(path) if path.suffix == ".safetensors" else _Pickled(path)
 
 
-def _tower_prefix(names: Iterable[str]) -> str:
-    """What all names of a tower start with; empty for the whole model."""
-    return next((prefix for prefix in TOWERS if all(name.startswith(prefix) for name in names)), "")
-
-
-def _own_names(names: list[str], wanted: Iterable[str]) -> dict[str, str]:
+def _own_names(names: list[str], wanted: Iterable[str], prefix: str) -> dict[str, str]:
     """The model's names of a checkpoint's tensors, each with the checkpoint's name of it.
 
-    A tower loads from a whole model's files (the rest is left out) and from files that lack the tower's prefix.
+    A tower, whose names begin with ``prefix``, loads from a whole model's files (the rest is left out) and from files
+    that lack the prefix.
     """
     names = [name for name in names if not name.endswith(IGNORED_SUFFIX)]
-    prefix = _tower_prefix(wanted)
     if any(name.startswith(prefix) for name in names):
-        return {name: name for name in names if name.startswith(prefix)}
+        own = set(wanted)
+        return {name: name for name in names if name.startswith(prefix) or name in own}
     return {prefix + name: name for name in names}
 
 
 def misfits(wanted: Shapes, found: Shapes, title: str, says: str) -> str:
-    """What is missing, unexpected or of another shape among tensors; empty where all fit.
-
-    ``title`` begins the list of other shapes, and ``says`` comes before what each should be.
-    """
-    faults = []
-    if missing := sorted(wanted.keys() - found.keys()):
-        faults.append(f"missing {listed(missing, SHOWN_NAMES, one_line)}")
-    if unexpected := sorted(found.keys() - wanted.keys()):
-        faults.append(f"unexpected {listed(unexpected, SHOWN_NAMES, one_line)}")
-    differing = [name for name in sorted(wanted.keys() & found.keys()) if wanted[name] != found[name]]
-    if differing:
-        shown = [f"{name} is {list(found[name])}, {says} {list(wanted[name])}" for name in differing]
-        faults.append(f"{title}: {listed(shown, SHOWN_NAMES, one_line)}")
-    return "; ".join(faults)
+    """What is missing, unexpected or of another shape among tensors; empty where all fit. As ``describe``."""
+    return LoadingInfo.of(wanted, found).describe(title, says)
 
 
 @contextmanager

@@ -1,0 +1,188 @@
+"""xclip embed."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, NoReturn
+
+import typer
+
+from ..engine.devices import AUTO
+from .exits import INTERRUPTED
+from .flags import DecodeFlags, DType, InputFlags, ModelFlags, RunFlags, seconds, usage_errors
+
+if TYPE_CHECKING:
+    from ..embedding import Embedding
+    from ..inputs import Inputs
+    from ..output.notes import Notes
+
+
+@dataclass(frozen=True)
+class IndexFlags:
+    """Where encodings go, and of what they are."""
+
+    panel: ClassVar[str] = "Index"
+
+    path: Annotated[
+        Path, typer.Option("--output", "-o", metavar="INDEX", file_okay=False, help="The folder of the index.")
+    ]
+    window: Annotated[
+        Fraction | None,
+        typer.Option(
+            parser=seconds,
+            metavar="SECONDS",
+            help="Encode windows this long, for search and timeline. Default: each video whole, for classify.",
+        ),
+    ] = None
+    stride: Annotated[
+        Fraction | None,
+        typer.Option(
+            parser=seconds,
+            metavar="SECONDS",
+            help="From the start of one window to the start of the next. Default: half a window.",
+        ),
+    ] = None
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Keep 8 bits a number, half the size; scores differ in the third digit.")
+    ] = False
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also retry the videos that failed.")] = False
+
+    def windows(self) -> tuple[Fraction | None, Fraction | None]:
+        """Window and stride. Raises typer.BadParameter."""
+        from ..video.sampling import check_windows
+
+        if self.window is None:
+            if self.stride is not None:
+                raise typer.BadParameter("--stride goes with --window")
+            return None, None
+        stride = self.window / 2 if self.stride is None else self.stride
+        with usage_errors(ValueError):
+            check_windows(self.window, stride)
+        return self.window, stride
+
+    def complete(self, model: ModelFlags) -> ModelFlags:
+        """The model's flags: ``auto`` stands for what an index that is there was made with."""
+        from ..model.checkpoint.find import OPEN_LABELS_MODEL
+        from ..results.lines import is_index, read_settings
+
+        if not is_index(self.path):
+            return replace(model, name=OPEN_LABELS_MODEL) if model.name == AUTO else model
+        made = read_settings(self.path)
+        revision = "" if made.revision is None else f"@{made.revision}"
+        return replace(
+            model,
+            name=f"{made.model}{revision}" if model.name == AUTO else model.name,
+            dtype=DType(made.dtype) if model.dtype == DType.auto else model.dtype,
+        )
+
+
+def embed(inputs: InputFlags, index: IndexFlags, model: ModelFlags, decoding: DecodeFlags, running: RunFlags) -> None:
+    """Keep what the model sees of videos in an index, to ask it any number of labels and questions later.
+
+    Videos that the index holds already, also under another path, are skipped; those that changed are replaced.
+
+    Examples:
+      xclip embed clips/ -o clips.index
+      xclip classify clips.index --labels labels.txt
+      xclip embed films/ -r -o films.index --window 10 --stride 5
+      xclip search "a dog jumps" films.index
+
+    The exit codes are those of xclip classify.
+    """
+    from ..output.notes import Notes
+
+    notes, todo = Notes(running.quiet), inputs.expand()
+    if todo.indexes:
+        raise typer.BadParameter("embed takes videos: `xclip index merge` joins indexes")
+    for notice in todo.notices():
+        notes.say(notice)
+    window, stride = index.windows()
+    model = index.complete(model)
+    if running.dry_run:
+        _show_plan(todo, model, "video" if window is None else "window")
+    with ExitStack() as stack:
+        task = _task(inputs, index, model, decoding, notes, (window, stride))
+        stack.callback(task.close)
+        code = _run(task, todo, running, notes, "video" if window is None else "window")
+    notes.say(_sizes(index.path))
+    raise typer.Exit(code)
+
+
+def _task(
+    inputs: InputFlags,
+    index: IndexFlags,
+    model: ModelFlags,
+    decoding: DecodeFlags,
+    notes: Notes,
+    windows: tuple[Fraction | None, Fraction | None],
+) -> Embedding:
+    from ..embedding import Embedding, index_settings
+    from ..engine.encoder import Encoder
+    from ..model.checkpoint.find import find_checkpoint
+    from ..output.images import FrameFolder
+
+    settings = model.settings() | decoding.settings()
+    del settings["tokenizer"]  # there are no texts
+    folder = settings.pop("save_frames")
+    checkpoint = find_checkpoint(model.name, bar=notes.bar())
+    encoder = Encoder(checkpoint, **settings, saver=FrameFolder(folder) if folder else None)
+    made = index_settings(encoder, index.compact, inputs.start, inputs.end, *windows)
+    task = Embedding(encoder, index.path, made, index.retry_failed)
+    for part, videos in task.writer.damaged.items():
+        notes.say(f"the part {part} is damaged: {len(videos)} videos are not in the index any more")
+    return task
+
+
+def _run(task: Embedding, todo: Inputs, running: RunFlags, notes: Notes, unit: str) -> int:
+    """Embed what the index does not hold yet → the exit code."""
+    from .run import Run
+
+    counts = Run(running.fail_fast, "embedded")
+    known = task.done(todo.paths)
+    failed = sum(task.writer.entries[video].line.error is not None for video in known)
+    counts.earlier = len(known) - failed, failed
+    if known:
+        moved = f", {task.moved} of them under another path" if task.moved else ""
+        as_failed = f", {failed} as failed (--retry-failed tries them again)" if failed else ""
+        notes.say(f"{len(known)} of {len(todo.items)} videos are in the index already{moved}{as_failed}")
+    rest = todo.without(known)
+    try:
+        paths = (path for path in rest.paths if not counts.stop.is_set())
+        records = rest.in_order(task.records(paths) if rest.paths else iter(()), iter(()))
+        for warning in task.warnings:
+            notes.say(f"warning: {warning}")
+        if running.verbose:
+            notes.say(task.description())
+        part = None if unit == "video" else unit
+        for _ in notes.progress(counts.counted(records, notes.say), len(rest.items), part, doing="embedding"):
+            pass
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    if rest.items:
+        notes.say(counts.summary())
+    for line in counts.failures():
+        notes.say(line)
+    return INTERRUPTED if counts.interrupted else counts.exit_code
+
+
+def _show_plan(todo: Inputs, model: ModelFlags, unit: str) -> NoReturn:
+    from ..text import printable
+    from .plan import plan
+
+    for line in plan(todo, None, model.name, model, unit):
+        typer.echo(printable(line))
+    raise typer.Exit
+
+
+def _sizes(folder: Path) -> str:
+    """What an index holds, in a line."""
+    from ..results.index import Index
+    from .index import size_of
+
+    with Index.open(folder) as index:
+        count, size = index.num_windows, size_of(folder)
+        each = f", {size / count / 1000:.1f} kB a window" if count else ""
+        return f"{folder}: {len(index)} videos, {count:,} windows, {size / 1e6:,.1f} MB{each}"

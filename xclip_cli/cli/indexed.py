@@ -1,0 +1,70 @@
+"""What an index among the inputs means for the flags: it was made in a certain way, and is not decoded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import typer
+
+from ..engine.devices import AUTO
+from .flags import DType, InputFlags, ModelFlags, Preprocess
+
+if TYPE_CHECKING:
+    from ..inputs import Inputs
+    from ..results.lines import IndexSettings
+
+
+def check_indexes(inputs: InputFlags, found: Inputs) -> None:
+    """Raises typer.BadParameter where indexes and flags, or two indexes, do not go together."""
+    if not found.indexes and inputs.only is not None:
+        raise typer.BadParameter("--only chooses videos of an index, and none is given")
+    if found.indexes and (inputs.start, inputs.end) != (None, None):
+        raise typer.BadParameter(
+            "--start and --end choose a part to decode, and an index is not decoded: give them to `xclip embed`"
+        )
+    for index in found.indexes[1:]:
+        if differing := found.indexes[0].settings.differences(index.settings):
+            raise typer.BadParameter(
+                f"{found.indexes[0].folder} and {index.folder} were made in different ways: {'; '.join(differing)}"
+            )
+
+
+def stretch(inputs: InputFlags, made: IndexSettings | None) -> tuple[Fraction | None, Fraction | None]:
+    """The part of each video: as the flags say, or as an index was made."""
+    if made is None:
+        return inputs.start, inputs.end
+    return _time_of(made.start), _time_of(made.end)
+
+
+def _time_of(text: str | None) -> Fraction | None:
+    return None if text is None else Fraction(text)
+
+
+def as_made(model: ModelFlags, made: IndexSettings | None) -> ModelFlags:
+    """The flags that an index was made with, in the place of those that were not given. Raises typer.BadParameter
+    where one was given that differs."""
+    if made is None:
+        return model
+    if model.save_frames is not None:
+        raise typer.BadParameter("--save-frames writes what is decoded, and an index is not decoded")
+    usual, given = (
+        ModelFlags(),
+        {"views": str(model.views), "preprocess": model.preprocess.value, "heads": model.heads},
+    )
+    for name, value in given.items():
+        if getattr(model, name) != getattr(usual, name) and value != getattr(made, name):
+            raise typer.BadParameter(
+                f"--{name} {value}: the index was made with {name} {getattr(made, name)}: leave the flag out, or "
+                "embed the videos again"
+            )
+    revision = "" if made.revision is None else f"@{made.revision}"
+    return replace(
+        model,
+        name=f"{made.model}{revision}" if model.name == AUTO else model.name,
+        views=made.views_of,
+        preprocess=Preprocess(made.preprocess),
+        heads=made.heads,
+        dtype=DType(made.dtype) if model.dtype == DType.auto else model.dtype,
+    )

@@ -1,0 +1,317 @@
+"""xclip search."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import typer
+
+from ..engine.devices import AUTO
+from ..errors import ResultsError
+from .exits import INTERRUPTED
+from .flags import (
+    DecodeFlags,
+    Force,
+    InputFlags,
+    ModelFlags,
+    RunFlags,
+    Templates,
+    either,
+    seconds,
+    usage_errors,
+)
+from .indexed import as_made, check_indexes, stretch
+
+if TYPE_CHECKING:
+    from ..inputs import Inputs
+    from ..labels import Labels
+    from ..output.notes import Notes
+    from ..results.lines import IndexSettings
+    from ..results.records import Moment, Record, RunHeader
+    from ..search import Search
+
+
+PICTURES = 2000  # at most, on a page
+
+
+class SearchFormat(StrEnum):
+    """How moments are written."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+    html = "html"
+    m3u = "m3u"
+    edl = "edl"
+
+
+@dataclass(frozen=True)
+class QueryInputFlags(InputFlags):
+    """What to search for, and where."""
+
+    videos: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="TEXT INPUT…", help="What to search for, then indexes, videos or folders. With --like: inputs only."
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class QueryFlags:
+    """What to search for, and which moments to show."""
+
+    panel: ClassVar[str] = "Search"
+
+    text: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="Another text, with a list of its own; may be repeated.")
+    ] = None
+    like: Annotated[
+        str | None,
+        typer.Option(metavar="CLIP", help="Search for what looks like this video instead of a text; ranks by cosine."),
+    ] = None
+    template: Templates = None
+    top_k: Annotated[
+        int, typer.Option("--top-k", "-k", min=0, metavar="N", help="Moments to show per text; 0 for all.")
+    ] = 20
+    per_video: Annotated[int, typer.Option(min=0, metavar="N", help="Moments to show per video; 0 for any number.")] = 0
+    threshold: Annotated[
+        float | None, typer.Option(min=-1, max=1, metavar="SCORE", help="Leave out moments with lower scores.")
+    ] = None
+    exact: Annotated[
+        bool,
+        typer.Option("--exact", help="Compare all windows, also of more than 100,000, where candidates are chosen."),
+    ] = False
+    window: Annotated[
+        Fraction | None,
+        typer.Option(parser=seconds, metavar="SECONDS", help="Of files: how much of a video to look at at once."),
+    ] = None
+    stride: Annotated[
+        Fraction | None,
+        typer.Option(parser=seconds, metavar="SECONDS", help="Of files: from one window to the next."),
+    ] = None
+
+    def split(self, inputs: InputFlags) -> tuple[Labels, InputFlags]:
+        """The texts, and the inputs without the first of them. Raises typer.BadParameter, LabelsError."""
+        from ..labels import Labels, read_templates
+
+        given = list(inputs.videos or ())
+        if self.like is not None:
+            if self.text:
+                raise typer.BadParameter("--like and --text do not go together: search for one or the other")
+            return Labels.of(["a video"]).with_background(), inputs
+        if not given:
+            raise typer.BadParameter('give a text and where to search: xclip search "a dog jumps" INPUT')
+        templates = [text for source in self.template or () for text in read_templates(source)]
+        texts = dict.fromkeys([given[0], *(self.text or ())])
+        labels = Labels.of(texts, templates) if templates else Labels.of(texts)
+        labels = replace(labels, warnings=())  # each text has a list of its own
+        return labels.with_background(), replace(inputs, videos=given[1:])
+
+    def windows(self, usual: Fraction, made: IndexSettings | None) -> tuple[Fraction, Fraction]:
+        """Window and stride of files: those of an index, if it has any. Raises typer.BadParameter."""
+        from ..video.sampling import check_windows
+
+        if made is not None and made.window is not None and made.stride is not None:
+            usual, held = Fraction(made.window), Fraction(made.stride)
+        else:
+            usual, held = self.window or usual, (self.window or usual) / 2
+        window, stride = self.window or usual, self.stride or held
+        if made is not None and made.window is not None and (window, stride) != (usual, held):
+            raise typer.BadParameter(
+                f"the index has windows of {float(usual):g} s every {float(held):g} s: leave --window and --stride out"
+            )
+        with usage_errors(ValueError):
+            check_windows(window, stride)
+        return window, stride
+
+
+@dataclass(frozen=True)
+class FoundFlags:
+    """Where moments go, and in which form."""
+
+    panel: ClassVar[str] = "Output"
+
+    path: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file instead of stdout.")
+    ] = None
+    format: Annotated[
+        SearchFormat | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="FORMAT",
+            help=f"{either(SearchFormat)}; html is a page with pictures, m3u plays in VLC, edl in mpv. Default: by the "
+            "suffix of -o, else table on a terminal and jsonl elsewhere.",
+        ),
+    ] = None
+    force: Force = False
+    save_clips: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            help="Also write each moment as a file, from the keyframe before it; nothing is encoded again.",
+        ),
+    ] = None
+
+    def form(self) -> str:
+        """The format. Raises typer.BadParameter."""
+        from ..output.files import format_of, is_terminal
+
+        if self.format is not None:
+            form = self.format.value
+        elif self.path is None:
+            form = "table" if is_terminal(None) else "jsonl"
+        else:
+            form = format_of(self.path) or ""
+        if form not in SearchFormat.__members__:
+            raise typer.BadParameter(f"{self.path} has no suffix that names a format: pass --format")
+        if form == "html" and self.path is None:
+            raise typer.BadParameter("a page is a file: pass -o FILE.html")
+        return form
+
+
+def search(
+    inputs: QueryInputFlags,
+    query: QueryFlags,
+    output: FoundFlags,
+    model: ModelFlags,
+    decoding: DecodeFlags,
+    running: RunFlags,
+) -> None:
+    """Search videos for the moments that answer a text best.
+
+    Searches indexes (see `xclip embed`) without decoding; other videos are looked at in passing. It is good for actions
+    and short phrases, such as labels; it does not understand long captions.
+
+    Examples:
+      xclip search "playing guitar" films.index
+      xclip search "a dog jumps" films.index --text "a cat sleeps" --top-k 5
+      xclip search --like example.mp4 films.index -o found.html
+
+    Exit codes are those of xclip classify; finding nothing is no error.
+    """
+    from ..output.files import check_output
+    from ..output.notes import Notes
+
+    notes, form = Notes(running.quiet), output.form()
+    labels, rest = query.split(inputs)
+    todo = rest.expand()
+    check_indexes(rest, todo)
+    if output.path is not None:
+        with usage_errors(ResultsError):
+            check_output(output.path, output.force, [*todo.paths, *filter(None, [query.like])])
+    for notice in todo.notices():
+        notes.say(notice)
+    with ExitStack() as stack:
+        task = _task(rest, query, labels, todo, model, decoding, notes)
+        stack.callback(task.classifier.close)
+        raise typer.Exit(_run(task, todo, output, form, decoding, running, notes))
+
+
+def _task(
+    inputs: InputFlags,
+    query: QueryFlags,
+    labels: Labels,
+    todo: Inputs,
+    model: ModelFlags,
+    decoding: DecodeFlags,
+    notes: Notes,
+) -> Search:
+    from ..classifier import Classifier
+    from ..model.checkpoint.find import OPEN_LABELS_MODEL, find_checkpoint
+    from ..search import Search, SearchRules
+    from .run import choose
+
+    made = todo.indexes[0].settings if todo.indexes else None
+    model = as_made(model, made)
+    name = OPEN_LABELS_MODEL if query.like and model.name == AUTO else choose(model.name, labels, notes)
+    checkpoint = find_checkpoint(name, bar=notes.bar())
+    settings: dict[str, Any] = model.settings() | decoding.settings()
+    classifier = Classifier(checkpoint, labels=labels, multi_label=True, **settings)
+    for index in todo.indexes:
+        classifier.check(index)
+    rules = SearchRules(query.top_k, query.per_video, query.threshold, query.exact)
+    windows = query.windows(classifier.encoder.usual_window, made)
+    return Search(classifier, rules, *windows, stretch(inputs, made), query.like)
+
+
+def _run(
+    task: Search, todo: Inputs, output: FoundFlags, form: str, decoding: DecodeFlags, running: RunFlags, notes: Notes
+) -> int:
+    """Look, rank and write → the exit code."""
+    from ..results.records import Failure
+    from .run import Run
+
+    counts = Run(running.fail_fast, "searched")
+    known = [item for item in todo.items if isinstance(item, Failure)]
+    try:
+        looked = task.look(todo.paths, todo.stored)
+        progress = notes.steps(looked, len(todo.paths), "looking") if todo.paths else looked
+        for _ in progress:
+            pass
+        for warning in task.classifier.warnings if task.like is None else ():
+            notes.say(f"warning: {warning}")
+        if running.verbose:
+            notes.say(task.classifier.description())
+        moments = list(task.moments())
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    failures = [*known, *task.library.failures]
+    for failure in failures:
+        notes.say(f"failed: {failure.video}: {failure.message}")
+    if (scored := task.library.scored) < task.library.count:
+        notes.say(f"scored {scored:,} of {task.library.count:,} windows, chosen by their features (--exact scores all)")
+    if not moments:
+        notes.say("nothing was found" + ("" if task.rules.threshold is None else " above the threshold"))
+    if output.save_clips is not None:
+        _save_clips(moments, output.save_clips, decoding, notes)
+    _write([*moments, *failures], output, form, task.header(), notes)
+    counts.succeeded, counts.failed = len(task.library.shelves), len(failures)
+    return counts.exit_code
+
+
+def _save_clips(moments: list[Moment], folder: Path, decoding: DecodeFlags, notes: Notes) -> None:
+    """Write the moments as files; one that is there already is left as it is."""
+    from ..errors import VideoError
+    from ..output.images import frame_name
+    from ..video.cutting import cut, suffix_for
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for moment in notes.steps(moments, len(moments), "cutting"):
+            name = frame_name(moment.video, moment.start_seconds).removesuffix(".png")
+            target = folder / f"{name}-{moment.end_seconds:.3f}{suffix_for(moment.video)}"
+            try:
+                cut(moment.video, moment.start_seconds, moment.end_seconds, target, decoding.limits(), decoding.timeout)
+            except FileExistsError:
+                notes.say(f"{target} exists and is left as it is")
+            except VideoError as error:
+                notes.say(f"failed: {moment.video}: {error}")
+    except OSError as error:
+        raise ResultsError(f"cannot write clips to {folder}: {error.strerror or error}") from error
+
+
+def _write(records: list[Record], output: FoundFlags, form: str, header: RunHeader, notes: Notes) -> None:
+    from ..output.files import replace_file, write
+    from ..output.moments import FORMATS
+
+    if form == "html" and output.path is not None:
+        from ..report.page import render
+        from ..report.thumbnails import Gallery
+        from ..results.reading import Results
+
+        found = Results.of([header, *records])
+        gallery = Gallery(found, PICTURES, str)  # the videos are where the index, or the user, says
+        for _ in notes.steps(gallery.fill(), len(gallery.requests), "decoding"):
+            pass
+        replace_file(output.path, render(found, gallery.thumbnails, output.path.name))
+        return
+    write(FORMATS[form], records, output.path, header if output.path else None, output.force)

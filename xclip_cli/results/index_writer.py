@@ -1,0 +1,388 @@
+"""Writing an index: rows into parts, lines about videos after the parts that hold their rows.
+
+A part appears when it is whole, and a line is written when all parts that it names have appeared: whoever kills the
+writer loses the part that is being filled, and the video whose windows are being added. One writer at a time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
+from io import BufferedRandom
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from ..errors import ResultsError
+from ..text import printable
+from .lines import (
+    LINES_NAME,
+    PARTS_NAME,
+    SETTINGS_NAME,
+    Entry,
+    IndexSettings,
+    Span,
+    StoredWindow,
+    VideoLine,
+    is_index,
+    read_entries,
+    read_settings,
+    read_windows,
+)
+from .parts import PART_BYTES, SUFFIX, PartWriter, Rows, check_part, map_part, part_rows
+from .records import Failure
+from .writing import open_locked
+
+if TYPE_CHECKING:
+    from .index import Index
+
+FLUSH_SECONDS = 30.0  # rows are in no part for so long at most
+SMALL_PART = PART_BYTES // 2  # bytes: smaller ones are joined
+HASHED = 1 << 20  # bytes, of each of three places of a video
+COPIED_AT_ONCE = 256  # rows
+
+
+class IndexWriter:
+    """An index that videos are added to; it is made if it is not there. Close it: that joins small parts.
+
+    Raises ResultsError where the folder holds something else, was made with other settings, is written by another run,
+    or cannot be written.
+    """
+
+    def __init__(self, folder: Path, settings: IndexSettings | None = None) -> None:
+        """``settings`` None: those of an index that is there."""
+        self.folder = folder
+        self._check_folder(settings)
+        self._parts = folder / PARTS_NAME
+        try:
+            self._parts.mkdir(parents=True, exist_ok=True)
+            self._file, _ = open_locked(folder / LINES_NAME)
+        except OSError as error:
+            raise self._error(error) from error
+        try:
+            self.settings = self._begin(settings)
+            self.views = self.settings.views_of.count
+            self.entries, self._end = read_entries(self._file, folder, self.views)
+            self._file.truncate(self._end)
+            self._part: PartWriter | None = None
+            self._part_began = 0.0
+            self._spans: list[Span] = []  # of the video whose rows are being added
+            self._pending: list[tuple[VideoLine, Sequence[StoredWindow]]] = []  # lines whose rows are in no part yet
+            self._changed = self._broken = False
+            self.damaged = self._forget_damaged()
+            self._clean()
+        except OSError as error:
+            self._file.close()
+            raise self._error(error) from error
+        except BaseException:
+            self._file.close()
+            raise
+
+    def add(self, rows: Rows) -> None:
+        """Some rows of the next video, in the order of its windows; ``finish`` follows."""
+        self._spans += self._append(rows)
+        if self._part is not None and time.monotonic() - self._part_began >= FLUSH_SECONDS:
+            self.flush()
+
+    def finish(self, line: VideoLine, windows: Sequence[StoredWindow] = ()) -> None:
+        """The video whose rows were added: its line is written once they are safe."""
+        spans, self._spans = self._spans, []
+        self.record(replace(line, rows=tuple(_continued(spans))), windows)
+
+    def record(self, line: VideoLine, windows: Sequence[StoredWindow] = ()) -> None:
+        """A line about a video whose rows, if it has any, are in parts already, or in that being filled."""
+        self._pending.append((line, windows))
+        if self._part is None:
+            self.flush()
+
+    def forget(self, videos: Iterable[str]) -> None:
+        """Drop videos from the index."""
+        self.flush()
+        self._write((VideoLine(video, gone=True), ()) for video in list(videos))
+
+    def forget_parts(self, names: Iterable[str]) -> list[str]:
+        """Drop the videos with rows in these parts, so that the next run embeds them again → which they are."""
+        wanted = set(names)
+        videos = [v for v, entry in self.entries.items() if wanted & {span.part for span in entry.line.rows}]
+        self.forget(videos)
+        return videos
+
+    def windows_of(self, entry: Entry) -> list[StoredWindow]:
+        """The windows of a video of the index. Raises ResultsError."""
+        return list(read_windows(self._file.fileno(), entry, self.folder))
+
+    def take(self, other: Index) -> tuple[int, int]:
+        """Copy the videos of another index that this one has not, or only as failed → how many, and how many not.
+
+        Raises ResultsError where the other was made with other settings.
+        """
+        self._refuse_other(other.settings, other.folder)
+        taken = 0
+        for video in other:
+            known = self.entries.get(video.video)
+            if known is not None and (known.line.error is None or video.failure is not None):
+                continue
+            for first in range(0, video.num_windows, COPIED_AT_ONCE):
+                self.add(video.rows(first, min(COPIED_AT_ONCE, video.num_windows - first)))
+            self.finish(other.entries[video.video].line, video.windows)
+            taken += 1
+        self.flush()
+        return taken, len(other) - taken
+
+    def flush(self) -> None:
+        """Have all rows in parts, and all lines that wait for that in the file."""
+        part, self._part = self._part, None
+        if part is not None:
+            try:
+                part.finish()
+            except OSError as error:
+                part.abandon()
+                self._break()
+                raise self._error(error) from error
+        pending, self._pending = self._pending, []
+        if pending:
+            self._write(pending)
+
+    def tidy(self, wasteful: bool = False) -> None:
+        """Join small parts; with ``wasteful`` also write anew those that hold rows of no video."""
+        self.flush()
+        sizes, live = self._sizes(), self._live()
+        small = {name for name in live if sizes[name] < SMALL_PART}
+        names = small if len(small) > 1 else set[str]()
+        if wasteful:
+            names |= {n for n, rows in live.items() if rows < part_rows(self._parts / n, self.settings.layout)}
+        if names or wasteful:
+            self._rewrite(names)
+        self._clean()
+
+    def close(self) -> None:
+        """Flush, join small parts if anything was added, and let others write."""
+        if self._file.closed:
+            return
+        try:
+            if not self._broken:
+                self.flush()
+                if self._changed:
+                    with suppress(ResultsError):  # no room for joining: what there is stays as it is
+                        self.tidy()
+        finally:
+            if self._part is not None:
+                self._part.abandon()
+            with suppress(OSError):
+                self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _check_folder(self, settings: IndexSettings | None) -> None:
+        if is_index(self.folder):
+            found = read_settings(self.folder)
+            if settings is not None and (differing := found.differences(settings)):
+                raise ResultsError(
+                    f"{printable(str(self.folder))} was made in another way: {'; '.join(differing)}: run as it was "
+                    "made, or give another folder"
+                )
+            return
+        own = {LINES_NAME, PARTS_NAME}  # of a run that was killed before it had begun
+        if settings is None or (self.folder.exists() and not (self.folder.is_dir() and self._holds_only(own))):
+            raise ResultsError(f"{printable(str(self.folder))} is no index: give one, or a folder that does not exist")
+
+    def _holds_only(self, names: set[str]) -> bool:
+        return all(path.name in names or path.name.startswith(".xclip-") for path in self.folder.iterdir())
+
+    def _refuse_other(self, settings: IndexSettings, folder: Path) -> None:
+        if differing := self.settings.differences(settings):
+            raise ResultsError(
+                f"{printable(str(folder))} and {printable(str(self.folder))} do not belong together: the latter has "
+                + "; ".join(differing)
+            )
+
+    def _begin(self, settings: IndexSettings | None) -> IndexSettings:
+        """The settings in the file, which is made from ``settings`` if it is not there."""
+        if is_index(self.folder) or settings is None:
+            return read_settings(self.folder)
+        beside = self.folder / f".xclip-{SETTINGS_NAME}"
+        beside.write_text(json.dumps(settings.to_json(), indent=2) + "\n", "utf-8")
+        beside.replace(self.folder / SETTINGS_NAME)
+        return settings
+
+    def _append(self, rows: Rows) -> Iterator[Span]:
+        """Put rows into parts → where they are."""
+        while len(rows.features):
+            try:
+                if self._part is None:
+                    self._part = PartWriter(self._parts, self.settings.layout)
+                    self._part_began = time.monotonic()
+                part = self._part
+                taken = min(max(1, PART_BYTES // self.settings.layout.row_bytes - part.rows), len(rows.features))
+                part.add(rows.part(0, taken))
+            except OSError as error:
+                self._break()
+                raise self._error(error) from error
+            yield Span(part.name, part.rows - taken, taken)
+            if part.is_full:
+                self.flush()
+            rows = rows.part(taken, len(rows.features))
+
+    def _write(self, lines: Iterable[tuple[VideoLine, Sequence[StoredWindow]]]) -> None:
+        """Append lines, each whole or not at all."""
+        self._changed = True
+        for line, windows in lines:
+            data = _line_bytes(line, [window.to_json() for window in windows])
+            try:
+                self._file.seek(self._end)
+                self._file.write(data)
+                self._file.flush()
+            except OSError as error:
+                self._break()
+                raise self._error(error) from error
+            if line.gone:
+                self.entries.pop(line.video, None)
+            else:
+                usable = sum(window.lost is None for window in windows)
+                self.entries[line.video] = Entry(line, usable, self._end, len(data))
+            self._end += len(data)
+
+    def _break(self) -> None:
+        """After an error nothing more is written, and half a line or part is taken away."""
+        self._broken, self._pending = True, []
+        if self._part is not None:
+            self._part.abandon()
+            self._part = None
+        with suppress(OSError):
+            os.ftruncate(self._file.fileno(), self._end)
+
+    def _error(self, error: OSError) -> ResultsError:
+        return ResultsError(
+            f"cannot write the index {printable(str(self.folder))}: {error.strerror or error}; what it held before is "
+            "safe: the same command goes on from there"
+        )
+
+    def _sizes(self) -> dict[str, int]:
+        return {p.name: p.stat().st_size for p in self._parts.iterdir() if p.suffix == SUFFIX and p.name[0] != "."}
+
+    def _live(self) -> dict[str, int]:
+        """The parts that lines name, and how many of their rows."""
+        spans = {span for entry in self.entries.values() for span in entry.line.rows}
+        rows: dict[str, int] = {}
+        for span in spans:
+            rows[span.part] = rows.get(span.part, 0) + span.count
+        return rows
+
+    def _forget_damaged(self) -> dict[str, list[str]]:
+        """Drop the videos with rows in parts that are missing or cut off → by part."""
+        found = {}
+        for name in self._live():
+            try:
+                part_rows(self._parts / name, self.settings.layout)
+            except ResultsError:
+                found[name] = self.forget_parts([name])
+        return found
+
+    def _clean(self) -> None:
+        """Delete what no line names, unless somebody reads who may have read other lines."""
+        for path in self._parts.iterdir():
+            if path.name.startswith(".xclip-"):
+                path.unlink(missing_ok=True)  # of a writer that was killed: this is the only one
+        unused = self._sizes().keys() - self._live().keys()
+        with (self.folder / SETTINGS_NAME).open("rb") as file, suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for name in unused:
+                (self._parts / name).unlink(missing_ok=True)
+
+    def _rewrite(self, names: set[str]) -> None:
+        """Copy the rows of parts that lines name into new ones, and write all lines anew, in one step."""
+        moved: dict[Span, tuple[Span, ...]] = {}
+        for entry in self.entries.values():
+            for span in entry.line.rows:
+                if span.part in names and span not in moved:
+                    moved[span] = tuple(_continued(self._copied(span)))
+        self.flush()
+        beside = self.folder / f".xclip-{LINES_NAME}"
+        beside.unlink(missing_ok=True)  # of a writer that was killed
+        file, _ = open_locked(beside, new=True)
+        try:
+            entries, end = self._copy_lines(file, moved)
+            file.flush()
+            os.fsync(file.fileno())
+            beside.replace(self.folder / LINES_NAME)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            file.close()
+            raise self._error(error) from error
+        self._file.close()
+        self._file, self.entries, self._end = file, entries, end
+
+    def _copied(self, span: Span) -> Iterator[Span]:
+        rows = map_part(self._parts / span.part, self.settings.layout)
+        for first in range(span.first, span.first + span.count, COPIED_AT_ONCE):
+            yield from self._append(rows.part(first, min(COPIED_AT_ONCE, span.first + span.count - first)))
+
+    def _copy_lines(self, file: BufferedRandom, moved: dict[Span, tuple[Span, ...]]) -> tuple[dict[str, Entry], int]:
+        """Write the lines of all videos, with their rows where they are now."""
+        entries, end = dict[str, Entry](), 0
+        file.truncate()
+        for video, entry in self.entries.items():
+            spans = _continued(new for span in entry.line.rows for new in moved.get(span, (span,)))
+            line = replace(entry.line, rows=tuple(spans))
+            values = json.loads(os.pread(self._file.fileno(), entry.length, entry.offset))
+            data = _line_bytes(line, values.get("windows", []))
+            file.write(data)
+            entries[video] = Entry(line, entry.windows, end, len(data))
+            end += len(data)
+        return entries, end
+
+
+def check_index(index: Index) -> dict[str, str]:
+    """The parts of an index that are not what was written, each with what is wrong. All of them are read."""
+    found = {}
+    for name in dict.fromkeys(s.part for entry in index.entries.values() for s in entry.line.rows):
+        try:
+            check_part(index.folder / PARTS_NAME / name, index.settings.layout)
+        except ResultsError as error:
+            found[name] = str(error)
+    return found
+
+
+def content_hash(path: str, size: int) -> str:
+    """What tells a video's content from others without reading all: its size, and three places. Raises OSError."""
+    digest = hashlib.sha256(str(size).encode())
+    with Path(path).open("rb") as file:
+        for place in dict.fromkeys((0, max(0, (size - HASHED) // 2), max(0, size - HASHED))):
+            file.seek(place)
+            digest.update(file.read(HASHED))
+    return digest.hexdigest()
+
+
+def line_of(failure: Failure, known: VideoLine) -> VideoLine:
+    """The line of a video that failed; ``known`` says which file it is."""
+    return replace(known, error=failure.error, warnings=failure.warnings)
+
+
+def _line_bytes(line: VideoLine, windows: list[Any]) -> bytes:
+    values = {key: value for key, value in asdict(line).items() if value or key == "video"}
+    if windows:
+        values["windows"] = windows
+    return json.dumps(values, separators=(",", ":")).encode() + b"\n"
+
+
+def _continued(spans: Iterable[Span]) -> Iterator[Span]:
+    """Spans, those that continue each other as one."""
+    last: Span | None = None
+    for span in spans:
+        if last is not None and span.part == last.part and span.first == last.first + last.count:
+            last = replace(last, count=last.count + span.count)
+            continue
+        if last is not None:
+            yield last
+        last = span
+    if last is not None:
+        yield last
