@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -72,10 +72,7 @@ def _run(asked: dict[str, Any], video: str, target: int, timeout: float) -> None
         files.callback(os.close, answer)
         process, lifeline = start(_BOOT, [source, target, answer])
         files.callback(os.close, lifeline)
-        try:
-            status = _finish(process, json.dumps(asked).encode(), timeout)
-        finally:
-            process.kill()
+        status = _finish(process, json.dumps(asked).encode(), timeout)
         said = os.pread(answer, MOST_SAID, 0).rstrip(b"\0")
     if said or status:
         try:
@@ -86,15 +83,18 @@ def _run(asked: dict[str, Any], video: str, target: int, timeout: float) -> None
 
 def _finish(process: subprocess.Popen[bytes], asked: bytes, timeout: float) -> int:
     """Ask, and wait for the process's end → its status. Raises VideoError where that takes too long."""
-    with process, suppress(BrokenPipeError):
-        assert process.stdin
-        process.stdin.write(asked)
-        process.stdin.close()
+    assert process.stdout
+    process.stdout.close()  # what a library prints there is no answer
     try:
-        return process.wait(timeout)
-    except subprocess.TimeoutExpired as error:
-        message = f"cutting was not done after {timeout:g} s (--timeout) and was stopped"
-        raise VideoError(message, "timeout") from error
+        process.communicate(asked, timeout)
+    except BaseException as error:
+        process.kill()
+        process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            message = f"cutting was not done after {timeout:g} s (--timeout) and was stopped"
+            raise VideoError(message, "timeout") from error
+        raise
+    return process.returncode
 
 
 def serve(source: int, target: int, answer: int) -> None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import av
-from av.subtitles import codeccontext, stream  # noqa: F401 - PyAV's own import, at the first file, is too late for workers
+import av.subtitles.codeccontext
+import av.subtitles.stream  # PyAV's own import of them, at the first file, is too late for workers
 
 from ..errors import VideoError
 from .containers import (
