@@ -67,8 +67,9 @@ def cut(
 
 def _run(asked: dict[str, Any], video: str, target: int, timeout: float) -> None:
     with ExitStack() as files:
-        source, answer = open_file(video), anonymous_file(MOST_SAID)
+        source = open_file(video)
         files.callback(os.close, source)
+        answer = anonymous_file(MOST_SAID)
         files.callback(os.close, answer)
         process, lifeline = start(_BOOT, [source, target, answer])
         files.callback(os.close, lifeline)
