@@ -10,7 +10,7 @@ START = """
 import sys; sys.path[:] = sys.argv[4:]
 import fcntl, json, mmap, os, resource, signal, socket, subprocess, time
 from xclip_cli.video.confinement import confine, end_with
-end_with(int(sys.argv[3])); confine()
+end_with(int(sys.argv[3])); os.dup2(os.open(os.devnull, os.O_WRONLY), 2); confine()
 ring, files = int(sys.argv[1]), int(sys.argv[2])
 def put(data):
     while data: data = data[os.write(1, data):]

@@ -26,6 +26,7 @@ from xclip_cli.video.processes import RunningClock
 from xclip_cli.video.protocol import line
 from xclip_cli.video.sampling import ClipInfo, ClipRequest
 
+ENDLESS = {"alive", "grow", "shrink", "empty_lines", "reads_nothing"}  # attacks that last until a limit of time
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="workers are confined on Linux")
 
 
@@ -33,8 +34,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="workers are confined
 def test_an_attack_costs_its_video(monkeypatch: pytest.MonkeyPatch, clip: Path, attack: str) -> None:
     monkeypatch.setattr(pool, "KILL_SECONDS", 1.0)
     monkeypatch.setattr(pool, "_BOOT", takeover.boot(takeover.ATTACKS[attack]))
-    endless = attack in {"alive", "grow", "shrink", "empty_lines", "reads_nothing"}
-    with Decoders(number_of, timeout=2 if endless else 20, limits=Limits(seconds=2)) as decoders:
+    with Decoders(number_of, timeout=2 if attack in ENDLESS else 20, limits=Limits(seconds=2)) as decoders:
         decoders.submit(ClipRequest(str(clip), 8))
         with pytest.raises(VideoError) as caught:
             decoders.collect()
@@ -91,12 +91,16 @@ while True:
     assert codes == {"x", "crashed"}
 
 
-def test_a_run_ends_with_one_crashed_record(clip: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "attack",
+    [name if name == "picture_big" else pytest.param(name, marks=pytest.mark.slow) for name in takeover.ATTACKS],
+)
+def test_a_run_ends_with_one_crashed_record(clip: Path, tmp_path: Path, attack: str) -> None:
     """Through the command line: the first worker is taken over, the next is not."""
     other = write_clip(tmp_path / "other.mp4", 20)
     code = f"""
         import sys, xclip_cli.video.pool as pool
-        honest, boots = pool._BOOT, [{takeover.boot(takeover.ATTACKS["picture_big"])!r}]
+        honest, boots = pool._BOOT, [{takeover.boot(takeover.ATTACKS[attack])!r}]
         made = pool._Worker.__init__
         def make(self, *args):
             pool._BOOT = boots.pop() if boots else honest
@@ -107,10 +111,16 @@ def test_a_run_ends_with_one_crashed_record(clip: Path, tmp_path: Path) -> None:
     """
     command = [sys.executable, "-c", textwrap.dedent(code), "classify", str(clip), str(other)]
     command += ["--labels", "picture-state", "--model", "bundled", "--workers", "1", "--format", "jsonl"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    command += ["--timeout", "2", "--max-seconds", "3"] if attack in ENDLESS else []
+    environment = {**os.environ, "HF_TOKEN": "hf_SECRET"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
     records = [json.loads(text) for text in done.stdout.splitlines()]
     assert (done.returncode, [record["status"] for record in records]) == (3, ["error", "ok"]), done.stderr
-    assert records[0]["error"]["code"] == "crashed"
+    assert records[0]["error"]["code"] == ("timeout" if attack == "reads_nothing" else "crashed")
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["other.mp4"]
     assert "Traceback" not in done.stderr
 
 

@@ -148,9 +148,7 @@ class Encoder:
         be read, or not to its end. Each video is decoded once, whatever its windows share, and no more of it is held
         than the windows that are being looked at.
         """
-        latest = self._latest_run() if self._latest_run else None
-        if latest is not None and inspect.getgeneratorstate(latest) != inspect.GEN_CLOSED:
-            raise RuntimeError("an iterator of classify_all is unfinished: exhaust or close it first")
+        self._check_idle()
         self.decoders.cancel()  # what one that was closed before it began had submitted
         others = iter(requests)
         first = list(islice(others, self._workers * AHEAD))
@@ -159,6 +157,12 @@ class Encoder:
         run = self._outcomes(first, others, finish, windows, load or self.load)
         self._latest_run = weakref.ref(run)
         return run
+
+    def _check_idle(self) -> None:
+        """Raises RuntimeError while an iterator is unfinished."""
+        latest = self._latest_run() if self._latest_run else None
+        if latest is not None and inspect.getgeneratorstate(latest) != inspect.GEN_CLOSED:
+            raise RuntimeError("an earlier iterator over videos is unfinished: exhaust or close it first")
 
     def _outcomes(
         self,
@@ -288,7 +292,9 @@ class Encoder:
         return ClipRequest(os.fspath(video), frames, self.views.clips, first, last, long, step, self.stream)
 
     def decoded_frames(self, frames: Any) -> Decoded[Received]:
-        """Frames in memory, sampled like a video of one frame a second. Raises TypeError, VideoError."""
+        """Frames in memory, sampled like a video of one frame a second. Raises TypeError, VideoError, and RuntimeError
+        while an iterator is unfinished."""
+        self._check_idle()
         if frames is None or isinstance(frames, bytes):
             raise TypeError(f"a video is a path or a list of frames, got {frames!r:.40}")
         total = len(frames)
