@@ -26,7 +26,7 @@ from .engine.pipeline import Outcome
 from .engine.texts import Texts
 from .errors import ResultsError, VideoError
 from .labels import BARE_LABEL, NONE_OF_THESE, Labels
-from .model.checkpoint.find import Checkpoint, choose_model, find_checkpoint
+from .model.checkpoint.find import Checkpoint, choose_model, find_checkpoint, name_of
 from .output.images import FrameFolder
 from .results.index import Index, StoredVideo
 from .results.records import Failure, Frames, Prediction, RankedLabel, RunHeader, Seconds
@@ -90,7 +90,7 @@ class Classifier:
         self.labels = given.with_background() if multi_label and not given.background else given
         self.multi_label, self.threshold = multi_label, threshold
         self.encoder = Encoder(
-            model if isinstance(model, Checkpoint) else self._find(str(model)),
+            model if isinstance(model, Checkpoint) else self._find(name_of(model)),
             device=device,
             dtype=dtype,
             threads=threads,

@@ -25,7 +25,7 @@ import numpy as np
 
 from ..cores import usable_cores
 from ..errors import VideoError
-from ..model.checkpoint.find import BUNDLED, Checkpoint, find_checkpoint
+from ..model.checkpoint.find import BUNDLED, Checkpoint, find_checkpoint, name_of
 from ..model.config import PREPROCESSINGS
 from ..model.loading import load_config, load_image_processor, load_model
 from ..results.records import Failure
@@ -107,7 +107,7 @@ class Encoder:
             raise ValueError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
         if preprocess not in PREPROCESSINGS:
             raise ValueError(f"preprocess {preprocess!r} is not one of {', '.join(PREPROCESSINGS)}")
-        self.checkpoint = model if isinstance(model, Checkpoint) else find_checkpoint(str(model))
+        self.checkpoint = model if isinstance(model, Checkpoint) else find_checkpoint(name_of(model))
         self.config = load_config(self.checkpoint, heads)
         self.views, self.preprocess, self.heads, self.stream = views, preprocess, heads, stream
         self.warnings: tuple[str, ...] = ()  # of the dtype, once that is known

@@ -9,7 +9,7 @@ from ..errors import ModelError
 from ..text import one_line
 from .base_config import PretrainedConfig
 from .checkpoint.files import CONFIG_NAME, read_json
-from .checkpoint.find import find_folder
+from .checkpoint.find import find_folder, name_of
 from .config import XCLIPConfig, XCLIPTextConfig, XCLIPVisionConfig
 from .keywords import hub_keywords, refuse
 
@@ -87,7 +87,7 @@ class AutoImageProcessor:
 def _folder(name: str | Path, kwargs: dict[str, Any]) -> Path:
     kwargs = dict(kwargs)
     refuse(kwargs)
-    return find_folder(str(name), *hub_keywords(kwargs))
+    return find_folder(name_of(name), *hub_keywords(kwargs))
 
 
 def _check(name: str | Path, kwargs: dict[str, Any]) -> None:

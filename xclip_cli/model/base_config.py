@@ -191,12 +191,12 @@ class PretrainedConfig:
     @classmethod
     def _find(cls, name: str | Path, kwargs: dict[str, Any]) -> Path:
         """The folder to read from; takes out of ``kwargs`` what tells where it is."""
-        from .checkpoint.find import find_folder
+        from .checkpoint.find import find_folder, name_of
 
         if Path(name).name == CONFIG_NAME and Path(name).is_file():
             name = Path(name).parent
         refuse(kwargs)
-        return find_folder(str(name), *hub_keywords(kwargs))
+        return find_folder(name_of(name), *hub_keywords(kwargs))
 
     @classmethod
     def from_folder(cls, folder: Path, **kwargs: Any) -> Any:

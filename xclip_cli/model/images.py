@@ -123,10 +123,10 @@ class VideoMAEImageProcessor:
         ``kwargs``: how to reach the hub (revision, cache_dir, token, local_files_only, force_download), and settings to
         override.
         """
-        from .checkpoint.find import find_folder
+        from .checkpoint.find import find_folder, name_of
 
         refuse(kwargs)
-        folder = find_folder(str(pretrained_model_name_or_path), *hub_keywords(kwargs))
+        folder = find_folder(name_of(pretrained_model_name_or_path), *hub_keywords(kwargs))
         return cls.from_folder(folder, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .base_config import USUAL, PretrainedConfig
 from .checkpoint.files import CONFIG_NAME
-from .checkpoint.find import Checkpoint, find_checkpoint
+from .checkpoint.find import Checkpoint, find_checkpoint, name_of
 from .checkpoint.hub import HubAccess
 from .checkpoint.saving import save_weights
 from .checkpoint.weights import STRICT
@@ -101,7 +101,7 @@ class PretrainedModel(Configured):
         not found or does not fit, ValueError and TypeError for keywords.
         """
         refuse(kwargs)
-        checkpoint = _checkpoint(str(pretrained_model_name_or_path), config is not None, *hub_keywords(kwargs))
+        checkpoint = _checkpoint(name_of(pretrained_model_name_or_path), config is not None, *hub_keywords(kwargs))
         opened = open_checkpoint(checkpoint)
         if config is None:
             config = opened.config_of(cls.config_class)

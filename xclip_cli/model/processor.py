@@ -51,10 +51,10 @@ class XCLIPProcessor:
         ``kwargs``: how to reach the hub (revision, cache_dir, token, local_files_only, force_download), and settings of
         the image processor or the tokenizer to override.
         """
-        from .checkpoint.find import find_folder
+        from .checkpoint.find import find_folder, name_of
 
         refuse(kwargs)
-        folder = find_folder(str(pretrained_model_name_or_path), *hub_keywords(kwargs))
+        folder = find_folder(name_of(pretrained_model_name_or_path), *hub_keywords(kwargs))
         of_images = {name: kwargs.pop(name) for name in list(kwargs) if name in _OF_IMAGES}
         return cls(XCLIPImageProcessor.from_folder(folder, **of_images), CLIPTokenizer.from_folder(folder, **kwargs))
 

@@ -156,10 +156,10 @@ class CLIPTokenizer:
         ``kwargs``: how to reach the hub (revision, cache_dir, token, local_files_only, force_download), and settings of
         the class to override.
         """
-        from .checkpoint.find import find_folder
+        from .checkpoint.find import find_folder, name_of
 
         refuse(kwargs)
-        return cls.from_folder(find_folder(str(pretrained_model_name_or_path), *hub_keywords(kwargs)), **kwargs)
+        return cls.from_folder(find_folder(name_of(pretrained_model_name_or_path), *hub_keywords(kwargs)), **kwargs)
 
     def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False) -> tuple[str, ...]:
         """Write ``tokenizer.json``, ``vocab.json``, ``merges.txt`` and ``tokenizer_config.json`` → their paths.

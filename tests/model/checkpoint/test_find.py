@@ -24,7 +24,14 @@ from torch import Tensor
 from xclip_cli.errors import ModelError
 from xclip_cli.model import XCLIPModel, XCLIPProcessor, XCLIPTextModel, XCLIPVisionModel
 from xclip_cli.model.checkpoint import find, saving
-from xclip_cli.model.checkpoint.find import Checkpoint, choose_model, find_checkpoint, find_folder, find_weight_files
+from xclip_cli.model.checkpoint.find import (
+    Checkpoint,
+    choose_model,
+    find_checkpoint,
+    find_folder,
+    find_weight_files,
+    name_of,
+)
 
 TOWERS: dict[str, Any] = {"text_model": XCLIPTextModel, "vision_model": XCLIPVisionModel}
 PREPROCESSOR = {"size": 32, "resample": 2}
@@ -391,6 +398,9 @@ def test_public_names_are_no_folders(copy: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ModelError):
         find_folder(name)
     assert find_checkpoint(f"./{name}").name == f"./{name}"
+    assert name_of(Path(f"./{name}")) == f"./{name}"  # of which pathlib makes the bare name
+    assert name_of(Path.cwd() / name) == str(Path.cwd() / name)
+    assert name_of(name) == name
 
 
 def test_the_bundled_model(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import math
+import os
 import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
@@ -239,10 +240,21 @@ def choose_model(name: str, texts: Iterable[str]) -> Choice:
     return Choice(OPEN_LABELS_MODEL, f"the bundled model {why}")
 
 
+def name_of(model: str | os.PathLike[str]) -> str:
+    """A model's name. What is given as a path is one, whatever its name means otherwise."""
+    name = os.fspath(model)
+    taken = not isinstance(model, str) and (name == BUNDLED or _is_taken(name))
+    return f"{os.curdir}{os.sep}{name}" if taken else name
+
+
+def _is_taken(name: str) -> bool:
+    return name == AUTO or full_name(name.partition("@")[0]) in public_checkpoints()
+
+
 def _existing(name: str) -> Path | None:
     """``name`` as a path, if there is something there. The names that everybody's results are known by are never a
     path, whatever the current folder holds: ``./`` before one makes it a path."""
-    if name == AUTO or full_name(name.partition("@")[0]) in public_checkpoints():
+    if _is_taken(name):
         return None
     try:
         path = Path(name).expanduser()
