@@ -449,6 +449,47 @@ def test_strangers_indexes_are_read_or_refused_in_one_line(
         path.write_bytes(content)
 
 
+@pytest.mark.parametrize("name", ["index.json", "videos.jsonl", "part"])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    folder = made(tmp_path / "i", 1)
+    path = part_files(folder)[0] if name == "part" else folder / name
+    path.unlink()
+    os.mkfifo(path)
+    assert is_index(folder) == (name != "index.json")
+    with pytest.raises(ResultsError, match="it is not a regular file"), Index.open(folder) as index:
+        index["a"].rows()
+    if name == "part":
+        with Index.open(folder) as index:
+            assert "it is not a regular file" in check_index(index)[path.name]
+        with IndexWriter(folder) as writer:
+            assert writer.damaged == {path.name: ["a"]}
+    else:
+        with pytest.raises(ResultsError, match="not what an index has there|is no index"):
+            IndexWriter(folder)
+
+
+def test_an_index_does_not_make_us_write_or_delete_elsewhere(tmp_path: Path) -> None:
+    other = tmp_path / "model"
+    other.mkdir()
+    for name in ("model.safetensors", "text"):
+        (other / name).write_text("precious")  # a line without an end, as of a writer that was killed
+    for name, target in (("videos.jsonl", other / "text"), ("parts", other)):
+        folder = made(tmp_path / name, 1)
+        (folder / name).rename(tmp_path / f"real {name}")
+        (folder / name).symlink_to(target)
+        with pytest.raises(ResultsError, match=f"{name} is a link, or not what an index has there"):
+            IndexWriter(folder)
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for planted in (".xclip-index.json", ".xclip-videos.jsonl"):
+        (folder / planted).symlink_to(other / "text")
+    with IndexWriter(folder, MADE) as writer:
+        put(writer, "a", 0, 1)
+        writer.tidy(wasteful=True)
+    assert {path.read_text() for path in other.iterdir()} == {"precious"}
+    assert_holds(folder, a=1)
+
+
 def test_spans_are_checked() -> None:
     for values in (("x", 0, 1), ("a.safetensors", 0, 0)):
         with pytest.raises(ValueError, match="part|empty"):

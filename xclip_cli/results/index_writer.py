@@ -36,7 +36,7 @@ from .lines import (
 )
 from .parts import PART_BYTES, SUFFIX, PartWriter, Rows, check_part, map_part, part_rows
 from .records import Failure
-from .writing import open_locked
+from .writing import Part, open_locked
 
 if TYPE_CHECKING:
     from .index import Index
@@ -183,6 +183,13 @@ class IndexWriter:
         self.close()
 
     def _check_folder(self, settings: IndexSettings | None) -> None:
+        """Raises ResultsError, also where the index of a stranger would have us write, or delete, elsewhere."""
+        for name, is_own in ((LINES_NAME, Path.is_file), (PARTS_NAME, Path.is_dir)):
+            path = self.folder / name
+            if path.is_symlink() or (path.exists() and not is_own(path)):
+                raise ResultsError(
+                    f"{printable(str(path))} is a link, or not what an index has there: it is read, but not written"
+                )
         if is_index(self.folder):
             found = read_settings(self.folder)
             if settings is not None and (differing := found.differences(settings)):
@@ -209,9 +216,15 @@ class IndexWriter:
         """The settings in the file, which is made from ``settings`` if it is not there."""
         if is_index(self.folder) or settings is None:
             return read_settings(self.folder)
-        beside = self.folder / f".xclip-{SETTINGS_NAME}"
-        beside.write_text(json.dumps(settings.to_json(), indent=2) + "\n", "utf-8")
-        beside.replace(self.folder / SETTINGS_NAME)
+        part = Part(self.folder / SETTINGS_NAME, alone=True)
+        try:
+            part.file.write(json.dumps(settings.to_json(), indent=2).encode() + b"\n")
+            part.file.flush()
+            part.publish(force=True)
+        except BaseException:
+            part.delete()
+            raise
+        part.file.close()
         return settings
 
     def _append(self, rows: Rows) -> Iterator[Span]:

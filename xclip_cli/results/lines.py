@@ -14,7 +14,7 @@ from ..errors import ResultsError
 from ..text import one_line, printable
 from ..video.sampling import ClipInfo, Views, check_windows
 from .fields import read
-from .parts import KINDS, MAX_NUMBERS, Layout
+from .parts import KINDS, MAX_NUMBERS, Layout, open_regular
 from .records import Error, Failure
 
 FORMAT = 1
@@ -184,7 +184,7 @@ class Entry:
 def is_index(path: str | Path) -> bool:
     """Whether a folder's ``index.json`` says that it is an index."""
     try:
-        with (Path(path) / SETTINGS_NAME).open("rb") as file:
+        with open_regular(Path(path) / SETTINGS_NAME) as file:
             values = json.loads(file.read(MAX_SETTINGS))
     except (OSError, ValueError, RecursionError):
         return False
@@ -194,7 +194,7 @@ def is_index(path: str | Path) -> bool:
 def read_settings(folder: Path) -> IndexSettings:
     """``index.json``. Raises ResultsError."""
     try:
-        with (folder / SETTINGS_NAME).open("rb") as file:
+        with open_regular(folder / SETTINGS_NAME) as file:
             data = file.read(MAX_SETTINGS + 1)
         if len(data) > MAX_SETTINGS:
             raise ValueError(f"{SETTINGS_NAME} has more than {MAX_SETTINGS:,} bytes")
