@@ -178,7 +178,8 @@ class Classifier:
         it must be of windows, or of whole videos."""
         made, ours = index.settings, self.encoder
         found = [] if made.identity == self.checkpoint.identity else [f"model {made.model}, not {self.checkpoint.name}"]
-        for name, value in (("views", str(ours.views)), ("preprocess", ours.preprocess), ("heads", ours.heads)):
+        looking = {"views": str(ours.views), "preprocess": ours.preprocess, "heads": ours.heads, "stream": ours.stream}
+        for name, value in looking.items():
             if getattr(made, name) != value:
                 found.append(f"{name} {getattr(made, name)}, not {value}")
         if windows not in (None, made.window is not None):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import ClassVar
 
 from . import __version__
 from .engine.devices import dtype_name
@@ -17,26 +16,8 @@ from .engine.pipeline import Outcome
 from .results.index_writer import IndexWriter, content_hash, line_of
 from .results.lines import IndexSettings, StoredWindow, VideoLine
 from .results.parts import Rows
-from .results.records import Failure, Record
+from .results.records import Failure, Seen, SeenWindow
 from .video.sampling import ClipRequest
-
-
-@dataclass(frozen=True)
-class Embedded(Record):
-    """A video that is in the index now."""
-
-    video: str
-    num_windows: int
-
-
-@dataclass(frozen=True)
-class EmbeddedWindow(Record):
-    """A window that is, of a video of which more follow."""
-
-    video: str
-    end_seconds: float = field()  # required: Record's default is not this field's
-    share: float = 1.0
-    completes: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
@@ -75,6 +56,7 @@ def index_settings(
         end=times[1],
         window=times[2],
         stride=times[3],
+        stream=encoder.stream,
         xclip=__version__,
     )
 
@@ -130,7 +112,7 @@ class Embedding:
                 return True
         return False
 
-    def records(self, paths: Iterable[str]) -> Iterator[Embedded | EmbeddedWindow | Failure]:
+    def records(self, paths: Iterable[str]) -> Iterator[Seen | SeenWindow | Failure]:
         """Add videos, in order: a record each, and before it one for each window that others follow. The first videos
         decode while torch and the weights are loaded, which is done when this returns. Raises ModelError, ResultsError.
         """
@@ -178,7 +160,7 @@ class Embedding:
         start, end = encodings.info.start_seconds, encodings.info.end_seconds
         return Failure(encodings.video, "not_finite", message, start_seconds=start, end_seconds=end)
 
-    def _written(self, outcomes: Iterable[Outcome[Kept | Failure]]) -> Iterator[Embedded | EmbeddedWindow | Failure]:
+    def _written(self, outcomes: Iterable[Outcome[Kept | Failure]]) -> Iterator[Seen | SeenWindow | Failure]:
         windows: list[StoredWindow] = []
         for result, following in outcomes:
             if isinstance(result, Kept):
@@ -192,10 +174,10 @@ class Embedding:
                 windows = []
                 continue
             if following:
-                yield EmbeddedWindow(result.video, windows[-1].end_seconds, len(windows) / (len(windows) + following))
+                yield SeenWindow(result.video, windows[-1].end_seconds, len(windows) / (len(windows) + following))
             else:
                 self.writer.finish(self._line(result.video), windows)
-                yield Embedded(result.video, len(windows))
+                yield Seen(result.video)
                 windows = []
 
     def _fail(self, failure: Failure, windows: Sequence[StoredWindow]) -> None:

@@ -99,6 +99,7 @@ def _in_panel(annotation: Any, panel: str | None) -> Any:
 
 LARGEST = 10**9  # of any number that is given as a flag
 MOST_THREADS = 1024
+MODEL_VARIABLE = "XCLIP_MODEL"  # of the environment: another default
 
 
 @contextmanager
@@ -174,6 +175,17 @@ Offline = Annotated[
 ]
 ModelName = Annotated[
     str, typer.Argument(metavar="NAME", help="A hub id or its short name (name@revision), a folder, or 'bundled'.")
+]
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
+        help="Where the videos are now, for the pictures of a page: they are looked up there by their paths, or the "
+        "ends of them; / takes absolute paths as they are. Without it, only those below the folder that holds the "
+        "results file or the index are shown.",
+    ),
 ]
 Templates = Annotated[
     list[str] | None,
@@ -384,7 +396,7 @@ class ModelFlags:
         typer.Option(
             "--model",
             "-m",
-            envvar="XCLIP_MODEL",
+            envvar=MODEL_VARIABLE,
             metavar="NAME",
             help="A checkpoint folder, a hub id or its short name, 'bundled', or 'auto': the bundled model if it was "
             "trained to tell the labels apart, else the checkpoint for open labels, base-patch16-zero-shot.",
@@ -441,6 +453,11 @@ class ModelFlags:
     tokenizer: Tokenizer = None
     heads: Heads = None
     offline: Offline = False
+
+    @property
+    def is_default(self) -> bool:
+        """Whether the model is what no flag chose, which gives way to that of an index."""
+        return self.name in (AUTO, os.environ.get(MODEL_VARIABLE))
 
     def settings(self) -> dict[str, Any]:
         """As keywords of a Classifier."""

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ..engine.devices import AUTO
-from .flags import DType, InputFlags, ModelFlags, Preprocess
+from .flags import DecodeFlags, DType, InputFlags, ModelFlags, Preprocess
 
 if TYPE_CHECKING:
     from ..inputs import Inputs
@@ -62,9 +61,23 @@ def as_made(model: ModelFlags, made: IndexSettings | None) -> ModelFlags:
     revision = "" if made.revision is None else f"@{made.revision}"
     return replace(
         model,
-        name=f"{made.model}{revision}" if model.name == AUTO else model.name,
+        name=f"{made.model}{revision}" if model.is_default else model.name,
         views=made.views_of,
         preprocess=Preprocess(made.preprocess),
         heads=made.heads,
         dtype=DType(made.dtype) if model.dtype == DType.auto else model.dtype,
     )
+
+
+def as_decoded(decoding: DecodeFlags, made: IndexSettings | None) -> DecodeFlags:
+    """The flags of decoding, with the video stream that an index was made of. Raises typer.BadParameter where another
+    one was given."""
+    if made is None:
+        return decoding
+    if decoding.stream not in (None, made.stream):
+        held = "the main stream" if made.stream is None else f"stream {made.stream}"
+        raise typer.BadParameter(
+            f"--stream {decoding.stream}: the index was made of {held} of each file: leave the flag out, or embed the "
+            "videos again"
+        )
+    return replace(decoding, stream=made.stream)

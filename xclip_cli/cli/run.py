@@ -83,7 +83,7 @@ def run(
     wanted, made_with = labels.wanted, todo.indexes[0].settings if todo.indexes else None
     model = as_made(model, made_with)
     if running.dry_run:
-        _show_plan(todo, wanted, choose(model.name, wanted, notes), model, unit)
+        show_plan(todo, wanted, choose(model.name, wanted, notes), model, unit)
     counts = Run(running.fail_fast)
     try:
         with ExitStack() as stack:
@@ -138,7 +138,7 @@ def choose(name: str, labels: Labels, notes: Notes) -> str:
     return choice.name
 
 
-def _show_plan(todo: Inputs, labels: Labels, name: str, model: ModelFlags, unit: str) -> NoReturn:
+def show_plan(todo: Inputs, labels: Labels | None, name: str, model: ModelFlags, unit: str) -> NoReturn:
     """Print what the run would do, and end."""
     from ..text import printable
     from .plan import plan

@@ -194,8 +194,8 @@ class IndexWriter:
             found = read_settings(self.folder)
             if settings is not None and (differing := found.differences(settings)):
                 raise ResultsError(
-                    f"{printable(str(self.folder))} was made in another way: {'; '.join(differing)}: run as it was "
-                    "made, or give another folder"
+                    f"{printable(str(self.folder))} was made with different settings: {'; '.join(differing)}: give the "
+                    "flags that it was made with, or another folder"
                 )
             return
         own = {LINES_NAME, PARTS_NAME}  # of a run that was killed before it had begun

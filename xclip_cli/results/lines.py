@@ -48,6 +48,7 @@ class IndexSettings:
     end: str | None = None
     window: str | None = None  # in exact seconds; None: each video is one window
     stride: str | None = None
+    stream: int | None = None  # of each file's video streams, from 0; None: the best
     family: str = FAMILY  # of models
     xclip: str | None = None  # version that made the index
     kind: str = KIND
@@ -60,6 +61,8 @@ class IndexSettings:
             raise ValueError(f"its encodings are those of {one_line(self.family, 40)}, not of {FAMILY}")
         if self.dtype not in KINDS or self.dtype == "int8":
             raise ValueError("its dtype is not float32, bfloat16 or float16")
+        if self.stream is not None and self.stream < 0:
+            raise ValueError("its stream is not the number of one")
         if min(self.num_frames, self.tokens, self.width) < 1 or self.tokens * self.width > MAX_NUMBERS:
             raise ValueError("the sizes of its encodings are not those of a model")
         Views.parse(self.views)
@@ -93,7 +96,8 @@ class IndexSettings:
         for name in named:
             ours, theirs = getattr(self, name), getattr(other, name)
             if ours != theirs:
-                found.append(f"{name} {printable(str(ours), 80)}, not {printable(str(theirs), 80)}")
+                shown = ("none" if value is None else printable(str(value), 80) for value in (ours, theirs))
+                found.append(f"{name} {', not '.join(shown)}")
         return found
 
 
