@@ -176,10 +176,17 @@ class Classifier:
     def check(self, index: Index, windows: bool | None = None) -> None:
         """Raises ResultsError where an index does not hold what this would make of the videos. ``windows``: whether
         it must be of windows, or of whole videos."""
-        made, ours = index.settings, self.encoder
+        made, ours, config = index.settings, self.encoder, self.encoder.config
         found = [] if made.identity == self.checkpoint.identity else [f"model {made.model}, not {self.checkpoint.name}"]
-        looking = {"views": str(ours.views), "preprocess": ours.preprocess, "heads": ours.heads, "stream": ours.stream}
-        for name, value in looking.items():
+        expected = {
+            "views": str(ours.views),
+            "preprocess": ours.preprocess,
+            "heads": ours.heads,
+            "stream": ours.stream,
+            "tokens": config.vision_config.num_patches,
+            "width": config.projection_dim,
+        }
+        for name, value in expected.items():
             if getattr(made, name) != value:
                 found.append(f"{name} {getattr(made, name)}, not {value}")
         if windows not in (None, made.window is not None):

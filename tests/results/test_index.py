@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,11 @@ from xclip_cli.results.index_writer import IndexWriter, check_index, content_has
 from xclip_cli.results.lines import IndexSettings, Span, StoredWindow, VideoLine, is_index
 from xclip_cli.results.parts import Rows
 from xclip_cli.results.records import Error
+from xclip_cli.video.sampling import Windows
 
-MADE = IndexSettings("some/model", "sha256:0123", num_frames=2, tokens=3, width=4, dtype="bfloat16")
+MADE = IndexSettings(
+    "some/model", "sha256:0123", num_frames=2, tokens=3, width=4, dtype="bfloat16", window="1", stride="1/2"
+)
 
 
 def encodings(seed: int, count: int, made: IndexSettings = MADE) -> tuple[torch.Tensor, torch.Tensor]:
@@ -321,7 +326,7 @@ def test_copies_of_a_video_share_rows_also_when_they_move(tmp_path: Path) -> Non
         ({"preprocess": "paper"}, "preprocess hf, not paper"),
         (
             {"window": "2", "stride": "1"},
-            "window none, not 2; stride none, not 1",
+            "window 1, not 2; stride 1/2, not 1",
         ),
         ({"dtype": "float32"}, "dtype bfloat16, not float32"),
         ({"compact": True}, "compact False, not True"),
@@ -367,10 +372,12 @@ BAD_SETTINGS = [
     ({"dtype": "int8"}, "its dtype is not"),
     ({"tokens": 10**9, "width": 10**9}, "the sizes of its encodings"),
     ({"stream": -1}, "its stream is not"),
+    ({"preprocess": "x\x1b[2J"}, "no name that can be"),
+    ({"model": "m" * 10_000}, "no name that can be"),
     ({"width": 0}, "the sizes of its encodings"),
     ({"views": "9x9"}, "no number of views"),
     ({"window": "1", "stride": "1/0"}, "no time"),
-    ({"window": "1"}, "a window without a stride"),
+    ({"stride": None}, "a window without a stride"),
     ({"window": "65", "stride": "1"}, "overlap more than"),
     ({"model": 5}, "model is no text"),
 ]
@@ -406,6 +413,46 @@ def test_bad_lines(tmp_path: Path, changes: dict[str, Any], message: str) -> Non
         Index.open(folder)
     assert "videos.jsonl, line 1: " in str(raised.value)
     assert str(raised.value).isprintable()
+
+
+WINDOWS_OF_NO_VIDEO = {
+    "backwards": [(1, 2), (0, 1)],
+    "twice": [(0, 1), (0, 1)],
+    "empty": [(0, 1), (1, 1)],
+    "nested": [(0, 9), (1, 8)],
+    "all over each other": [(i / 1000, 100 + i) for i in range(100)],
+}
+
+
+@pytest.mark.parametrize("times", WINDOWS_OF_NO_VIDEO.values(), ids=WINDOWS_OF_NO_VIDEO)
+def test_windows_that_are_none_of_a_video(tmp_path: Path, times: list[tuple[float, float]]) -> None:
+    folder = tmp_path / "i"
+    with IndexWriter(folder, replace(MADE, window="1", stride="1")) as writer:
+        writer.finish(VideoLine("a"), [StoredWindow(start, end, lost="x") for start, end in times])
+    with Index.open(folder) as index, pytest.raises(ResultsError, match="not in order of time, or overlap too much"):
+        _ = index["a"].windows
+
+
+def test_windows_that_overlap_as_much_as_may_be(tmp_path: Path) -> None:
+    folder, made_with = tmp_path / "i", replace(MADE, window="64", stride="1")
+    found = [*Windows(Fraction(0), Fraction(401, 3), Fraction(64), Fraction(1))]
+    with IndexWriter(folder, made_with) as writer:
+        writer.finish(VideoLine("a"), [StoredWindow(float(start), float(end), lost="x") for start, end in found])
+        writer.finish(VideoLine("empty"), [StoredWindow(0, 0, lost="x")])
+    with Index.open(folder) as index:
+        assert [len(index[video].windows) for video in ("a", "empty")] == [len(found), 1]
+
+
+def test_a_video_that_was_looked_at_whole_has_one_record(tmp_path: Path) -> None:
+    folder, whole = tmp_path / "i", replace(MADE, window=None, stride=None)
+    for more in ({"windows": windows(2)}, {"windows": windows(1), "error": Error("damaged", "m")}):
+        with IndexWriter(folder, whole) as writer:
+            count = len(more["windows"])
+            writer.add(rows(0, count))
+            writer.finish(VideoLine("a", error=more.get("error")), more["windows"])
+        with pytest.raises(ResultsError, match="looked at whole has more than one window, or one and an error"):
+            Index.open(folder)
+        shutil.rmtree(folder)
 
 
 def test_a_line_that_names_rows_that_are_not_there(tmp_path: Path) -> None:

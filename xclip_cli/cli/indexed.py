@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from .flags import DecodeFlags, DType, InputFlags, ModelFlags, Preprocess
+from .flags import DecodeFlags, DType, InputFlags, ModelFlags, Preprocess, usage_errors
 
 if TYPE_CHECKING:
     from ..inputs import Inputs
@@ -58,12 +58,14 @@ def as_made(model: ModelFlags, made: IndexSettings | None) -> ModelFlags:
                 f"--{name} {value}: the index was made with {name} {getattr(made, name)}: leave the flag out, or "
                 "embed the videos again"
             )
+    with usage_errors(ValueError):
+        preprocess = Preprocess(made.preprocess)
     revision = "" if made.revision is None else f"@{made.revision}"
     return replace(
         model,
         name=f"{made.model}{revision}" if model.is_default else model.name,
         views=made.views_of,
-        preprocess=Preprocess(made.preprocess),
+        preprocess=preprocess,
         heads=made.heads,
         dtype=DType(made.dtype) if model.dtype == DType.auto else model.dtype,
     )

@@ -123,7 +123,7 @@ class Index:
             self._reading.close()
             raise ResultsError(f"{printable(str(folder))} is no index: {LINES_NAME}: {error.strerror}") from error
         try:
-            self.entries, _ = read_entries(self._lines, self.folder, self.views)
+            self.entries, _ = read_entries(self._lines, self.folder, self.settings)
         except BaseException:
             self.close()
             raise

@@ -67,7 +67,7 @@ class IndexWriter:
         try:
             self.settings = self._begin(settings)
             self.views = self.settings.views_of.count
-            self.entries, self._end = read_entries(self._file, folder, self.views)
+            self.entries, self._end = read_entries(self._file, folder, self.settings)
             self._file.truncate(self._end)
             self._part: PartWriter | None = None
             self._part_began = 0.0
