@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from xclip_cli.engine.stored import to_arrays, to_tensors
-from xclip_cli.errors import ResultsError
-from xclip_cli.results import index_writer, parts
+from xclip_cli.errors import ResultsError, VideoError
+from xclip_cli.results import index_writer, lines, parts
 from xclip_cli.results.index import Index
 from xclip_cli.results.index_writer import IndexWriter, check_index, content_hash
 from xclip_cli.results.lines import IndexSettings, Span, StoredWindow, VideoLine, is_index
@@ -250,6 +250,87 @@ def test_a_full_disk_is_one_line_and_a_usable_index(tmp_path: Path, small_disk: 
         assert check_index(index) == {}
     with IndexWriter(folder, MADE) as writer:
         put(writer, "e", 4, 1)
+
+
+def test_half_a_line_is_not_finished_when_the_disk_has_room_again(tmp_path: Path, small_disk: int) -> None:
+    folder = made(tmp_path / "i", 1)
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    with IndexWriter(folder, MADE) as writer:
+        resource.setrlimit(resource.RLIMIT_FSIZE, ((folder / "videos.jsonl").stat().st_size + 4000, hard))
+        with pytest.raises(ResultsError, match="cannot write the index"):
+            writer.record(VideoLine("b", error=Error("missing", "m" * 6000)))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert_holds(folder, a=1)
+
+
+@pytest.mark.parametrize("what", ["add", "line"])
+def test_an_interrupted_writer_leaves_a_usable_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Ctrl-C may come within any line of Python, and what is closed on the way out must not be made worse by that."""
+    folder = made(tmp_path / "i", 1)
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    writer = IndexWriter(folder, MADE)
+    put(writer, "b", 1, 2)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):  # noqa: PT012 - both may be interrupted
+        if what == "add":
+            writer.add(rows(2, 1))
+            patched.setattr(writer._part, "_behind", {"features": None})
+        else:
+            patched.setattr(index_writer, "Entry", interrupted)
+            writer.flush()
+        try:
+            writer.add(rows(2, 3))
+        except AttributeError as error:  # tokens were written, and nothing else
+            raise KeyboardInterrupt from error
+    writer.close()
+    with Index.open(folder) as index:
+        assert check_index(index) == {}
+    with IndexWriter(folder, MADE) as writer:
+        assert writer.damaged == {}
+        put(writer, "b", 1, 1)
+    assert_holds(folder, a=1, b=1)
+
+
+def test_a_line_longer_than_is_read_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (lines, index_writer):
+        monkeypatch.setattr(module, "MAX_LINE", 2000)
+    monkeypatch.setattr(index_writer, "MANY_WINDOWS", 10)
+    with IndexWriter(tmp_path / "i", MADE) as writer:
+        put(writer, "a", 0, 3)
+        with pytest.raises(VideoError, match="it has 40 windows, more than an index holds: embed it with a longer"):
+            put(writer, "b", 1, 40)
+        put(writer, "c", 2, 3)
+    with Index.open(tmp_path / "i") as index:
+        assert [(video.video, video.num_windows) for video in index] == [("a", 3), ("c", 3)]
+
+
+def test_a_video_that_is_unfinished_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_writer, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(index_writer, "SAID_OF_ROWS", 0)
+    folder, found = tmp_path / "i", windows(5, 1)  # the second is lost
+    writer = IndexWriter(folder, MADE)
+    assert writer.add(rows(0, 4))
+    writer.so_far(VideoLine("a", size=1), found[:4])
+    writer._file.close()  # as if killed
+    with Index.open(folder) as index:
+        failure = index["a"].failure
+        assert failure is not None
+        assert failure.code == "unfinished"
+        assert failure.message == "embedding was stopped at 0:02: the same `xclip embed` goes on from there"
+        assert np.array_equal(index["a"].rows().features, rows(0, 4).features[:3])
+    with IndexWriter(folder, MADE) as again:
+        assert index_writer.is_unfinished(again.entries["a"])
+        assert again.resume("a") == found[:4]
+        again.add(rows(0, 4).part(3, 1))
+        again.finish(VideoLine("a", size=1), found)
+    with Index.open(folder) as index:
+        assert index["a"].failure is None
+        assert [window.lost for window in index["a"].windows] == [None, "all damaged", None, None, None]
+        assert np.array_equal(index["a"].rows().features, rows(0, 4).features)
 
 
 def test_a_damaged_part_is_named_and_its_videos_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
