@@ -126,6 +126,7 @@ class Search:
         self.classifier, self.encoder, self.rules, self.like = classifier, classifier.encoder, rules, like
         self.window, self.stride, self.stretch = window, stride, stretch
         self.library = Library()
+        self.gave_up = 0  # queries whose search ended after many windows below the threshold, and not with the last
         self.queries = classifier.labels.names if like is None else (like,)
 
     def header(self) -> RunHeader:
@@ -183,7 +184,8 @@ class Search:
             for rank, (shelf, first, last, best, score) in enumerate(ranking.found(), start=1):
                 start, end = shelf.time(first)[0], max(shelf.time(i)[1] for i in (first, last))
                 logit = float(logits[k, best]) if self.like is None else None
-                yield Moment(query, rank, shelf.video, start, end, score, logit)
+                yield Moment(query, rank, shelf.video, start, end, max(-1.0, min(score, 1.0)), logit)
+            self.gave_up += ranking.gave_up
 
     @cached_property
     def _directions(self) -> Any:
@@ -309,6 +311,7 @@ class Ranking:
     ) -> None:
         self._logits, self._score_of, self._library, self._rules = logits, score_of, library, rules
         self._background = background
+        self.gave_up = False  # whether windows were left that were not scored, after many below the threshold
         self._taken = np.zeros(len(logits), bool)
 
     def found(self) -> Iterator[tuple[Shelf, int, int, int, float]]:
@@ -318,7 +321,8 @@ class Ranking:
         order = np.argsort(-self._logits, kind="stable")
         self._prepare(order[: rules.top_k or TOGETHER].tolist())
         for best in order.tolist():
-            if (rules.top_k and count == rules.top_k) or below == LOOKED_AT or not np.isfinite(self._logits[best]):
+            self.gave_up = below == LOOKED_AT
+            if (rules.top_k and count == rules.top_k) or self.gave_up or not np.isfinite(self._logits[best]):
                 return
             shelf = self._library.shelf(best)
             if self._taken[best] or (rules.per_video and of_video.get(shelf.first, 0) == rules.per_video):

@@ -167,7 +167,8 @@ def test_like_and_clips_of_what_is_found(xclip: Run, index: Path, videos: Path, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["x"], "give at least one video or folder"),
+        (["x"], "give a text and where to search"),
+        (["--like", "x"], "give at least one video or folder"),
         ([], 'give a text and where to search'),
         (["a", "v.mp4", "--like", "b", "--text", "c"], "--like and --text do not go together"),
         (["a", "v.mp4", "-f", "html"], "a page is a file: pass -o FILE.html"),

@@ -109,7 +109,7 @@ class QueryFlags:
             if self.text:
                 raise typer.BadParameter("--like and --text do not go together: search for one or the other")
             return Labels.of(["a video"]).with_background(), inputs
-        if not given:
+        if len(given) < (1 if inputs.from_file else 2):
             raise typer.BadParameter('give a text and where to search: xclip search "a dog jumps" INPUT')
         templates = [text for source in self.template or () for text in read_templates(source)]
         texts = dict.fromkeys([given[0], *(self.text or ())])
@@ -267,6 +267,7 @@ def _run(
 ) -> int:
     """Look, rank and write → the exit code."""
     from ..results.records import Failure
+    from ..search import LOOKED_AT
     from .run import Run
 
     counts = Run(running.fail_fast, "searched")
@@ -287,6 +288,10 @@ def _run(
         notes.say(f"failed: {failure.video}: {failure.message}")
     if (scored := task.library.scored) < task.library.count:
         notes.say(f"scored {scored:,} of {task.library.count:,} windows, chosen by their features (--exact scores all)")
+    if task.gave_up:
+        notes.say(
+            f"each search ended after {LOOKED_AT} windows in a row below the threshold: later ones may be above it"
+        )
     if lacking := sum(video.failure is not None for video in todo.stored):
         notes.say(
             f"{lacking} videos of the index failed when they were embedded, and are not searched, or not to the end"
