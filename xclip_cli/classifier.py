@@ -21,7 +21,8 @@ import numpy as np
 
 from . import __version__
 from .engine.devices import AUTO, dtype_name
-from .engine.encoder import Encoder, Encodings, Time, outcomes_of, results_of
+from .engine.encoder import Encoder, Encodings, Time, results_of
+from .engine.lanes import outcomes_of
 from .engine.pipeline import Outcome
 from .engine.texts import Texts
 from .errors import ResultsError, VideoError
@@ -171,7 +172,7 @@ class Classifier:
                 yield from stored_slots(video, self.encoder)
 
         self.load(vision=False)
-        return outcomes_of(slots(), lambda encoded: self._score(encoded, top_k), self.encoder.batch_size)
+        return outcomes_of(self.encoder, slots(), lambda encoded: self._score(encoded, top_k))
 
     def check(self, index: Index, windows: bool | None = None) -> None:
         """Raises ResultsError where an index does not hold what this would make of the videos. ``windows``: whether
