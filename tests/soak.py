@@ -1,12 +1,14 @@
 """A long run: memory and descriptors stay flat, and one that is killed time and again ends with the same records.
 
-python -m tests.soak [--count N] [--kills N] [--seed S] prints figures as JSON; exit 1 where a promise is broken.
+python -m tests.soak [--count N] [--kills N] [--seed S] [--only classify|embed] prints figures as JSON; exit 1 where a
+promise is broken.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import subprocess
@@ -20,14 +22,20 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
 from clips import write_clip
-from records import assert_same
+from records import assert_all_same, assert_same
 
+from xclip_cli import Classifier
+from xclip_cli.engine.encoder import results_of
+from xclip_cli.errors import ResultsError
+from xclip_cli.labels import load_labels
 from xclip_cli.results.index import Index
 from xclip_cli.results.index_writer import check_index
-from xclip_cli.results.lines import is_index
+from xclip_cli.results.lines import LINES_NAME, is_index
 
 MAX_GROWTH = 1.15  # of memory, from the second third of a run to the last
 MAX_FILES = 50  # open in the parent
+LONG_FRAMES = 6000  # of one video that takes several lives
+PARTS = ("classify", "embed")
 FORMS = {"mp4": "libx264", "webm": "libvpx", "avi": "mpeg4", "mkv": "ffv1", "gif": "gif"}
 OFTEN_FLUSHED = (  # so that kills meet parts and lines on their way
     "import xclip_cli.results.index_writer as writer; writer.FLUSH_SECONDS = 0.5;"
@@ -109,81 +117,133 @@ def killed_run(folder: Path, out: Path, expected: int, kills: int, rng: random.R
 
 
 def embed(folder: Path, index: Path) -> list[str]:
-    fixed = ["--model", "bundled", "--dtype", "float32", "--workers", "2", "-q"]
+    fixed = ["--model", "bundled", "--dtype", "float32", "--workers", "2", "-q", "--window", "1", "--stride", "0.5"]
     return [sys.executable, "-c", OFTEN_FLUSHED, "embed", str(folder), "-o", str(index), *fixed]
 
 
-def different_copies(folder: Path, target: Path) -> Path:
-    """The videos again, no two of which have the same content."""
+def different_copies(folder: Path, target: Path) -> list[Path]:
+    """The videos again, no two of which have the same content, and a long one."""
     target.mkdir()
     for number, path in enumerate(sorted(folder.iterdir())):
         (target / path.name).write_bytes(path.read_bytes() + number.to_bytes(8))
-    return target
+    write_clip(target / "long.mp4", LONG_FRAMES)
+    return sorted(target.iterdir())
 
 
-def killed_embedding(folder: Path, whole: Path, kills: int, rng: random.Random) -> tuple[int, list[str]]:
-    """Embed all, killed at random moments → how often it was killed, and what an index of one run has different."""
-    index, done, longest, broken = whole.with_name("pieces.index"), 0, 0.0, []
-    began = time.monotonic()
-    subprocess.run(embed(folder, whole), check=True)
-    longest = time.monotonic() - began
-    for _ in range(kills):
-        process = subprocess.Popen(embed(folder, index))
-        try:
-            process.wait(rng.random() * longest)
-        except subprocess.TimeoutExpired:
+def killed_embedding(copies: list[Path], folder: Path, kills: int, rng: random.Random) -> dict[str, Any]:
+    """Embed videos, some more in each life, which a kill ends at a random moment: while it begins, embeds, joins parts
+    or ends. Others read meanwhile → how often it was killed, and what an index of one run has different."""
+    videos, index, whole = folder / "growing", folder / "pieces.index", folder / "whole.index"
+    videos.mkdir()
+    shares, broken, killed, read = [copies[i :: kills + 1] for i in range(kills + 1)], list[str](), 0, 0
+    longest = 0.0
+    for share in shares:
+        for path in share:
+            os.link(path, videos / path.name)
+        began = time.monotonic()
+        process = subprocess.Popen(embed(videos, index))
+        end = began + rng.random() * longest if longest else math.inf  # the first life shows how long they are
+        while process.poll() is None and time.monotonic() < end:
+            read += readable(index, broken)
+            time.sleep(0.05)
+        longest = longest or time.monotonic() - began
+        if process.poll() is None:
             process.kill()
-            process.wait()
-            done += 1
+            killed += 1
+        process.wait()
+        readable(index, broken)
         if is_index(index):
             with Index.open(index) as found:
-                broken += [f"after kill {done}: {text}" for text in check_index(found).values()]
-    subprocess.run(embed(folder, index), check=True)
-    with Index.open(index) as ours, Index.open(whole) as theirs:
+                broken += [f"after kill {killed}: {text}" for text in check_index(found).values()]
+    subprocess.run(embed(videos, index), check=True)
+    subprocess.run(embed(videos, whole), check=True)
+    return {"kills": killed, "reads": read, "broken": [*broken, *different_answers(index, whole)]}
+
+
+def readable(index: Path, broken: list[str]) -> bool:
+    """Whether there is an index yet; what of it cannot be read is ``broken``."""
+    if not is_index(index) or not (index / LINES_NAME).exists():
+        return False
+    try:
+        with Index.open(index) as found:
+            for video in found:
+                if len(video.windows) < video.num_windows or not np.isfinite(video.features).all():
+                    broken.append(f"{video.video}: its windows and rows do not go together")
+    except ResultsError as error:
+        broken.append(str(error))
+    return True
+
+
+def different_answers(index: Path, whole: Path) -> list[str]:
+    """What two indexes of the same videos say differently, of videos and of all their windows."""
+    found = []
+    with (
+        Classifier("bundled", labels=load_labels(["picture-state"]), dtype="float32", device="cpu") as classifier,
+        Index.open(index) as ours,
+        Index.open(whole) as theirs,
+    ):
         if ours.entries.keys() != theirs.entries.keys():
-            broken.append(f"{len(ours)} videos in pieces, {len(theirs)} in one")
+            found.append(f"{len(ours)} videos in pieces, {len(theirs)} in one")
         for video in theirs:
-            if not np.allclose(ours[video.video].features, video.features, atol=1e-4):
-                broken.append(f"{video.video}: its features differ")
-    return done, broken
+            both = ours[video.video], video
+            if both[0].failure or both[0].windows != both[1].windows:
+                found.append(f"{video.video}: its windows differ")
+                continue
+            answers = [results_of(classifier.classify_stored([one], windows=True)) for one in both]
+            try:
+                assert_all_same(*answers)
+            except AssertionError as error:
+                found.append(f"{video.video}: {error}"[:500])
+    return found
 
 
 def records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def soak(count: int, kills: int, seed: int) -> dict[str, Any]:
-    """Both runs → figures, and what broke a promise."""
+def soak(count: int, kills: int, seed: int, parts: list[str]) -> dict[str, Any]:
+    """The runs → figures, and what broke a promise."""
+    found: dict[str, Any] = {"count": count, "seed": seed}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "videos"
         folder.mkdir()
         write_videos(folder, count)
-        whole, pieces = Path(name) / "whole.jsonl", Path(name) / "pieces.jsonl"
-        found = {"count": count, "seed": seed, **long_run(folder, whole)}
         broken = []
-        for key in ("parent_megabytes", "workers_megabytes"):
-            if found[key]["last third"] > found[key]["second third"] * MAX_GROWTH:
-                broken.append(f"{key} grew: {found[key]}")
-        if max(found["open_files"].values()) > MAX_FILES:
-            broken.append(f"open files: {found['open_files']}")
-        if not kills:
-            return {**found, "broken": broken}
-        found["kills"] = killed_run(folder, pieces, whole.stat().st_size, kills, random.Random(seed))
-        (header, *ours), (expected, *theirs) = records(pieces), records(whole)
-        if header != expected or len(ours) != len(theirs) or len(theirs) != count:
-            broken.append(f"{len(ours)} records in pieces, {len(theirs)} in one, of {count}")
-        for a, b in zip(ours, theirs, strict=False):
-            try:
-                assert_same(a, b)
-            except AssertionError as error:
-                broken.append(f"{a['video']}: {error}"[:500])
-        copies, rng = different_copies(folder, Path(name) / "copies"), random.Random(seed)
-        found["embed_kills"], differing = killed_embedding(copies, Path(name) / "whole.index", kills, rng)
-        broken += differing
-        left = sorted(path.name for path in Path(name).iterdir() if path.name.startswith("."))
+        if "classify" in parts:
+            figures = classifying(folder, count, kills, seed)
+            broken += figures.pop("broken")
+            found |= figures
+        if "embed" in parts and kills:
+            copies = different_copies(folder, Path(name) / "copies")
+            found["embed"] = killed_embedding(copies, Path(name), kills, random.Random(seed))
+            broken += found["embed"].pop("broken")
+        left = sorted(path.name for path in Path(name).rglob(".*"))
         if left:
             broken.append(f"left behind: {left}")
     return {**found, "broken": broken[:20]}
+
+
+def classifying(folder: Path, count: int, kills: int, seed: int) -> dict[str, Any]:
+    """A long run of classify, and one in pieces → figures, and what broke a promise."""
+    whole, pieces = folder.with_name("whole.jsonl"), folder.with_name("pieces.jsonl")
+    found, broken = long_run(folder, whole), []
+    for key in ("parent_megabytes", "workers_megabytes"):
+        if found[key]["last third"] > found[key]["second third"] * MAX_GROWTH:
+            broken.append(f"{key} grew: {found[key]}")
+    if max(found["open_files"].values()) > MAX_FILES:
+        broken.append(f"open files: {found['open_files']}")
+    if not kills:
+        return {**found, "broken": broken}
+    found["kills"] = killed_run(folder, pieces, whole.stat().st_size, kills, random.Random(seed))
+    (header, *ours), (expected, *theirs) = records(pieces), records(whole)
+    if header != expected or len(ours) != len(theirs) or len(theirs) != count:
+        broken.append(f"{len(ours)} records in pieces, {len(theirs)} in one, of {count}")
+    for a, b in zip(ours, theirs, strict=False):
+        try:
+            assert_same(a, b)
+        except AssertionError as error:
+            broken.append(f"{a['video']}: {error}"[:500])
+    return {**found, "broken": broken}
 
 
 def main() -> None:
@@ -191,8 +251,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10_000, help="videos")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=PARTS, action="append", help="this part alone")
     given = parser.parse_args()
-    found = soak(given.count, given.kills, given.seed)
+    found = soak(given.count, given.kills, given.seed, given.only or [*PARTS])
     print(json.dumps(found, indent=2))
     sys.exit(bool(found["broken"]))
 

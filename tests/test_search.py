@@ -89,7 +89,8 @@ def test_files_are_looked_at_in_passing_with_the_same_result(index: Path, librar
         assert list(task.look([], [opened[path] for path in paths])) == []
         stored = list(task.moments())
         passing = Search(asked, SearchRules(top_k=3), 2, 1)
-        assert len(list(passing.look(paths, []))) == 4 * 27
+        seen = list(passing.look(paths, []))
+        assert (len(seen), [record.video for record in seen if record.completes]) == (4 * 27, paths)
         for ours, theirs in zip(passing.moments(), stored, strict=True):
             assert (ours.video, ours.rank, ours.start_seconds, ours.end_seconds) == (
                 theirs.video, theirs.rank, theirs.start_seconds, theirs.end_seconds,
@@ -174,3 +175,12 @@ def test_rules_of_a_ranking() -> None:
     assert ranked(scores, threshold=0.95) == []
     assert ranked([[0.9, 0.8, 0.7, 0.6]], background=0.6) == [("a", 0, 1, 0.9), ("a", 3, 3, 0.6)]
     assert ranked([[0.5, -math.inf, -math.inf]]) == [("a", 0, 0, 0.5)]
+
+
+def test_a_search_that_gives_up_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xclip_cli.search.LOOKED_AT", 3)
+    for count, gave_up in ((3, False), (4, True)):
+        library, scores = Library(), np.linspace(0.5, 0.4, count, dtype=np.float32)
+        library.add("a", count, times=[(i, i + 2) for i in range(count)])
+        ranking = Ranking(scores, lambda numbers: [0.1] * len(numbers), library, SearchRules(threshold=0.9))
+        assert (list(ranking.found()), ranking.gave_up) == ([], gave_up)

@@ -20,3 +20,4 @@ def test_memory_and_descriptors_stay_flat() -> None:
     found = json.loads(done.stdout)
     assert found["broken"] == []
     assert found["kills"] >= 3
+    assert found["embed"]["kills"] >= 3

@@ -21,7 +21,8 @@ import numpy as np
 
 from . import __version__
 from .engine.devices import AUTO, dtype_name
-from .engine.encoder import Encoder, Encodings, Time, outcomes_of, results_of
+from .engine.encoder import Encoder, Encodings, Time, results_of
+from .engine.lanes import outcomes_of
 from .engine.pipeline import Outcome
 from .engine.texts import Texts
 from .errors import ResultsError, VideoError
@@ -175,19 +176,22 @@ class Classifier:
                 yield from stored_slots(video, self.encoder)
 
         self.load(vision=False)
-        return outcomes_of(slots(), lambda encoded: self._score(encoded, top_k), self.encoder.batch_size)
+        return outcomes_of(self.encoder, slots(), lambda encoded: self._score(encoded, top_k))
 
     def check(self, index: Index, windows: bool | None = None) -> None:
         """Raises ResultsError where an index does not hold what this would make of the videos. ``windows``: whether
         it must be of windows, or of whole videos."""
-        made, ours = index.settings, self.encoder
+        made, ours, config = index.settings, self.encoder, self.encoder.config
         found = [] if made.identity == self.checkpoint.identity else [f"model {made.model}, not {self.checkpoint.name}"]
-        for name, value in (
-            ("views", str(ours.views)),
-            ("preprocess", ours.preprocess),
-            ("heads", ours.heads),
-            ("stream", ours.stream),
-        ):
+        expected = {
+            "views": str(ours.views),
+            "preprocess": ours.preprocess,
+            "heads": ours.heads,
+            "stream": ours.stream,
+            "tokens": config.vision_config.num_patches,
+            "width": config.projection_dim,
+        }
+        for name, value in expected.items():
             if getattr(made, name) != value:
                 found.append(f"{name} {getattr(made, name)}, not {value}")
         if windows not in (None, made.window is not None):

@@ -5,38 +5,20 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import ClassVar
 
 from . import __version__
 from .engine.devices import dtype_name
 from .engine.encoder import Encoder, Encodings
 from .engine.pipeline import Outcome
-from .results.index_writer import IndexWriter, content_hash, line_of
+from .errors import VideoError
+from .results.index_writer import IndexWriter, content_hash, is_unfinished, line_of
 from .results.lines import IndexSettings, StoredWindow, VideoLine
 from .results.parts import Rows
-from .results.records import Failure, Record
+from .results.records import Failure, Seen, SeenWindow
 from .video.sampling import ClipRequest
-
-
-@dataclass(frozen=True)
-class Embedded(Record):
-    """A video that is in the index now."""
-
-    video: str
-    num_windows: int
-
-
-@dataclass(frozen=True)
-class EmbeddedWindow(Record):
-    """A window that is, of a video of which more follow."""
-
-    video: str
-    end_seconds: float = field()  # required: Record's default is not this field's
-    share: float = 1.0
-    completes: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +72,10 @@ class Embedding:
         self._settings = settings
         self._retry_failed = retry_failed
         self._known: dict[str, VideoLine] = {}  # of videos on their way: which files they are
+        self._continued: set[str] = set()  # those of them that an earlier run began
+        self._begun: tuple[str, list[StoredWindow]] | None = (
+            None  # the video whose windows are coming, and those so far
+        )
         self._by_size: dict[int, list[str]] = {}
         for video, entry in self.writer.entries.items():
             self._by_size.setdefault(entry.line.size, []).append(video)
@@ -112,8 +98,8 @@ class Embedding:
         if file is None:
             return False
         entry = self.writer.entries.get(path)
-        if entry is not None and (entry.line.size, entry.line.modified) == (file.size, file.modified):
-            return entry.line.error is None or not self._retry_failed
+        if entry is not None and _is_same(entry.line, file):
+            return entry.line.error is None or not (self._retry_failed or is_unfinished(entry))
         same_size = [v for v in self._by_size.get(file.size, ()) if v in self.writer.entries]
         if not same_size:
             return False
@@ -131,26 +117,36 @@ class Embedding:
                 return True
         return False
 
-    def records(self, paths: Iterable[str]) -> Iterator[Embedded | EmbeddedWindow | Failure]:
+    def records(self, paths: Iterable[str]) -> Iterator[Seen | SeenWindow | Failure]:
         """Add videos, in order: a record each, and before it one for each window that others follow. The first videos
         decode while torch and the weights are loaded, which is done when this returns. Raises ModelError, ResultsError.
         """
-        made = self._settings
-        times = [None if t is None else Fraction(t) for t in (made.start, made.end, made.window, made.stride)]
-
-        def requests() -> Iterator[ClipRequest]:
-            for path in paths:
-                self._known[path] = _file_of(path) or VideoLine(path)
-                yield self.encoder.request(path, *times)
-
-        outcomes = self.encoder.run(requests(), self._kept, windows=made.window is not None)
+        requests = (self._request(path) for path in paths)
+        outcomes = self.encoder.run(requests, self._kept, windows=self._settings.window is not None)
         self.encoder.load()
         return self._written(outcomes)
+
+    def _request(self, path: str) -> ClipRequest:
+        """The windows of a video, those left out that a run which was stopped has put into the index already."""
+        made, file = self._settings, _file_of(path) or VideoLine(path)
+        start, end, window, stride = (
+            None if t is None else Fraction(t) for t in (made.start, made.end, made.window, made.stride)
+        )
+        self._known[path], entry = file, self.writer.entries.get(path)
+        if stride is not None and entry is not None and is_unfinished(entry) and _is_same(entry.line, file):
+            self._continued.add(path)
+            start = (start or 0) + len(self.writer.windows_of(entry)) * stride
+        return self.encoder.request(path, start, end, window, stride)
 
     def close(self) -> None:
         """Have all that was embedded in the index, and end the decode workers."""
         self.encoder.close()
-        self.writer.close()
+        try:
+            if self._begun is not None:
+                self.writer.flush()
+                self._say_how_far(*self._begun)
+        finally:
+            self.writer.close()
 
     def _kept(self, encoded: Sequence[Encodings]) -> list[Kept | Failure]:
         """Encodings as arrays, in the thread that computed them."""
@@ -179,25 +175,47 @@ class Embedding:
         start, end = encodings.info.start_seconds, encodings.info.end_seconds
         return Failure(encodings.video, "not_finite", message, start_seconds=start, end_seconds=end)
 
-    def _written(self, outcomes: Iterable[Outcome[Kept | Failure]]) -> Iterator[Embedded | EmbeddedWindow | Failure]:
-        windows: list[StoredWindow] = []
+    def _written(self, outcomes: Iterable[Outcome[Kept | Failure]]) -> Iterator[Seen | SeenWindow | Failure]:
         for result, following in outcomes:
+            video = result.video
+            if self._begun is None:
+                self._begun = video, self.writer.resume(video) if video in self._continued else []
+            windows = self._begun[1]
             if isinstance(result, Kept):
-                self.writer.add(result.rows)
+                are_safe = self.writer.add(result.rows)
                 windows.append(result.window)
+                if following and are_safe:
+                    self._say_how_far(video, windows)
             elif self._settings.window is not None and result.start_seconds is not None:
                 windows.append(_lost(result))
-            else:
-                self._fail(result, windows)
-                yield result
-                windows = []
-                continue
             if following:
-                yield EmbeddedWindow(result.video, windows[-1].end_seconds, len(windows) / (len(windows) + following))
-            else:
-                self.writer.finish(self._line(result.video), windows)
-                yield Embedded(result.video, len(windows))
-                windows = []
+                yield SeenWindow(video, windows[-1].end_seconds, len(windows) / (len(windows) + following))
+                continue
+            self._begun = None
+            yield self._finished(result, windows)
+
+    def _finished(self, last: Kept | Failure, windows: Sequence[StoredWindow]) -> Seen | Failure:
+        """The record of a video all of whose windows have come, which the index has from now on."""
+        ends_it = isinstance(last, Failure) and (last.start_seconds is None or self._settings.window is None)
+        failure = last if ends_it and isinstance(last, Failure) else None
+        if failure is None and all(window.lost is not None for window in windows):
+            failure = windows[0].failure(last.video).of_all(len(windows))
+        if failure is None:
+            try:
+                self.writer.finish(self._line(last.video), windows)
+                return Seen(last.video)
+            except VideoError as error:
+                failure, windows = Failure.of(last.video, error), ()
+                self._known[last.video] = _file_of(last.video) or VideoLine(last.video)
+        self._fail(failure, windows)
+        return failure
+
+    def _say_how_far(self, video: str, windows: Sequence[StoredWindow]) -> None:
+        """Have the index say that it has a video up to here: the run that follows one which is killed goes on there.
+        The last window is not said to be there, so that what is left is longer than one: of less, one window would be
+        made that ends as it does, and not where the video ends."""
+        if len(windows) > 1:
+            self.writer.so_far(self._known[video], windows[:-1])
 
     def _fail(self, failure: Failure, windows: Sequence[StoredWindow]) -> None:
         """Record why a video is not in the index, or not to its end. What the index holds of a file that is gone, it
@@ -223,6 +241,11 @@ def _file_of(path: str) -> VideoLine | None:
     except (OSError, ValueError):
         return None
     return VideoLine(path, found.st_size, found.st_mtime) if stat.S_ISREG(found.st_mode) else None
+
+
+def _is_same(line: VideoLine, file: VideoLine) -> bool:
+    """Whether a line is about this very file, as it is now."""
+    return (line.size, line.modified) == (file.size, file.modified)
 
 
 def _lost(failure: Failure) -> StoredWindow:

@@ -19,7 +19,7 @@ class VideoError(XClipError):
 
     ``code`` is stable and goes into the failure record: missing, not_a_file, url, permission, empty_folder,
     empty, unsupported, no_video, no_frames, encrypted, damaged, limit, window, not_finite, timeout, crashed,
-    interrupted.
+    interrupted, unfinished.
     """
 
     def __init__(self, message: str, code: str) -> None:

@@ -124,6 +124,8 @@ def expand_inputs(given: Iterable[str], recursive: bool = False, only: str | Non
             else:
                 seen.add(key)
                 inputs.items.append(item)
+    if only is not None and inputs.indexes and not inputs.stored:
+        raise ResultsError(f"no video of {_named(inputs.indexes)} matches {only!r}")
     return inputs
 
 
@@ -145,11 +147,14 @@ def _real(folder: str) -> str:
 def _videos_of(index: Index, only: str | None, inputs: Inputs) -> Sequence[StoredVideo]:
     """The videos of an index, in the order in which they were embedded."""
     inputs.indexes.append(index)
-    videos = [v for v in index if only is None or any(fnmatchcase(name, only) for name in _names_of(v.video))]
-    if not videos:
-        what = "no videos" if only is None else f"no video that matches {only!r}"
-        raise ResultsError(f"the index {printable(str(index.folder))} holds {what}")
-    return videos
+    if not len(index):
+        raise ResultsError(f"{_named([index])} holds no videos")
+    return [v for v in index if only is None or any(fnmatchcase(name, only) for name in _names_of(v.video))]
+
+
+def _named(indexes: Sequence[Index]) -> str:
+    names = [printable(str(index.folder)) for index in indexes]
+    return f"the index{'es' if len(names) > 1 else ''} {' and '.join(names)}"
 
 
 def _names_of(video: str) -> tuple[str, str]:

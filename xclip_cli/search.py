@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from .engine.encoder import Encodings
 from .errors import ResultsError
 from .labels import Labels
 from .results.index import Index, StoredVideo
-from .results.records import Failure, Moment, RunHeader
+from .results.records import Failure, Moment, RunHeader, Seen, SeenWindow
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -59,6 +59,28 @@ class Shelf:
             usable = [window for window in self.stored.windows if window.lost is None]
             self.times = [(window.start_seconds, window.end_seconds) for window in usable]
         return self.times[number - self.first]
+
+
+class Passed(NamedTuple):
+    """A window of a file that was looked at in passing."""
+
+    video: str
+    start_seconds: float
+    end_seconds: float
+    values: Numbers  # [2, K], logits and scores
+
+    @property
+    def time(self) -> tuple[float, float]:
+        """When it begins and ends."""
+        return self.start_seconds, self.end_seconds
+
+
+def failure_of(lost: Sequence[Failure], count: int) -> Failure | None:
+    """What is said of a video of ``count`` windows of which some are ``lost``: that it failed, if it ended early or has
+    no window."""
+    if lost and lost[-1].start_seconds is None:
+        return lost[-1]
+    return lost[0].of_all(count) if lost and len(lost) == count else None
 
 
 class Library:
@@ -104,6 +126,7 @@ class Search:
         self.classifier, self.encoder, self.rules, self.like = classifier, classifier.encoder, rules, like
         self.window, self.stride, self.stretch = window, stride, stretch
         self.library = Library()
+        self.gave_up = 0  # queries whose search ended after many windows below the threshold, and not with the last
         self.queries = classifier.labels.names if like is None else (like,)
 
     def header(self) -> RunHeader:
@@ -115,8 +138,11 @@ class Search:
             stride=None if self.stride is None else str(self.stride),
         )
 
-    def look(self, paths: Sequence[str], stored: Sequence[StoredVideo]) -> Iterator[Any]:
-        """Look at files in passing, a record each, then find out what indexes hold. Raises ModelError, ResultsError."""
+    def look(
+        self, paths: Sequence[str], stored: Sequence[StoredVideo], fail_fast: bool = False
+    ) -> Iterator[Seen | SeenWindow | Failure]:
+        """Look at files in passing, up to one that fails if ``fail_fast``, then find out what indexes hold: a record a
+        file, and before it one for each window that others follow. Raises ModelError, ResultsError."""
         if self.like is None:
             self.classifier.load(vision=bool(paths))
         else:
@@ -125,18 +151,27 @@ class Search:
         requests = [self.encoder.request(path, *self.stretch, self.window, self.stride) for path in paths]
         times: list[tuple[float, float]] = []
         found: list[Numbers] = []
-        for result, following in self.encoder.run(requests, self._passing, windows=True) if requests else ():
+        lost: list[Failure] = []
+        outcomes = self.encoder.run(requests, self._passing, windows=True) if requests else ()
+        for result, following in outcomes:
             if isinstance(result, Failure):
-                self.library.failures += [result] if result.start_seconds is None else []
+                lost.append(result)
             else:
-                video, time, both = result
-                times.append(time)
-                found.append(both)
-            if not following and found:
+                times.append(result.time)
+                found.append(result.values)
+            if following:
+                end, seen = result.end_seconds or 0.0, len(times) + len(lost)
+                yield SeenWindow(result.video, end, seen / (seen + following))
+                continue
+            if found:
                 logits, scores = np.stack(found, axis=-1)  # [2, K, windows]
-                self.library.add(video, len(times), logits=logits, scores=scores, times=times)
-                times, found = [], []
-            yield result
+                self.library.add(result.video, len(times), logits=logits, scores=scores, times=times)
+            failure = failure_of(lost, len(times) + len(lost))
+            self.library.failures += [failure] if failure else []
+            yield failure or Seen(result.video)
+            times, found, lost = [], [], []
+            if failure and fail_fast:
+                break
         for video in stored:
             self.library.add(video.video, video.num_windows, stored=video)
 
@@ -149,7 +184,8 @@ class Search:
             for rank, (shelf, first, last, best, score) in enumerate(ranking.found(), start=1):
                 start, end = shelf.time(first)[0], max(shelf.time(i)[1] for i in (first, last))
                 logit = float(logits[k, best]) if self.like is None else None
-                yield Moment(query, rank, shelf.video, start, end, score, logit)
+                yield Moment(query, rank, shelf.video, start, end, max(-1.0, min(score, 1.0)), logit)
+            self.gave_up += ranking.gave_up
 
     @cached_property
     def _directions(self) -> Any:
@@ -159,8 +195,8 @@ class Search:
         features = self.encoder.encode(self.like or "").features.float()
         return torch.nn.functional.normalize(features, dim=-1).mean(dim=0, keepdim=True)
 
-    def _passing(self, encoded: Sequence[Encodings]) -> list[Any]:
-        """Of each window its video, when it is, and its logits and scores [2, K]."""
+    def _passing(self, encoded: Sequence[Encodings]) -> list[Passed]:
+        """What is kept of each window."""
         import torch
 
         features, tokens = (torch.cat([getattr(e, part) for e in encoded]) for part in ("features", "tokens"))
@@ -170,8 +206,10 @@ class Search:
         else:
             both = list(self._logits_and_scores(self.classifier.text_features, features, tokens))
         values = torch.stack([each.cpu() for each in both], dim=1).numpy()
-        times = [(e.info.start_seconds, e.info.end_seconds) for e in encoded]
-        return [(e.video, time, value) for e, time, value in zip(encoded, times, values, strict=True)]
+        return [
+            Passed(e.video, e.info.start_seconds, e.info.end_seconds, value)
+            for e, value in zip(encoded, values, strict=True)
+        ]
 
     def _logits_and_scores(self, texts: Any, features: Any, tokens: Any) -> tuple[Any, Any]:
         """Texts and the neutral ones [K + neutral, P] against rows → logits and scores [windows, K] over all views."""
@@ -273,6 +311,7 @@ class Ranking:
     ) -> None:
         self._logits, self._score_of, self._library, self._rules = logits, score_of, library, rules
         self._background = background
+        self.gave_up = False  # whether windows were left that were not scored, after many below the threshold
         self._taken = np.zeros(len(logits), bool)
 
     def found(self) -> Iterator[tuple[Shelf, int, int, int, float]]:
@@ -282,7 +321,8 @@ class Ranking:
         order = np.argsort(-self._logits, kind="stable")
         self._prepare(order[: rules.top_k or TOGETHER].tolist())
         for best in order.tolist():
-            if (rules.top_k and count == rules.top_k) or below == LOOKED_AT or not np.isfinite(self._logits[best]):
+            self.gave_up = below == LOOKED_AT
+            if (rules.top_k and count == rules.top_k) or self.gave_up or not np.isfinite(self._logits[best]):
                 return
             shelf = self._library.shelf(best)
             if self._taken[best] or (rules.per_video and of_video.get(shelf.first, 0) == rules.per_video):
@@ -362,14 +402,14 @@ def search(
 
     made: IndexSettings = index.settings
     names = [texts] if isinstance(texts, str) else list(texts)
-    revision = "" if made.revision is None else f"@{made.revision}"
     asked = classifier or Classifier(
-        find_checkpoint(f"{made.model}{revision}"),
+        find_checkpoint(made.model_name),
         labels=Labels.of(names),
         multi_label=True,
         views=made.views_of,
         preprocess=made.preprocess,
         heads=made.heads,
+        stream=made.stream,
         dtype=made.dtype,
     )
     asked.check(index)

@@ -114,8 +114,7 @@ class Assembly:
         """What all windows make; a Failure where all are lost."""
         if self._usable or self._first_lost is None:
             return self._segments(video)
-        message = f"all {len(self._scores):,} windows are lost, the first: {self._first_lost.message}"
-        return replace(self._first_lost, message=message, start_seconds=None, end_seconds=None)
+        return self._first_lost.of_all(len(self._scores))
 
     def broken_off(self, failure: Failure) -> SegmentsRecord | Failure:
         """What the windows before a video's error make, and the error."""

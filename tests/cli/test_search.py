@@ -6,6 +6,9 @@ import csv
 import io
 import json
 import os
+import shutil
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -14,6 +17,10 @@ import pytest
 from conftest import Run
 
 from xclip_cli.bundled.generator import write_samples
+from xclip_cli.embedding import Embedding, index_settings
+from xclip_cli.engine.encoder import Encoder
+from xclip_cli.results.index import Index
+from xclip_cli.results.lines import IndexSettings
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +61,7 @@ def test_every_format_says_the_same(xclip: Run, index: Path, videos: Path, tmp_p
     start, seconds = map(float, rest[int(length) + 1 :].split(","))
     assert (start, start + seconds) == pytest.approx((moments[0]["start_seconds"], moments[0]["end_seconds"]), abs=0.01)
     page = tmp_path / "found.html"
-    assert xclip(*command, "-o", page).returncode == 0
+    assert xclip(*command, "-o", page, "--root", "/").returncode == 0
     assert page.read_text().count("<img") >= len({(m["video"], m["start_seconds"]) for m in moments})
     out = tmp_path / "found.jsonl"
     assert xclip(*command, "-o", out).returncode == 0
@@ -72,6 +79,68 @@ def test_files_and_an_index_mixed(xclip: Run, index: Path, videos: Path, tmp_pat
     assert {Path(r["video"]).name for r in records if r.get("kind") == "moment"} >= {"fade-in.mp4", "blurry.mov"}
     assert [Path(r["video"]).name for r in records if r.get("status") == "error"] == ["other.mp4"]
     assert done.returncode == 3
+
+
+def test_an_index_does_not_choose_which_pictures_a_page_shows(xclip: Run, videos: Path, tmp_path: Path) -> None:
+    """It may be a stranger's: without --root only what lies beside it is shown, and files that the user names."""
+    home, page = tmp_path / "home", tmp_path / "page.html"
+    (home / "below").mkdir(parents=True)
+    for name in ("secret.mp4", "below/film.mp4"):
+        shutil.copy(videos / "color-bars.mp4", home / name)
+    made = Index.create(home / "below" / "i", settings_of(videos / "color-bars.mp4", tmp_path / "donor"))
+    with made as writer, Index.open(tmp_path / "donor") as donor:
+        (video,) = donor
+        for name in (str(home / "secret.mp4"), "../secret.mp4", "film.mp4", "link.mp4"):
+            writer.add(video.rows())
+            writer.finish(replace(donor.entries[video.video].line, video=name), video.windows)
+    (home / "below" / "link.mp4").symlink_to(home / "secret.mp4")
+    command = ["search", "color bars", home / "below" / "i", "-o", page, "--force"]
+    done = xclip(*command)
+    assert (done.returncode, page.read_text().count("<img")) == (0, 1)
+    assert "no pictures of 3 videos: the page says why (--root DIR says where they are)" in done.stderr
+    assert xclip(*command, "--root", "/").returncode == 0
+    assert page.read_text().count("<img") == 1  # the absolute path
+    assert xclip(*command, "--root", home / "below").returncode == 0
+    assert page.read_text().count("<img") == 2  # the film, and what the user's folder leads to
+    assert xclip("search", "color bars", home / "secret.mp4", "-m", "bundled", "-o", page, "--force").returncode == 0
+    assert page.read_text().count("<img") == 1  # named by the user
+
+
+def settings_of(video: Path, folder: Path) -> IndexSettings:
+    """What an index of one video by the bundled model is made with; it is left in ``folder``."""
+    encoder = Encoder("bundled", dtype="float32", device="cpu")
+    task = Embedding(encoder, folder, index_settings(encoder, window=Fraction(1), stride=Fraction(1, 2)))
+    assert [record.error for record in task.records([str(video)]) if record.completes] == [None]
+    task.close()
+    return task.writer.settings
+
+
+def test_a_plan(xclip: Run, index: Path, videos: Path) -> None:
+    done = xclip("search", "color bars", index, videos / "broken.mp4", "missing.mp4", "--dry-run", "--only", "*.mp4")
+    assert done.returncode == 0
+    assert "missing.mp4: no such file" in done.stdout
+    assert "labels: 1, 7 texts" in done.stdout
+    assert '"kind": "moment"' not in done.stdout
+
+
+def test_one_of_several_indexes_has_what_is_wanted(xclip: Run, index: Path, videos: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    film = shutil.copy(videos / "color-bars.mp4", tmp_path / "film.mp4")
+    assert (
+        xclip("embed", film, "-o", other, "--model", "bundled", "--window", "1", "--dtype", "float32").returncode == 0
+    )
+    done = xclip("search", "color bars", index, other, "--only", "film*", env={"XCLIP_MODEL": "base-patch32"})
+    assert {json.loads(line)["video"] for line in done.stdout.splitlines()} == {str(film)}
+    done = xclip("search", "color bars", index, other, "--only", "x*")
+    said = "".join(done.stderr.replace("│", " ").split())
+    assert f"novideooftheindexes{index}and{other}matches'x*'" in said
+
+
+def test_the_first_failure_ends_it_if_asked_for(xclip: Run, videos: Path, index: Path) -> None:
+    done = xclip("search", "color bars", videos / "broken.mp4", videos, "--model", "bundled", "--fail-fast")
+    assert (done.returncode, len(done.stdout.splitlines())) == (1, 1)
+    said = xclip("search", "color bars", index).stderr
+    assert "1 videos of the index failed when they were embedded" in said
 
 
 def test_nothing_found_is_no_error(xclip: Run, index: Path) -> None:
@@ -98,7 +167,8 @@ def test_like_and_clips_of_what_is_found(xclip: Run, index: Path, videos: Path, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["x"], "give at least one video or folder"),
+        (["x"], "give a text and where to search"),
+        (["--like", "x"], "give at least one video or folder"),
         ([], 'give a text and where to search'),
         (["a", "v.mp4", "--like", "b", "--text", "c"], "--like and --text do not go together"),
         (["a", "v.mp4", "-f", "html"], "a page is a file: pass -o FILE.html"),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +23,18 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from xclip_cli.engine.stored import to_arrays, to_tensors
-from xclip_cli.errors import ResultsError
-from xclip_cli.results import index_writer, parts
+from xclip_cli.errors import ResultsError, VideoError
+from xclip_cli.results import index_writer, lines, parts
 from xclip_cli.results.index import Index
 from xclip_cli.results.index_writer import IndexWriter, check_index, content_hash
 from xclip_cli.results.lines import IndexSettings, Span, StoredWindow, VideoLine, is_index
 from xclip_cli.results.parts import Rows
 from xclip_cli.results.records import Error
+from xclip_cli.video.sampling import Windows
 
-MADE = IndexSettings("some/model", "sha256:0123", num_frames=2, tokens=3, width=4, dtype="bfloat16")
+MADE = IndexSettings(
+    "some/model", "sha256:0123", num_frames=2, tokens=3, width=4, dtype="bfloat16", window="1", stride="1/2"
+)
 
 
 def encodings(seed: int, count: int, made: IndexSettings = MADE) -> tuple[torch.Tensor, torch.Tensor]:
@@ -247,6 +252,87 @@ def test_a_full_disk_is_one_line_and_a_usable_index(tmp_path: Path, small_disk: 
         put(writer, "e", 4, 1)
 
 
+def test_half_a_line_is_not_finished_when_the_disk_has_room_again(tmp_path: Path, small_disk: int) -> None:
+    folder = made(tmp_path / "i", 1)
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    with IndexWriter(folder, MADE) as writer:
+        resource.setrlimit(resource.RLIMIT_FSIZE, ((folder / "videos.jsonl").stat().st_size + 4000, hard))
+        with pytest.raises(ResultsError, match="cannot write the index"):
+            writer.record(VideoLine("b", error=Error("missing", "m" * 6000)))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert_holds(folder, a=1)
+
+
+@pytest.mark.parametrize("what", ["add", "line"])
+def test_an_interrupted_writer_leaves_a_usable_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Ctrl-C may come within any line of Python, and what is closed on the way out must not be made worse by that."""
+    folder = made(tmp_path / "i", 1)
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    writer = IndexWriter(folder, MADE)
+    put(writer, "b", 1, 2)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):  # noqa: PT012 - both may be interrupted
+        if what == "add":
+            writer.add(rows(2, 1))
+            patched.setattr(writer._part, "_behind", {"features": None})
+        else:
+            patched.setattr(index_writer, "Entry", interrupted)
+            writer.flush()
+        try:
+            writer.add(rows(2, 3))
+        except AttributeError as error:  # tokens were written, and nothing else
+            raise KeyboardInterrupt from error
+    writer.close()
+    with Index.open(folder) as index:
+        assert check_index(index) == {}
+    with IndexWriter(folder, MADE) as writer:
+        assert writer.damaged == {}
+        put(writer, "b", 1, 1)
+    assert_holds(folder, a=1, b=1)
+
+
+def test_a_line_longer_than_is_read_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (lines, index_writer):
+        monkeypatch.setattr(module, "MAX_LINE", 2000)
+    monkeypatch.setattr(index_writer, "MANY_WINDOWS", 10)
+    with IndexWriter(tmp_path / "i", MADE) as writer:
+        put(writer, "a", 0, 3)
+        with pytest.raises(VideoError, match="it has 40 windows, more than an index holds: embed it with a longer"):
+            put(writer, "b", 1, 40)
+        put(writer, "c", 2, 3)
+    with Index.open(tmp_path / "i") as index:
+        assert [(video.video, video.num_windows) for video in index] == [("a", 3), ("c", 3)]
+
+
+def test_a_video_that_is_unfinished_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_writer, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(index_writer, "SAID_OF_ROWS", 0)
+    folder, found = tmp_path / "i", windows(5, 1)  # the second is lost
+    writer = IndexWriter(folder, MADE)
+    assert writer.add(rows(0, 4))
+    writer.so_far(VideoLine("a", size=1), found[:4])
+    writer._file.close()  # as if killed
+    with Index.open(folder) as index:
+        failure = index["a"].failure
+        assert failure is not None
+        assert failure.code == "unfinished"
+        assert failure.message == "embedding was stopped at 0:02: the same `xclip embed` goes on from there"
+        assert np.array_equal(index["a"].rows().features, rows(0, 4).features[:3])
+    with IndexWriter(folder, MADE) as again:
+        assert index_writer.is_unfinished(again.entries["a"])
+        assert again.resume("a") == found[:4]
+        again.add(rows(0, 4).part(3, 1))
+        again.finish(VideoLine("a", size=1), found)
+    with Index.open(folder) as index:
+        assert index["a"].failure is None
+        assert [window.lost for window in index["a"].windows] == [None, "all damaged", None, None, None]
+        assert np.array_equal(index["a"].rows().features, rows(0, 4).features)
+
+
 def test_a_damaged_part_is_named_and_its_videos_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_writer, "SMALL_PART", 0)
     folder = made(tmp_path / "i", 2)
@@ -321,10 +407,11 @@ def test_copies_of_a_video_share_rows_also_when_they_move(tmp_path: Path) -> Non
         ({"preprocess": "paper"}, "preprocess hf, not paper"),
         (
             {"window": "2", "stride": "1"},
-            "window None, not 2; stride None, not 1|stride None, not 1; window None, not 2",
+            "window 1, not 2; stride 1/2, not 1",
         ),
         ({"dtype": "float32"}, "dtype bfloat16, not float32"),
         ({"compact": True}, "compact False, not True"),
+        ({"stream": 1}, "stream none, not 1"),
     ],
 )
 def test_other_settings_are_refused_by_name(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -365,10 +452,13 @@ BAD_SETTINGS = [
     ({"family": "other\x1b[2J"}, "its encodings are those of other"),
     ({"dtype": "int8"}, "its dtype is not"),
     ({"tokens": 10**9, "width": 10**9}, "the sizes of its encodings"),
+    ({"stream": -1}, "its stream is not"),
+    ({"preprocess": "x\x1b[2J"}, "no name that can be"),
+    ({"model": "m" * 10_000}, "no name that can be"),
     ({"width": 0}, "the sizes of its encodings"),
     ({"views": "9x9"}, "no number of views"),
     ({"window": "1", "stride": "1/0"}, "no time"),
-    ({"window": "1"}, "a window without a stride"),
+    ({"stride": None}, "a window without a stride"),
     ({"window": "65", "stride": "1"}, "overlap more than"),
     ({"model": 5}, "model is no text"),
 ]
@@ -404,6 +494,46 @@ def test_bad_lines(tmp_path: Path, changes: dict[str, Any], message: str) -> Non
         Index.open(folder)
     assert "videos.jsonl, line 1: " in str(raised.value)
     assert str(raised.value).isprintable()
+
+
+WINDOWS_OF_NO_VIDEO = {
+    "backwards": [(1, 2), (0, 1)],
+    "twice": [(0, 1), (0, 1)],
+    "empty": [(0, 1), (1, 1)],
+    "nested": [(0, 9), (1, 8)],
+    "all over each other": [(i / 1000, 100 + i) for i in range(100)],
+}
+
+
+@pytest.mark.parametrize("times", WINDOWS_OF_NO_VIDEO.values(), ids=WINDOWS_OF_NO_VIDEO)
+def test_windows_that_are_none_of_a_video(tmp_path: Path, times: list[tuple[float, float]]) -> None:
+    folder = tmp_path / "i"
+    with IndexWriter(folder, replace(MADE, window="1", stride="1")) as writer:
+        writer.finish(VideoLine("a"), [StoredWindow(start, end, lost="x") for start, end in times])
+    with Index.open(folder) as index, pytest.raises(ResultsError, match="not in order of time, or overlap too much"):
+        _ = index["a"].windows
+
+
+def test_windows_that_overlap_as_much_as_may_be(tmp_path: Path) -> None:
+    folder, made_with = tmp_path / "i", replace(MADE, window="64", stride="1")
+    found = [*Windows(Fraction(0), Fraction(401, 3), Fraction(64), Fraction(1))]
+    with IndexWriter(folder, made_with) as writer:
+        writer.finish(VideoLine("a"), [StoredWindow(float(start), float(end), lost="x") for start, end in found])
+        writer.finish(VideoLine("empty"), [StoredWindow(0, 0, lost="x")])
+    with Index.open(folder) as index:
+        assert [len(index[video].windows) for video in ("a", "empty")] == [len(found), 1]
+
+
+def test_a_video_that_was_looked_at_whole_has_one_record(tmp_path: Path) -> None:
+    folder, whole = tmp_path / "i", replace(MADE, window=None, stride=None)
+    for more in ({"windows": windows(2)}, {"windows": windows(1), "error": Error("damaged", "m")}):
+        with IndexWriter(folder, whole) as writer:
+            count = len(more["windows"])
+            writer.add(rows(0, count))
+            writer.finish(VideoLine("a", error=more.get("error")), more["windows"])
+        with pytest.raises(ResultsError, match="looked at whole has more than one window, or one and an error"):
+            Index.open(folder)
+        shutil.rmtree(folder)
 
 
 def test_a_line_that_names_rows_that_are_not_there(tmp_path: Path) -> None:
@@ -447,6 +577,47 @@ def test_strangers_indexes_are_read_or_refused_in_one_line(
         assert len(str(error)) < 1000
     finally:
         path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["index.json", "videos.jsonl", "part"])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    folder = made(tmp_path / "i", 1)
+    path = part_files(folder)[0] if name == "part" else folder / name
+    path.unlink()
+    os.mkfifo(path)
+    assert is_index(folder) == (name != "index.json")
+    with pytest.raises(ResultsError, match="it is not a regular file"), Index.open(folder) as index:
+        index["a"].rows()
+    if name == "part":
+        with Index.open(folder) as index:
+            assert "it is not a regular file" in check_index(index)[path.name]
+        with IndexWriter(folder) as writer:
+            assert writer.damaged == {path.name: ["a"]}
+    else:
+        with pytest.raises(ResultsError, match="not what an index has there|is no index"):
+            IndexWriter(folder)
+
+
+def test_an_index_does_not_make_us_write_or_delete_elsewhere(tmp_path: Path) -> None:
+    other = tmp_path / "model"
+    other.mkdir()
+    for name in ("model.safetensors", "text"):
+        (other / name).write_text("precious")  # a line without an end, as of a writer that was killed
+    for name, target in (("videos.jsonl", other / "text"), ("parts", other)):
+        folder = made(tmp_path / name, 1)
+        (folder / name).rename(tmp_path / f"real {name}")
+        (folder / name).symlink_to(target)
+        with pytest.raises(ResultsError, match=f"{name} is a link, or not what an index has there"):
+            IndexWriter(folder)
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for planted in (".xclip-index.json", ".xclip-videos.jsonl"):
+        (folder / planted).symlink_to(other / "text")
+    with IndexWriter(folder, MADE) as writer:
+        put(writer, "a", 0, 1)
+        writer.tidy(wasteful=True)
+    assert {path.read_text() for path in other.iterdir()} == {"precious"}
+    assert_holds(folder, a=1)
 
 
 def test_spans_are_checked() -> None:

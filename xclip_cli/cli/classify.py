@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .flags import DecodeFlags, InputFlags, LabelFlags, ModelFlags, OutputFlags, RunFlags
-from .indexed import decode_settings, stretch
+from .indexed import as_decoded, stretch
 from .run import run
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def classify(
     from ..output.tables import FORMATS
 
     def task_of(checkpoint: Checkpoint, model: ModelFlags, made: IndexSettings | None) -> Classification:
-        settings = labels.settings() | model.settings() | decode_settings(decoding, made) | {"threshold": threshold}
+        decoded = as_decoded(decoding, made)
+        settings = labels.settings() | model.settings() | decoded.settings() | {"threshold": threshold}
         return Classification(Classifier(checkpoint, **settings), *stretch(inputs, made), output.top_k)
 
     run(task_of, FORMATS, inputs, labels, output, model, running)

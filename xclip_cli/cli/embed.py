@@ -73,7 +73,7 @@ class IndexFlags:
         made = read_settings(self.path)
         return replace(
             model,
-            name=made.model_name if model.name == AUTO else model.name,
+            name=made.model_name if model.is_default else model.name,
             dtype=DType(made.dtype) if model.dtype == DType.auto else model.dtype,
         )
 

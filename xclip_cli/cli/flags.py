@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 
 MOST_THREADS = 1024
+MODEL_VARIABLE = "XCLIP_MODEL"  # of the environment: another default
 
 
 @contextmanager
@@ -116,6 +117,17 @@ Offline = Annotated[
 ]
 ModelName = Annotated[
     str, typer.Argument(metavar="NAME", help="A hub id or its short name (name@revision), a folder, or 'bundled'.")
+]
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
+        help="Where the videos are now, for the pictures of a page: they are looked up there by their paths, or the "
+        "ends of them; / takes absolute paths as they are. Without it, only those below the folder that holds the "
+        "results file or the index are shown.",
+    ),
 ]
 Templates = Annotated[
     list[str] | None,
@@ -326,7 +338,7 @@ class ModelFlags:
         typer.Option(
             "--model",
             "-m",
-            envvar="XCLIP_MODEL",
+            envvar=MODEL_VARIABLE,
             metavar="NAME",
             help="A checkpoint folder, a hub id or its short name, 'bundled', or 'auto': the bundled model if it was "
             "trained to tell the labels apart, else the checkpoint for open labels, base-patch16-zero-shot.",
@@ -383,6 +395,11 @@ class ModelFlags:
     tokenizer: Tokenizer = None
     heads: Heads = None
     offline: Offline = False
+
+    @property
+    def is_default(self) -> bool:
+        """Whether the model is what no flag chose, which gives way to that of an index."""
+        return self.name in (AUTO, os.environ.get(MODEL_VARIABLE))
 
     def settings(self) -> dict[str, Any]:
         """As keywords of a Classifier."""
@@ -463,20 +480,14 @@ class DecodeFlags:
 
 
 @dataclass(frozen=True)
-class SayFlags:
-    """What a run says."""
+class RunFlags:
+    """How the run goes, and what it says."""
 
     panel: ClassVar[str] = "Run"
 
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show the plan and exit.")] = False
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first video that fails.")] = False
     quiet: Quiet = False
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Verbose: also print the model, device and precision.")
     ] = False
-
-
-@dataclass(frozen=True)
-class RunFlags(SayFlags):
-    """How a run goes, and what it says."""
-
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show the plan and exit.")] = False
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first video that fails.")] = False

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from ..engine.devices import AUTO
-from .flags import DecodeFlags, DType, InputFlags, ModelFlags, Preprocess
+from .flags import DecodeFlags, DType, InputFlags, ModelFlags, Preprocess, usage_errors
 
 if TYPE_CHECKING:
     from ..inputs import Inputs
@@ -29,20 +28,6 @@ def check_indexes(inputs: InputFlags, found: Inputs) -> None:
             raise typer.BadParameter(
                 f"{found.indexes[0].folder} and {index.folder} were made in different ways: {'; '.join(differing)}"
             )
-
-
-def decode_settings(decoding: DecodeFlags, made: IndexSettings | None) -> dict[str, Any]:
-    """The flags as keywords of a Classifier, with an index's stream. Raises typer.BadParameter where it was given and
-    differs."""
-    settings = decoding.settings()
-    if made is None:
-        return settings
-    if decoding.stream not in (None, made.stream):
-        held = "the main stream of each video" if made.stream is None else f"stream {made.stream}"
-        raise typer.BadParameter(
-            f"--stream {decoding.stream}: the index was made of {held}: leave the flag out, or embed the videos again"
-        )
-    return settings | {"stream": made.stream}
 
 
 def stretch(inputs: InputFlags, made: IndexSettings | None) -> tuple[Fraction | None, Fraction | None]:
@@ -73,11 +58,27 @@ def as_made(model: ModelFlags, made: IndexSettings | None) -> ModelFlags:
                 f"--{name} {value}: the index was made with {name} {getattr(made, name)}: leave the flag out, or "
                 "embed the videos again"
             )
+    with usage_errors(ValueError):
+        preprocess = Preprocess(made.preprocess)
     return replace(
         model,
-        name=made.model_name if model.name == AUTO else model.name,
+        name=made.model_name if model.is_default else model.name,
         views=made.views_of,
-        preprocess=Preprocess(made.preprocess),
+        preprocess=preprocess,
         heads=made.heads,
         dtype=DType(made.dtype) if model.dtype == DType.auto else model.dtype,
     )
+
+
+def as_decoded(decoding: DecodeFlags, made: IndexSettings | None) -> DecodeFlags:
+    """The flags of decoding, with the video stream that an index was made of. Raises typer.BadParameter where another
+    one was given."""
+    if made is None:
+        return decoding
+    if decoding.stream not in (None, made.stream):
+        held = "the main stream" if made.stream is None else f"stream {made.stream}"
+        raise typer.BadParameter(
+            f"--stream {decoding.stream}: the index was made of {held} of each file: leave the flag out, or embed the "
+            "videos again"
+        )
+    return replace(decoding, stream=made.stream)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import ResultsError
 from .exits import INTERRUPTED
-from .flags import Force, Quiet, usage_errors
+from .flags import Force, Quiet, Root, usage_errors
+
+if TYPE_CHECKING:
+    from ..output.notes import Notes
+    from ..report.thumbnails import Gallery
+    from ..results.reading import Results
 
 
 def report(
@@ -18,16 +23,7 @@ def report(
         Path, typer.Argument(metavar="RESULTS.jsonl", help="What classify, timeline or search wrote with -o.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page, an HTML file.")],
-    root: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            exists=True,
-            file_okay=False,
-            help="Where the videos are now: they are looked up there by their paths, or the ends of them. Without it "
-            "only videos below the folder of RESULTS.jsonl are shown; / takes absolute paths as they are.",
-        ),
-    ] = None,
+    root: Root = None,
     thumbnails: Annotated[
         int, typer.Option(min=0, metavar="N", help="Pictures on the page, shared out evenly among videos; 0 for none.")
     ] = 2000,
@@ -40,9 +36,8 @@ def report(
       xclip report results.jsonl -o report.html
       xclip report results.jsonl -o report.html --root /mnt/videos --force
     """
-    from ..output.files import check_output, replace_file
+    from ..output.files import check_output
     from ..output.notes import Notes
-    from ..report.page import render
     from ..report.thumbnails import Gallery, beside, located
     from ..results.reading import read_results
 
@@ -55,11 +50,19 @@ def report(
     with usage_errors(ResultsError):
         check_output(output, force, [str(results), *(request.clip.path for request in gallery.requests)])
     try:
-        for _ in notes.steps(gallery.fill(), len(gallery.requests), "decoding"):
-            pass
+        write_page(output, results.name, found, gallery, root, notes)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+
+
+def write_page(path: Path, title: str, found: Results, gallery: Gallery, root: Path | None, notes: Notes) -> None:
+    """Decode a page's pictures, and write it. Raises ResultsError."""
+    from ..output.files import replace_file
+    from ..report.page import render
+
+    for _ in notes.steps(gallery.fill(), len(gallery.requests), "decoding"):
+        pass
     if missing := gallery.thumbnails.missing:
         hint = "" if root else " (--root DIR says where they are)"
         notes.say(f"no pictures of {len(missing)} videos: the page says why{hint}")
-    replace_file(output, render(found, gallery.thumbnails, results.name))
+    replace_file(path, render(found, gallery.thumbnails, title))

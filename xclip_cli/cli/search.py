@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NoReturn
 
 import typer
 
@@ -19,13 +21,14 @@ from .flags import (
     Force,
     InputFlags,
     ModelFlags,
-    SayFlags,
+    Root,
+    RunFlags,
     Templates,
     either,
     seconds,
     usage_errors,
 )
-from .indexed import as_made, check_indexes, decode_settings, stretch
+from .indexed import as_decoded, as_made, check_indexes, stretch
 
 if TYPE_CHECKING:
     from ..inputs import Inputs
@@ -106,7 +109,7 @@ class QueryFlags:
             if self.text:
                 raise typer.BadParameter("--like and --text do not go together: search for one or the other")
             return Labels.of(["a video"]).with_background(), inputs
-        if not given:
+        if len(given) < (1 if inputs.from_file else 2):
             raise typer.BadParameter('give a text and where to search: xclip search "a dog jumps" INPUT')
         templates = [text for source in self.template or () for text in read_templates(source)]
         texts = dict.fromkeys([given[0], *(self.text or ())])
@@ -152,6 +155,7 @@ class FoundFlags:
         ),
     ] = None
     force: Force = False
+    root: Root = None
     save_clips: Annotated[
         Path | None,
         typer.Option(
@@ -184,7 +188,7 @@ def search(
     output: FoundFlags,
     model: ModelFlags,
     decoding: DecodeFlags,
-    running: SayFlags,
+    running: RunFlags,
 ) -> None:
     """Search videos for the moments that answer a text best.
 
@@ -210,10 +214,27 @@ def search(
             check_output(output.path, output.force, [*todo.paths, *filter(None, [query.like])])
     for notice in todo.notices():
         notes.say(notice)
+    if running.dry_run:
+        _show_plan(query, labels, todo, model, notes)
     with ExitStack() as stack:
         task = _task(rest, query, labels, todo, model, decoding, notes)
         stack.callback(task.classifier.close)
         raise typer.Exit(_run(task, todo, output, form, decoding, running, notes))
+
+
+def _model(query: QueryFlags, labels: Labels, model: ModelFlags, notes: Notes) -> str:
+    """The model's name, ``auto`` as the model it stands for."""
+    from ..model.checkpoint.find import OPEN_LABELS_MODEL
+    from .run import choose
+
+    return OPEN_LABELS_MODEL if query.like and model.name == AUTO else choose(model.name, labels, notes)
+
+
+def _show_plan(query: QueryFlags, labels: Labels, todo: Inputs, model: ModelFlags, notes: Notes) -> NoReturn:
+    from .run import show_plan
+
+    model = as_made(model, todo.indexes[0].settings if todo.indexes else None)
+    show_plan(todo, None if query.like else labels, _model(query, labels, model, notes), model, "window")
 
 
 def _task(
@@ -226,15 +247,13 @@ def _task(
     notes: Notes,
 ) -> Search:
     from ..classifier import Classifier
-    from ..model.checkpoint.find import OPEN_LABELS_MODEL, find_checkpoint
+    from ..model.checkpoint.find import find_checkpoint
     from ..search import Search, SearchRules
-    from .run import choose
 
     made = todo.indexes[0].settings if todo.indexes else None
     model = as_made(model, made)
-    name = OPEN_LABELS_MODEL if query.like and model.name == AUTO else choose(model.name, labels, notes)
-    checkpoint = find_checkpoint(name, bar=notes.bar())
-    settings: dict[str, Any] = model.settings() | decode_settings(decoding, made)
+    checkpoint = find_checkpoint(_model(query, labels, model, notes), bar=notes.bar())
+    settings: dict[str, Any] = model.settings() | as_decoded(decoding, made).settings()
     classifier = Classifier(checkpoint, labels=labels, multi_label=True, **settings)
     for index in todo.indexes:
         classifier.check(index)
@@ -244,18 +263,18 @@ def _task(
 
 
 def _run(
-    task: Search, todo: Inputs, output: FoundFlags, form: str, decoding: DecodeFlags, running: SayFlags, notes: Notes
+    task: Search, todo: Inputs, output: FoundFlags, form: str, decoding: DecodeFlags, running: RunFlags, notes: Notes
 ) -> int:
     """Look, rank and write → the exit code."""
     from ..results.records import Failure
+    from ..search import LOOKED_AT
     from .run import Tally
 
     counts = Tally(verb="searched")
     known = [item for item in todo.items if isinstance(item, Failure)]
     try:
-        looked = task.look(todo.paths, todo.stored)
-        progress = notes.steps(looked, len(todo.paths), "looking") if todo.paths else looked
-        for _ in progress:
+        looked = task.look(todo.paths, todo.stored, running.fail_fast)
+        for _ in notes.progress(looked, len(todo.paths), "window", doing="looking"):
             pass
         for warning in task.classifier.warnings if task.like is None else ():
             notes.say(f"warning: {warning}")
@@ -265,15 +284,26 @@ def _run(
     except KeyboardInterrupt:
         return INTERRUPTED
     failures = [*known, *task.library.failures]
-    for failure in failures:
+    for failure in known:
         notes.say(f"failed: {failure.video}: {failure.message}")
     if (scored := task.library.scored) < task.library.count:
         notes.say(f"scored {scored:,} of {task.library.count:,} windows, chosen by their features (--exact scores all)")
+    if task.gave_up:
+        notes.say(
+            f"each search ended after {LOOKED_AT} windows in a row below the threshold: later ones may be above it"
+        )
+    if lacking := sum(video.failure is not None for video in todo.stored):
+        notes.say(
+            f"{lacking} videos of the index failed when they were embedded, and are not searched, or not to the end"
+        )
     if not moments:
         notes.say("nothing was found" + ("" if task.rules.threshold is None else " above the threshold"))
     if output.save_clips is not None:
         _save_clips(moments, output.save_clips, decoding, notes)
-    _write([*moments, *failures], output, form, task.header(), notes)
+    try:
+        _write([*moments, *failures], todo, output, form, task.header(), notes)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     counts.succeeded, counts.failed = len(task.library.shelves), len(failures)
     return counts.exit_code
 
@@ -299,19 +329,32 @@ def _save_clips(moments: list[Moment], folder: Path, decoding: DecodeFlags, note
         raise ResultsError(f"cannot write clips to {folder}: {error.strerror or error}") from error
 
 
-def _write(records: list[Record], output: FoundFlags, form: str, header: RunHeader, notes: Notes) -> None:
-    from ..output.files import replace_file, write
+def _write(records: list[Record], todo: Inputs, output: FoundFlags, form: str, header: RunHeader, notes: Notes) -> None:
+    from ..output.files import write
     from ..output.moments import FORMATS
 
     if form == "html" and output.path is not None:
-        from ..report.page import render
         from ..report.thumbnails import Gallery
         from ..results.reading import Results
+        from .report import write_page
 
         found = Results.of([header, *records])
-        gallery = Gallery(found, PICTURES, str)  # the videos are where the index, or the user, says
-        for _ in notes.steps(gallery.fill(), len(gallery.requests), "decoding"):
-            pass
-        replace_file(output.path, render(found, gallery.thumbnails, output.path.name))
+        gallery = Gallery(found, PICTURES, _places(todo, output.root))
+        write_page(output.path, output.path.name, found, gallery, output.root, notes)
         return
     write(FORMATS[form], records, output.path, header if output.path else None, output.force)
+
+
+def _places(todo: Inputs, root: Path | None) -> Callable[[str], str | None]:
+    """Where the videos of a page are: files where the user says, those of an index as `xclip report` looks for them:
+    a stranger's index must not choose which of our pictures a page shows."""
+    from ..report.thumbnails import beside, located
+
+    holders = {stored.video: Path(os.path.abspath(stored.index.folder)).parent for stored in todo.stored}  # noqa: PTH100 - pathlib's would follow links
+
+    def place(video: str) -> str | None:
+        if video not in holders:
+            return video
+        return beside(video, holders[video]) if root is None else located(video, root)
+
+    return place

@@ -21,7 +21,7 @@ from .flags import (
     seconds,
     usage_errors,
 )
-from .indexed import decode_settings, stretch
+from .indexed import as_decoded, stretch
 from .run import run
 
 if TYPE_CHECKING:
@@ -154,7 +154,8 @@ def timeline(
     from ..timeline import Timelines
 
     def task_of(checkpoint: Checkpoint, model: ModelFlags, made: IndexSettings | None) -> Timelines:
-        classifier = Classifier(checkpoint, **labels.settings(), **model.settings(), **decode_settings(decoding, made))
+        decoded = as_decoded(decoding, made)
+        classifier = Classifier(checkpoint, **labels.settings(), **model.settings(), **decoded.settings())
         rules = segments.rules(classifier.encoder.usual_window, made)
         return Timelines(classifier, rules, *stretch(inputs, made), output.top_k)
 

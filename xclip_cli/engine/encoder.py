@@ -429,23 +429,6 @@ class Encoder:
             self._saver.save(decoded.video, seconds, decoded.pictures[place][0].numpy())
 
 
-def outcomes_of(
-    slots: Iterable[tuple[Encodings | Failure, int]],
-    finish: Callable[[Sequence[Encodings]], list[R]],
-    batch_size: int,
-) -> Generator[Outcome[R], None, None]:
-    """What ``Encoder.run`` gives, of encodings that are there already, each with how many of the same video follow."""
-    waiting: list[tuple[Encodings | Failure, int]] = []
-    for slot in chain(slots, [None]):
-        waiting += [slot] if slot is not None else []
-        batch = [found for found, _ in waiting if not isinstance(found, Failure)]
-        if slot is None or len(batch) == batch_size or not batch:
-            results = iter(finish(batch) if batch else [])
-            for found, following in waiting:
-                yield Outcome(found if isinstance(found, Failure) else next(results), following)
-            waiting = []
-
-
 def results_of(outcomes: Generator[Outcome[R], None, None]) -> Iterator[R | Failure]:
     """The results alone; closing the iterator closes the run."""
     with closing(outcomes):

@@ -3,16 +3,15 @@ memory."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from .encoder import MOST_LANES, Encoder
+from .encoder import Encoder
+from .lanes import in_lanes
 from .stored import to_tensors
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def text_logits(encoder: Encoder, texts: Tensor, blocks: Iterable[tuple[Any, ...
         found = to_tensors(features, tokens, scales, encoder.dtype, encoder.device)
         return encoder.similarity(texts, *found).float().cpu()
 
-    return _in_lanes(encoder, compute, blocks, len(texts))
+    return _joined(in_lanes(encoder, compute, blocks), len(texts))
 
 
 def cosines(encoder: Encoder, directions: Tensor, blocks: Iterable[tuple[Any, ...]]) -> Scores:
@@ -51,7 +50,7 @@ def cosines(encoder: Encoder, directions: Tensor, blocks: Iterable[tuple[Any, ..
         features = torch.from_numpy(block[0]).to(encoder.device)
         return (torch.nn.functional.normalize(features, dim=-1) @ wanted.T).cpu()
 
-    return _in_lanes(encoder, compute, blocks, len(directions))
+    return _joined(in_lanes(encoder, compute, blocks), len(directions))
 
 
 def candidates(rough: Scores) -> npt.NDArray[np.bool_]:
@@ -74,28 +73,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _in_lanes(encoder: Encoder, compute: Callable[[Any], Tensor], blocks: Iterable[Any], count: int) -> Scores:
-    """What ``compute`` makes [rows, K] of each block, in order, one after the other → [K, rows]."""
-    threads = torch.get_num_threads()
-    lanes = min(threads, MOST_LANES) if encoder.device.type == "cpu" else 1
-
-    def found() -> Iterator[Tensor]:
-        running: deque[Future[Tensor]] = deque()
-        with ThreadPoolExecutor(lanes, initializer=lambda: torch.set_num_threads(threads // lanes)) as executor:
-            for block in blocks:
-                running.append(executor.submit(_inferred, compute, block))
-                if len(running) > 2 * lanes:
-                    yield running.popleft().result()
-            while running:
-                yield running.popleft().result()
-
-    try:
-        parts = [part.numpy() for part in found()]
-    finally:
-        torch.set_num_threads(threads)
-    return np.concatenate(parts).T if parts else np.empty((count, 0), np.float32)
-
-
-def _inferred(compute: Callable[[Any], Tensor], block: Any) -> Tensor:
-    with torch.inference_mode():
-        return compute(block)
+def _joined(parts: Iterable[Tensor], count: int) -> Scores:
+    """What was made [rows, K] of each block, one after the other → [K, rows]."""
+    found = [part.numpy() for part in parts]
+    return np.concatenate(found).T if found else np.empty((count, 0), np.float32)

@@ -29,8 +29,8 @@ TIMELINE_FRAMES = 12  # under a heat map
 MAX_TIMES = 10_000  # frames that a record may name
 MOST_ENDS = 100  # of a path that are looked for below a root
 ELSEWHERE = (
-    "only relative paths below the folder of the results file are looked at; --root DIR looks below DIR for the end of "
-    "any path, --root / takes absolute paths as they are"
+    "only relative paths below the folder that holds the results file or the index are looked at; --root DIR looks "
+    "below DIR for the end of any path, --root / takes absolute paths as they are"
 )
 QUALITY = 4  # of FFmpeg's scale for JPEG: 2 is the best, 31 the worst
 
@@ -137,7 +137,7 @@ def located(video: str, root: Path) -> str:
 def beside(video: str, folder: Path) -> str | None:
     """Where a video is, if its path is relative and its file, links followed, below ``folder``; else None.
 
-    A results file may come from a stranger, who must not choose which of our pictures a page shows.
+    A results file, or an index, may come from a stranger, who must not choose which of our pictures a page shows.
     """
     place = folder / video
     if PurePath(video).is_absolute():

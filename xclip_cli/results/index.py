@@ -32,7 +32,7 @@ from .lines import (
     read_settings,
     read_windows,
 )
-from .parts import Layout, Rows, damaged, map_part
+from .parts import Layout, Rows, damaged, map_part, open_regular
 from .records import Failure
 
 if TYPE_CHECKING:
@@ -118,12 +118,12 @@ class Index:
         self._mapped: OrderedDict[str, Rows] = OrderedDict()
         self._reading = _lock_for_reading(self.folder)
         try:
-            self._lines = (self.folder / LINES_NAME).open("rb")
+            self._lines = open_regular(self.folder / LINES_NAME)
         except OSError as error:
             self._reading.close()
             raise ResultsError(f"{printable(str(folder))} is no index: {LINES_NAME}: {error.strerror}") from error
         try:
-            self.entries, _ = read_entries(self._lines, self.folder, self.views)
+            self.entries, _ = read_entries(self._lines, self.folder, self.settings)
         except BaseException:
             self.close()
             raise
@@ -233,7 +233,7 @@ def _joined(spans: Iterable[Span]) -> Iterator[tuple[str, int, int]]:
 def _lock_for_reading(folder: Path) -> IO[bytes]:
     """While this is open, nobody deletes a part that lines of now may name. Raises ResultsError."""
     try:
-        file = (folder / SETTINGS_NAME).open("rb")
+        file = open_regular(folder / SETTINGS_NAME)
         with suppress(OSError):  # a file system without locks
             fcntl.flock(file, fcntl.LOCK_SH)
         return file

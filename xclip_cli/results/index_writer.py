@@ -1,7 +1,8 @@
 """Writing an index: rows into parts, lines about videos after the parts that hold their rows.
 
 A part appears when it is whole, and a line is written when all parts that it names have appeared: whoever kills the
-writer loses the part that is being filled, and the video whose windows are being added. One writer at a time.
+writer loses the part that is being filled. A video whose windows are still coming has a line that says how far they
+came (less often where they take more bytes to tell of than to keep), and is continued. One writer at a time.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ..errors import ResultsError
-from ..text import printable
+from ..errors import ResultsError, VideoError
+from ..text import clock, printable
 from .lines import (
     LINES_NAME,
+    MAX_LINE,
     PARTS_NAME,
     SETTINGS_NAME,
     Entry,
@@ -35,8 +37,8 @@ from .lines import (
     read_windows,
 )
 from .parts import PART_BYTES, SUFFIX, PartWriter, Rows, check_part, map_part, part_rows
-from .records import Failure
-from .writing import open_locked
+from .records import Error, Failure
+from .writing import Part, open_locked
 
 if TYPE_CHECKING:
     from .index import Index
@@ -45,6 +47,9 @@ FLUSH_SECONDS = 30.0  # rows are in no part for so long at most
 SMALL_PART = PART_BYTES // 2  # bytes: smaller ones are joined
 HASHED = 1 << 20  # bytes, of each of three places of a video
 COPIED_AT_ONCE = 256  # rows
+MANY_WINDOWS = 100_000  # of fewer, a line has room
+SAID_OF_ROWS = 4  # times the bytes of a line about an unfinished video
+UNFINISHED = "unfinished"  # the code of the error of such a video
 
 
 class IndexWriter:
@@ -67,11 +72,12 @@ class IndexWriter:
         try:
             self.settings = self._begin(settings)
             self.views = self.settings.views_of.count
-            self.entries, self._end = read_entries(self._file, folder, self.views)
+            self.entries, self._end = read_entries(self._file, folder, self.settings)
             self._file.truncate(self._end)
             self._part: PartWriter | None = None
             self._part_began = 0.0
             self._spans: list[Span] = []  # of the video whose rows are being added
+            self._told = 0  # of its rows, those that a line names already
             self._pending: list[tuple[VideoLine, Sequence[StoredWindow]]] = []  # lines whose rows are in no part yet
             self._changed = self._broken = False
             self.damaged = self._forget_damaged()
@@ -83,16 +89,44 @@ class IndexWriter:
             self._file.close()
             raise
 
-    def add(self, rows: Rows) -> None:
-        """Some rows of the next video, in the order of its windows; ``finish`` follows."""
+    def add(self, rows: Rows) -> bool:
+        """Some rows of the next video, in the order of its windows; ``finish`` follows → whether all so far are safe,
+        as ``so_far`` may say then."""
         self._spans += self._append(rows)
         if self._part is not None and time.monotonic() - self._part_began >= FLUSH_SECONDS:
             self.flush()
+        return self._part is None
 
     def finish(self, line: VideoLine, windows: Sequence[StoredWindow] = ()) -> None:
-        """The video whose rows were added: its line is written once they are safe."""
-        spans, self._spans = self._spans, []
-        self.record(replace(line, rows=tuple(_continued(spans))), windows)
+        """The video whose rows were added: its line is written once they are safe. Raises VideoError where it has more
+        windows than a line can tell of."""
+        spans, self._spans, self._told = self._spans, [], 0
+        line = replace(line, rows=tuple(_continued(spans)))
+        if len(windows) > MANY_WINDOWS and len(_line_bytes(line, [w.to_json() for w in windows])) >= MAX_LINE:
+            raise VideoError(
+                f"it has {len(windows):,} windows, more than an index holds: embed it with a longer --stride", "limit"
+            )
+        self.record(line, windows)
+
+    def so_far(self, line: VideoLine, windows: Sequence[StoredWindow]) -> None:
+        """Say of the video whose rows are being added that it has these windows, as one that is unfinished. All of its
+        rows are safe. Not said as long as that took more bytes than a quarter of the rows that are new."""
+        count = sum(window.lost is None for window in windows) * self.views
+        at = clock(windows[-1].end_seconds)
+        error = Error(UNFINISHED, f"embedding was stopped at {at}: the same `xclip embed` goes on from there")
+        line = replace(line, rows=tuple(_first_rows(_continued(self._spans), count)), error=error)
+        size = len(_line_bytes(line, [window.to_json() for window in windows]))
+        new = (count - self._told) * self.settings.layout.row_bytes
+        if not self._broken and size < MAX_LINE and SAID_OF_ROWS * size <= new:
+            self._told = count
+            self._write([(line, windows)])
+
+    def resume(self, video: str) -> list[StoredWindow]:
+        """Go on with a video that is unfinished → the windows that it has. Raises ResultsError."""
+        entry = self.entries[video]
+        self._spans = list(entry.line.rows)
+        self._told = sum(span.count for span in self._spans)
+        return self.windows_of(entry)
 
     def record(self, line: VideoLine, windows: Sequence[StoredWindow] = ()) -> None:
         """A line about a video whose rows, if it has any, are in parts already, or in that being filled."""
@@ -183,12 +217,19 @@ class IndexWriter:
         self.close()
 
     def _check_folder(self, settings: IndexSettings | None) -> None:
+        """Raises ResultsError, also where the index of a stranger would have us write, or delete, elsewhere."""
+        for name, is_own in ((LINES_NAME, Path.is_file), (PARTS_NAME, Path.is_dir)):
+            path = self.folder / name
+            if path.is_symlink() or (path.exists() and not is_own(path)):
+                raise ResultsError(
+                    f"{printable(str(path))} is a link, or not what an index has there: it is read, but not written"
+                )
         if is_index(self.folder):
             found = read_settings(self.folder)
             if settings is not None and (differing := found.differences(settings)):
                 raise ResultsError(
-                    f"{printable(str(self.folder))} was made in another way: {'; '.join(differing)}: run as it was "
-                    "made, or give another folder"
+                    f"{printable(str(self.folder))} was made with different settings: {'; '.join(differing)}: give the "
+                    "flags that it was made with, or another folder"
                 )
             return
         own = {LINES_NAME, PARTS_NAME}  # of a run that was killed before it had begun
@@ -209,9 +250,15 @@ class IndexWriter:
         """The settings in the file, which is made from ``settings`` if it is not there."""
         if is_index(self.folder) or settings is None:
             return read_settings(self.folder)
-        beside = self.folder / f".xclip-{SETTINGS_NAME}"
-        beside.write_text(json.dumps(settings.to_json(), indent=2) + "\n", "utf-8")
-        beside.replace(self.folder / SETTINGS_NAME)
+        part = Part(self.folder / SETTINGS_NAME, alone=True)
+        try:
+            part.file.write(json.dumps(settings.to_json(), indent=2).encode() + b"\n")
+            part.file.flush()
+            part.publish(force=True)
+        except BaseException:
+            part.delete()
+            raise
+        part.file.close()
         return settings
 
     def _append(self, rows: Rows) -> Iterator[Span]:
@@ -224,9 +271,11 @@ class IndexWriter:
                 part = self._part
                 taken = min(max(1, PART_BYTES // self.settings.layout.row_bytes - part.rows), len(rows.features))
                 part.add(rows.part(0, taken))
-            except OSError as error:
+            except BaseException as error:  # also Ctrl-C: nobody knows what of the rows was written
                 self._break()
-                raise self._error(error) from error
+                if isinstance(error, OSError):
+                    raise self._error(error) from error
+                raise
             yield Span(part.name, part.rows - taken, taken)
             if part.is_full:
                 self.flush()
@@ -238,18 +287,18 @@ class IndexWriter:
         for line, windows in lines:
             data = _line_bytes(line, [window.to_json() for window in windows])
             try:
-                self._file.seek(self._end)
-                self._file.write(data)
-                self._file.flush()
-            except OSError as error:
+                _write_at(self._file.fileno(), data, self._end)
+                if line.gone:
+                    self.entries.pop(line.video, None)
+                else:
+                    usable = sum(window.lost is None for window in windows)
+                    self.entries[line.video] = Entry(line, usable, self._end, len(data))
+                self._end += len(data)
+            except BaseException as error:  # also Ctrl-C
                 self._break()
-                raise self._error(error) from error
-            if line.gone:
-                self.entries.pop(line.video, None)
-            else:
-                usable = sum(window.lost is None for window in windows)
-                self.entries[line.video] = Entry(line, usable, self._end, len(data))
-            self._end += len(data)
+                if isinstance(error, OSError):
+                    raise self._error(error) from error
+                raise
 
     def _break(self) -> None:
         """After an error nothing more is written, and half a line or part is taken away."""
@@ -365,6 +414,29 @@ def content_hash(path: str, size: int) -> str:
 def line_of(failure: Failure, known: VideoLine) -> VideoLine:
     """The line of a video that failed; ``known`` says which file it is."""
     return replace(known, error=failure.error, warnings=failure.warnings)
+
+
+def is_unfinished(entry: Entry) -> bool:
+    """Whether the run that was embedding a video was stopped, and the next one goes on with it."""
+    return entry.line.error is not None and entry.line.error.code == UNFINISHED
+
+
+def _write_at(descriptor: int, data: bytes, offset: int) -> None:
+    """Write all of it, or raise OSError. Not through a buffer: what found no room would be written when that is closed,
+    behind a gap."""
+    rest = memoryview(data)
+    while rest:
+        count = os.pwrite(descriptor, rest, offset)
+        rest, offset = rest[count:], offset + count
+
+
+def _first_rows(spans: Iterable[Span], count: int) -> Iterator[Span]:
+    """The first ``count`` rows of spans."""
+    for span in spans:
+        if count:
+            taken = min(count, span.count)
+            yield replace(span, count=taken)
+            count -= taken
 
 
 def _line_bytes(line: VideoLine, windows: list[Any]) -> bytes:

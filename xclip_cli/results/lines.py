@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
 from ..errors import ResultsError
 from ..text import one_line, printable
-from ..video.sampling import ClipInfo, Views, check_windows
+from ..video.sampling import MOST_OVERLAP, ClipInfo, Views, check_windows
 from .fields import read
-from .parts import KINDS, MAX_NUMBERS, Layout
+from .parts import KINDS, MAX_NUMBERS, Layout, open_regular
 from .records import Error, Failure
 
 FORMAT = 1
@@ -25,6 +27,7 @@ SETTINGS_NAME, LINES_NAME, PARTS_NAME = "index.json", "videos.jsonl", "parts"
 MAX_SETTINGS = 1 << 16  # bytes of index.json
 MAX_LINE = 1 << 28  # bytes of a video's line: that of a day in windows a second apart has some 30 MB
 MAX_VIDEOS = 5_000_000  # of one index
+LONGEST_NAME = 5000  # characters of a model's: a path, at most
 
 _PART = re.compile(r"[A-Za-z0-9_-]{1,64}\.safetensors", re.ASCII)
 
@@ -61,8 +64,12 @@ class IndexSettings:
             raise ValueError(f"its encodings are those of {one_line(self.family, 40)}, not of {FAMILY}")
         if self.dtype not in KINDS or self.dtype == "int8":
             raise ValueError("its dtype is not float32, bfloat16 or float16")
+        if self.stream is not None and self.stream < 0:
+            raise ValueError("its stream is not the number of one")
         if min(self.num_frames, self.tokens, self.width) < 1 or self.tokens * self.width > MAX_NUMBERS:
             raise ValueError("the sizes of its encodings are not those of a model")
+        if not re.fullmatch(r"[a-z0-9]{1,20}", self.preprocess, re.ASCII) or len(self.model) > LONGEST_NAME:
+            raise ValueError("its model or preprocessing has no name that can be")
         Views.parse(self.views)
         for time in (self.start, self.end, self.window, self.stride):
             if time is not None and not re.fullmatch(r"\d{1,20}(/[1-9]\d{0,20})?", time, re.ASCII):
@@ -99,7 +106,8 @@ class IndexSettings:
         for name in named:
             ours, theirs = getattr(self, name), getattr(other, name)
             if ours != theirs:
-                found.append(f"{name} {printable(str(ours), 80)}, not {printable(str(theirs), 80)}")
+                shown = ("none" if value is None else printable(str(value), 80) for value in (ours, theirs))
+                found.append(f"{name} {', not '.join(shown)}")
         return found
 
 
@@ -190,7 +198,7 @@ class Entry:
 def is_index(path: str | Path) -> bool:
     """Whether a folder's ``index.json`` says that it is an index."""
     try:
-        with (Path(path) / SETTINGS_NAME).open("rb") as file:
+        with open_regular(Path(path) / SETTINGS_NAME) as file:
             values = json.loads(file.read(MAX_SETTINGS))
     except (OSError, ValueError, RecursionError):
         return False
@@ -200,7 +208,7 @@ def is_index(path: str | Path) -> bool:
 def read_settings(folder: Path) -> IndexSettings:
     """``index.json``. Raises ResultsError."""
     try:
-        with (folder / SETTINGS_NAME).open("rb") as file:
+        with open_regular(folder / SETTINGS_NAME) as file:
             data = file.read(MAX_SETTINGS + 1)
         if len(data) > MAX_SETTINGS:
             raise ValueError(f"{SETTINGS_NAME} has more than {MAX_SETTINGS:,} bytes")
@@ -213,7 +221,7 @@ def read_settings(folder: Path) -> IndexSettings:
         raise ResultsError(f"{printable(str(folder))} is no index that can be used: {reason}") from error
 
 
-def read_entries(lines: IO[bytes], folder: Path, views: int) -> tuple[dict[str, Entry], int]:
+def read_entries(lines: IO[bytes], folder: Path, made: IndexSettings) -> tuple[dict[str, Entry], int]:
     """The videos that lines tell of, and where the last whole line ends. Raises ResultsError."""
     entries: dict[str, Entry] = {}
     offset, number = 0, 0
@@ -224,7 +232,7 @@ def read_entries(lines: IO[bytes], folder: Path, views: int) -> tuple[dict[str, 
                 break  # it is being written, or was when its writer was killed
             raise ResultsError(f"{printable(str(folder / LINES_NAME))}, line {number}: longer than {MAX_LINE:,} bytes")
         try:
-            line, windows = _read_line(data, views)
+            line, windows = _read_line(data, made)
         except (ValueError, RecursionError) as error:
             reason = one_line(error)
             raise ResultsError(f"{printable(str(folder / LINES_NAME))}, line {number}: {reason}") from error
@@ -238,7 +246,7 @@ def read_entries(lines: IO[bytes], folder: Path, views: int) -> tuple[dict[str, 
     return entries, offset
 
 
-def _read_line(data: bytes, views: int) -> tuple[VideoLine, int]:
+def _read_line(data: bytes, made: IndexSettings) -> tuple[VideoLine, int]:
     """A line, and how many of its windows have encodings. Raises ValueError."""
     values = json.loads(data)
     line = read(VideoLine, values, "the line")
@@ -246,11 +254,13 @@ def _read_line(data: bytes, views: int) -> tuple[VideoLine, int]:
     if not isinstance(windows, list) or not all(isinstance(window, dict) for window in windows):
         raise ValueError("windows is no list of objects")
     usable = sum(window.get("lost") is None for window in windows)
-    rows = sum(span.count for span in line.rows)
+    rows, views = sum(span.count for span in line.rows), made.views_of.count
     if rows != usable * views:
         raise ValueError(f"{usable} windows of {views} views have {rows} rows")
     if not line.gone and not windows and line.error is None:
         raise ValueError("it has neither windows nor an error")
+    if made.window is None and (usable < len(windows) or len(windows) + (line.error is not None) > 1):
+        raise ValueError("a video that was looked at whole has more than one window, or one and an error")
     return line, usable
 
 
@@ -258,7 +268,22 @@ def read_windows(descriptor: int, entry: Entry, folder: Path) -> tuple[StoredWin
     """The windows of a line of an open file. Raises ResultsError."""
     try:
         values = json.loads(os.pread(descriptor, entry.length, entry.offset))
-        return tuple(read(StoredWindow, window, "a window") for window in values.get("windows", []))
+        windows = tuple(read(StoredWindow, window, "a window") for window in values.get("windows", []))
+        if not _are_in_order(windows):
+            raise ValueError("its windows are empty, not in order of time, or overlap too much")
+        return windows
     except (OSError, ValueError, RecursionError) as error:
         video = printable(entry.line.video, 200)
         raise ResultsError(f"{printable(str(folder / LINES_NAME))}, the line of {video}: {one_line(error)}") from error
+
+
+def _are_in_order(windows: Sequence[StoredWindow]) -> bool:
+    """Whether these may be a video's, as ``check_windows`` allows them: a timeline of others might take for ever. One
+    alone may be empty, as its video."""
+    starts, ends = ([getattr(window, f"{side}_seconds") for window in windows] for side in ("start", "end"))
+    apart = MOST_OVERLAP + 2  # one more ends where the video does, and times are rounded
+    return (
+        all(start <= end if len(windows) == 1 else start < end for start, end in zip(starts, ends, strict=True))
+        and all(earlier < later for times in (starts, ends) for earlier, later in pairwise(times))
+        and all(end <= start for end, start in zip(ends, starts[apart:], strict=False))
+    )

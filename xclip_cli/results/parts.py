@@ -6,13 +6,15 @@ under its name only when it is whole, and its header says the SHA-256 of what fo
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import secrets
+import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -142,6 +144,16 @@ class PartWriter:
         self._digest.update(data)
 
 
+def open_regular(path: Path) -> IO[bytes]:
+    """A file of an index, to be read. A stranger may have put a pipe there, at which we would wait for ever, or a
+    device. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
 def map_part(path: Path, layout: Layout) -> Rows:
     """A part, mapped: nothing of its rows is read yet. Raises ResultsError where it is not of this layout.
 
@@ -163,7 +175,7 @@ def check_part(path: Path, layout: Layout) -> None:
     try:
         start, _, expected = _read_header(path, layout)
         digest = hashlib.sha256()
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(start)
             while data := file.read(CHECKED_AT_ONCE):
                 digest.update(data)
@@ -181,8 +193,8 @@ def damaged(path: Path, error: Exception) -> ResultsError:
 
 def _read_header(path: Path, layout: Layout) -> tuple[int, int, str]:
     """Where a part's rows begin, how many there are, and their checksum. Raises OSError, ValueError."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= MAX_HEADER:
             raise ValueError("it does not begin with the header of a part")

@@ -159,6 +159,11 @@ class Failure(Record):
         """A failure has no labels to cut."""
         return self
 
+    def of_all(self, windows: int) -> Failure:
+        """That of a video all of whose windows are lost, the first of which to this."""
+        message = f"all {windows:,} windows are lost, the first: {self.message}"
+        return dataclasses.replace(self, message=message, start_seconds=None, end_seconds=None)
+
     def to_json(self) -> dict[str, Any]:
         """The record as JSON values."""
         window = {"start_seconds": self.start_seconds, "end_seconds": self.end_seconds}
@@ -295,6 +300,23 @@ class Moment(Record):
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Back from JSON values. Raises ValueError."""
         return read(cls, values, "the record")
+
+
+@dataclass(frozen=True)
+class Seen(Record):
+    """A video that the model has seen, where that has no record of its own: for counts and progress alone."""
+
+    video: str
+
+
+@dataclass(frozen=True)
+class SeenWindow(Record):
+    """A window that it has, of a video of which more follow."""
+
+    video: str
+    end_seconds: float = field()  # required: Record's default is not this field's
+    share: float = 1.0
+    completes: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)

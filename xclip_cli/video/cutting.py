@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -54,7 +55,7 @@ def cut(
     other OSErrors."""
     if target.exists():
         raise FileExistsError(target)
-    beside = target.with_name(f".xclip-{os.getpid()}{target.suffix}")
+    beside = target.with_name(f".xclip-{secrets.token_hex(8)}{target.suffix}")
     descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         asked = {"start": start, "end": end, "mp4": target.suffix == ".mp4", "limits": asdict(limits)}
