@@ -1,0 +1,79 @@
+"""What a GPU computes in its own way, proven without one: the same arithmetic, compiled or computed for a CPU."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import program
+from reference import one_thread  # noqa: F401
+
+from xclip_cli.model import kernels, modeling
+from xclip_cli.model.modeling import PatchEmbedding, quick_gelu
+
+MAIN = """
+#include <cmath>
+#include <cstdio>
+%s
+int main() { float x; while (fread(&x, 4, 1, stdin)) { float y = quick_gelu(x); fwrite(&y, 4, 1, stdout); } }
+"""
+
+
+def test_the_kernel_of_quick_gelu_is_quick_gelu(tmp_path: Path) -> None:
+    source, built = tmp_path / "kernel.cpp", tmp_path / "kernel"
+    source.write_text(MAIN % kernels.QUICK_GELU)
+    subprocess.run([program("c++", "g++", "clang++"), source, "-o", built], check=True)
+    x = torch.cat([torch.linspace(-120, 120, 2401), torch.tensor([0.0, 1e-30, -1e-30, 3e38])])
+    done = subprocess.run([built], input=x.numpy().tobytes(), capture_output=True, check=True)
+    found = torch.frombuffer(bytearray(done.stdout), dtype=torch.float32)
+    wide = x.double()
+    torch.testing.assert_close(found.double(), wide * torch.sigmoid(1.702 * wide), rtol=1e-5, atol=1e-7)
+
+
+def test_the_kernel_computes_inference_on_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, taken = torch.randn(3, 4), []
+
+    def kernel(x: torch.Tensor) -> torch.Tensor:
+        taken.append(x)
+        return x * torch.sigmoid(1.702 * x)
+
+    monkeypatch.setattr(modeling, "quick_gelu_kernel", lambda: kernel)
+    with torch.inference_mode():
+        expected = quick_gelu(x)
+        assert not taken
+        monkeypatch.setattr(modeling, "takes_kernels", lambda x: True)
+        torch.testing.assert_close(quick_gelu(x), expected)
+        assert len(taken) == 1
+    quick_gelu(x.requires_grad_()).sum().backward()  # it has no gradient
+    assert len(taken) == 1
+    assert x.grad is not None
+
+
+@pytest.mark.parametrize(("size", "height", "width"), [(4, 16, 16), (7, 31, 31), (14, 28, 45)])
+def test_patches_as_a_product_are_the_convolution(size: int, height: int, width: int) -> None:
+    """float64 is computed as on a GPU; pictures may leave a rest beside their patches."""
+    torch.manual_seed(0)
+    patches = PatchEmbedding(3, 20, kernel_size=size, stride=size, bias=False).double()
+    pictures = torch.randn(5, 3, height, width, dtype=torch.float64, requires_grad=True)
+    found, expected = patches(pictures), F.conv2d(pictures, patches.weight, stride=size)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    inputs, weight = pictures, patches.weight
+    for ours, theirs in zip(
+        torch.autograd.grad(found.square().sum(), (inputs, weight)),
+        torch.autograd.grad(expected.square().sum(), (inputs, weight)),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+def test_patches_in_bfloat16_are_those_of_float32() -> None:
+    torch.manual_seed(0)
+    patches = PatchEmbedding(3, 20, kernel_size=8, stride=8, bias=False)
+    pictures = torch.randn(5, 3, 32, 32)
+    with torch.no_grad():
+        expected = patches(pictures)
+        found = patches.bfloat16()(pictures.bfloat16()).float()
+    assert (found - expected).norm() / expected.norm() < 5e-3
