@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from conftest import program
 from reference import one_thread  # noqa: F401
 
-from xclip_cli.model import kernels, modeling
+from xclip_cli.model import VideoMAEImageProcessor, images, kernels, modeling
 from xclip_cli.model.modeling import PatchEmbedding, quick_gelu
 
 MAIN = """
@@ -77,3 +77,18 @@ def test_patches_in_bfloat16_are_those_of_float32() -> None:
         expected = patches(pictures)
         found = patches.bfloat16()(pictures.bfloat16()).float()
     assert (found - expected).norm() / expected.norm() < 5e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_pixels_normalised_in_one_kernel_are_those_in_steps(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    pictures = torch.randint(0, 256, (2, 3, 30, 20)).byte()
+    processor = VideoMAEImageProcessor(image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225])
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (processor.image_mean, processor.image_std))
+    expected = ((pictures.float() / 255 - mean) / std).to(dtype)
+    found = processor.normalize(pictures, dtype)
+    scale, shift = images._scale_and_shift(1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), pictures.device)
+    at_once = images.normalized_at_once(pictures, scale, shift, dtype)
+    for pixels in (found, at_once):
+        assert pixels.dtype == dtype
+        torch.testing.assert_close(pixels, expected, atol=1e-6, rtol=torch.finfo(dtype).eps)

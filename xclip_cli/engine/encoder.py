@@ -225,7 +225,7 @@ class Encoder:
         import torch
 
         with torch.inference_mode():
-            pixel_values = self.image_processor.normalize(clips.to(self.device)).to(self.dtype)
+            pixel_values = self.image_processor.normalize(clips.to(self.device), self.dtype)
             video = self.model.encode_video(pixel_values)
         return video.features, video.visual_tokens
 
