@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_type_hints
 import typer
 from typer.models import OptionInfo
 
-from ..engine.devices import AUTO
+from ..engine.devices import AUTO, DEVICES
 from ..errors import ResultsError
 from ..text import one_line, parse_time, quoted
 from ..video.limits import DECODE_TIMEOUT, DEFAULT_LIMITS, LEAST_MEMORY, MEGABYTE, Limits
@@ -128,8 +128,8 @@ def _views(text: str | Views) -> Views:
 
 
 def _check_device(name: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", name):
-        raise typer.BadParameter(f"{quoted(name)} is not auto, cpu, cuda or cuda:N")
+    if not re.fullmatch(r"auto|all|cpu|cuda(:\d{1,3})?(,cuda(:\d{1,3})?){0,99}", name):
+        raise typer.BadParameter(f"{quoted(name)} is not {DEVICES}")
     return name
 
 
@@ -392,9 +392,7 @@ class ModelFlags:
     ] = AUTO
     device: Annotated[
         str,
-        typer.Option(
-            metavar="DEVICE", callback=_check_device, help="Where to run the model: auto, cpu, cuda or cuda:N."
-        ),
+        typer.Option(metavar="DEVICE", callback=_check_device, help=f"Where to run the model: {DEVICES}."),
     ] = AUTO
     dtype: Annotated[
         DType,

@@ -32,7 +32,7 @@ from ..text import parse_time
 from ..video.limits import DECODE_TIMEOUT, DEFAULT_LIMITS, Limits
 from ..video.pool import AHEAD, Decoders, usable_cores
 from ..video.sampling import ONE_VIEW, ClipInfo, ClipRequest, Views, check_windows, frame_times
-from .devices import AUTO, DTYPES, choose_device, choose_dtype, dtype_misfits, dtype_name
+from .devices import AUTO, DTYPES, choose_devices, choose_dtype, dtype_misfits, dtype_name
 from .pipeline import Decoded, Outcome, Pipeline
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ..model.modeling import XCLIPModel
     from ..model.processor import XCLIPImageProcessor
     from ..video.sampling import Picture
+    from .lanes import Lanes
 
     Received = tuple[Tensor, int]  # crops [crops, 3, H, W] of a picture, and its short side in pixels
 
@@ -49,12 +50,13 @@ R = TypeVar("R")
 
 Time = str | float | Fraction  # "HH:MM:SS.mmm", or seconds
 
-PROMPTS_AT_ONCE = 1 << 13  # texts times videos: each takes some kilobytes in the prompt generator
+# Texts times videos: each takes some kilobytes in the prompt generator.
+PROMPTS_AT_ONCE = {"cpu": 1 << 13, "cuda": 1 << 15}
 # Tokens (frames times patches) computed at once: more are no faster, and on a CPU they leave its caches.
 TOKENS_AT_ONCE = {"cpu": 1 << 10, "cuda": 1 << 17}
 COMPARED_AT_ONCE = {"absorbed": 1 << 12, "projected": 1 << 10}  # tokens that texts look at, in one of the two ways
-LARGEST_BATCH = {"cpu": 8, "cuda": 32}  # videos
-MOST_LANES = 16  # threads that compute batches, on a CPU
+TOKENS_IN_A_GRAPH = 1 << 14  # more take a GPU longer than starting its kernels one by one
+LARGEST_BATCH = {"cpu": 8, "cuda": 64}  # videos
 
 
 class FrameSaver(Protocol):
@@ -113,6 +115,7 @@ class Encoder:
         self._workers, self._batch_size = workers or usable_cores(), batch_size
         self._saver = saver
         self._begun = self._packed = False
+        self._models: dict[torch.device, XCLIPModel] = {}
         self._latest_run: weakref.ref[Generator[Any, None, None]] | None = None
         self.decoders: Decoders[Received] = Decoders(self._receive, self._workers, timeout, limits)
 
@@ -174,7 +177,7 @@ class Encoder:
             import torch
 
             threads = torch.get_num_threads()
-            lanes = min(threads, MOST_LANES) if self.device.type == "cpu" else 1
+            lanes = self._lanes.count(threads)
             batch_size = self.batch_size
             known = list(islice(others, lanes * batch_size))
             if not windows and len(known) < lanes * batch_size:  # these are all: shared out evenly
@@ -184,12 +187,13 @@ class Encoder:
                 lanes = min(lanes, math.ceil(count / batch_size))
             elif not windows:  # how many there are shows only as they come
                 self.pack()
+            of_threads = iter(self._lanes.of_a_run(lanes))
             pipeline = Pipeline(
                 first,
                 chain(known, others),
                 self.decoders,
                 compute=lambda batch: self.compute(batch, finish),
-                prepare=lambda: torch.set_num_threads(threads // lanes),
+                prepare=lambda: self._lanes.enter(next(of_threads), threads // lanes),
                 lanes=lanes,
                 batch_size=batch_size,
             )
@@ -201,23 +205,34 @@ class Encoder:
             self.decoders.cancel()
 
     def compute(self, batch: Sequence[Decoded[Received]], finish: Callable[[Sequence[Encodings]], list[R]]) -> list[R]:
-        """Encode windows that were decoded, all their views in as few steps as fit, and finish them."""
-        import torch
-
-        began = time.monotonic()
-        with torch.inference_mode():
-            clips = torch.cat([self._views_of(decoded) for decoded in batch])
-            parts = [self.encode_clips(part) for part in torch.split(clips, self.clips_at_once)]
-            count = self.views.count
-            features, tokens = (torch.split(torch.cat(part), count) for part in zip(*parts, strict=True))
-            seconds = (time.monotonic() - began) / len(batch)
-            encoded = [
-                Encodings(d.video, d.info, min(side for _, side in d.pictures), features[i], tokens[i], seconds)
-                for i, d in enumerate(batch)
-            ]
-            results = finish(encoded)
+        """Encode windows that were decoded, all their views in as few steps as fit, and finish them. Raises ModelError
+        where a GPU has too little memory for one clip."""
+        views = len(batch) * self.views.count
+        results = self._lanes.fitted(lambda: self._computed(batch, finish), lambda: min(views, self.clips_at_once))
         for decoded in batch if self._saver else ():
             self._save_frames(decoded)
+        return results
+
+    def _computed(
+        self, batch: Sequence[Decoded[Received]], finish: Callable[[Sequence[Encodings]], list[R]]
+    ) -> list[R]:
+        import torch
+
+        began, count = time.monotonic(), self.views.count
+        with torch.inference_mode():
+            views = [self._views_of(decoded) for decoded in batch]
+            shape = (len(batch) * count, *views[0].shape[1:])
+            # A GPU copies from pinned memory while this thread goes on.
+            clips = torch.cat(views, out=torch.empty(shape, dtype=torch.uint8, pin_memory=self._lanes.here.on_gpu))
+            parts = [self.encode_clips(part) for part in torch.split(clips, self.clips_at_once)]
+            features, tokens = (torch.cat(part) for part in zip(*parts, strict=True))
+            seconds = (time.monotonic() - began) / len(batch)
+            of_videos = zip(batch, torch.split(features, count), torch.split(tokens, count), strict=True)
+            encoded = [
+                Encodings(d.video, d.info, min(side for _, side in d.pictures), f, t, seconds) for d, f, t in of_videos
+            ]
+            results = finish(encoded)
+            self._lanes.here.hand_over(features, tokens)
         return results
 
     def encode_clips(self, clips: Tensor) -> tuple[Tensor, Tensor]:
@@ -225,27 +240,35 @@ class Encoder:
         import torch
 
         with torch.inference_mode():
-            pixel_values = self.image_processor.normalize(clips.to(self.device), self.dtype)
-            video = self.model.encode_video(pixel_values)
+            return self._lanes.here.compute(clips, len(clips) * self._tokens_a_clip <= TOKENS_IN_A_GRAPH)
+
+    def _encode(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Clips on one of the devices."""
+        pixel_values = self.image_processor.normalize(clips, self.dtype)
+        video = self._model_on(clips.device).encode_video(pixel_values)
         return video.features, video.visual_tokens
 
     def similarity(self, texts: Tensor, features: Tensor, tokens: Tensor) -> Tensor:
         """Text features [K, P] against encodings of B clips → logits [B, K], without softmax."""
         import torch
 
-        from .scan import absorbed_similarity, is_faster
+        from .scan import absorbed_similarity, is_faster, logits_of
 
-        model, patches = self._comparing, self.config.vision_config.num_patches
+        model = self._models.get(features.device) or self._comparing
+        texts, patches = texts.to(features.device), self.config.vision_config.num_patches
         absorbed, rows = is_faster(model, len(texts), patches), []
-        at_once = max(self.clips_at_once, COMPARED_AT_ONCE["absorbed" if absorbed else "projected"] // patches)
+        at_once = self.clips_at_once
+        if self.device.type == "cpu":
+            at_once = max(at_once, COMPARED_AT_ONCE["absorbed" if absorbed else "projected"] // patches)
         with torch.inference_mode():
             for of_clips in zip(*(torch.split(part, at_once) for part in (features, tokens)), strict=True):
                 if absorbed:
                     rows.append(absorbed_similarity(model, texts, *of_clips))
                     continue
-                parts = torch.split(texts, max(1, PROMPTS_AT_ONCE // len(of_clips[0])))
-                found = (model.similarity(part, *of_clips) for part in parts)
-                rows.append(torch.cat([similarity.logits_per_video for similarity in found], dim=1))
+                parts = torch.split(texts, max(1, PROMPTS_AT_ONCE[self.device.type] // len(of_clips[0])))
+                rows.append(
+                    torch.cat([logits_of(model, model.prompted(p, of_clips[1]), of_clips[0]) for p in parts], 1)
+                )
             return torch.cat(rows)
 
     def request(
@@ -309,36 +332,59 @@ class Encoder:
                 import torch
             if self._threads or usable_cores() < torch.get_num_threads():  # torch knows nothing of quotas
                 torch.set_num_threads(self._threads or usable_cores())
-            self.warnings = tuple(dtype_misfits(self.dtype, self.device))
+            self.warnings = tuple(dict.fromkeys(chain(*(dtype_misfits(self.dtype, device) for device in self.devices))))
             self._begun = True
-        _ = (self.model, self.image_processor) if vision else self._comparing
+        if not vision:
+            _ = self._comparing
+            return
+        _ = self.image_processor
+        for device in self.devices:
+            self._model_on(device)
 
     @cached_property
-    def device(self) -> torch.device:
+    def devices(self) -> tuple[torch.device, ...]:
         """Where the model runs. Raises XClipError where there is no such device."""
-        return choose_device(self._device_name)
+        return choose_devices(self._device_name)
+
+    @property
+    def device(self) -> torch.device:
+        """The first of them."""
+        return self.devices[0]
+
+    @cached_property
+    def _lanes(self) -> Lanes:
+        from .lanes import Lanes
+
+        return Lanes(self.devices, self._encode)
 
     @cached_property
     def dtype(self) -> torch.dtype:
         """What the model computes in."""
-        return choose_dtype(self._dtype_name, self.device)
+        return choose_dtype(self._dtype_name, *self.devices)
 
-    @cached_property
+    @property
     def model(self) -> XCLIPModel:
-        """The model without its text encoder (which is on the meta device), in eval mode, on its device."""
+        """The model without its text encoder (which is on the meta device), in eval mode, on the first device."""
+        return self._model_on(self.device)
+
+    def _model_on(self, device: torch.device) -> XCLIPModel:
         from ..model.modeling import is_text_parameter
 
-        return load_model(
-            self.checkpoint, self.config, self.dtype, self.device, lambda name: not is_text_parameter(name)
-        )
+        if device not in self._models:
+            self._models[device] = self._loaded(device, lambda name: not is_text_parameter(name))
+            self._lanes.measure(device, self.config.video_bytes(self.dtype.itemsize))
+        return self._models[device]
 
     @cached_property
     def _comparing(self) -> XCLIPModel:
         """The model, or where nothing was encoded yet only what compares encodings with texts."""
-        if "model" in vars(self):
+        if self.device in self._models:
             return self.model
         wanted = ("prompts_generator.", "logit_scale")
-        return load_model(self.checkpoint, self.config, self.dtype, self.device, lambda name: name.startswith(wanted))
+        return self._loaded(self.device, lambda name: name.startswith(wanted))
+
+    def _loaded(self, device: torch.device, wanted: Callable[[str], bool]) -> XCLIPModel:
+        return load_model(self.checkpoint, self.config, self.dtype, device, wanted)
 
     @cached_property
     def image_processor(self) -> XCLIPImageProcessor:
@@ -361,7 +407,7 @@ class Encoder:
     @property
     def clips_at_once(self) -> int:
         """Clips that go through the model in one step."""
-        return max(1, TOKENS_AT_ONCE[self.device.type] // self._tokens_a_clip)
+        return max(1, min(self._lanes.most, TOKENS_AT_ONCE[self.device.type] // self._tokens_a_clip))
 
     @property
     def _tokens_a_clip(self) -> int:
@@ -370,7 +416,8 @@ class Encoder:
 
     def description(self) -> str:
         """The model and how it runs, in a line."""
-        return f"model {self.checkpoint.name} on {self.device}, {dtype_name(self.dtype)}"
+        where = ", ".join(map(str, self.devices))
+        return f"model {self.checkpoint.name} on {where}, {dtype_name(self.dtype)}"
 
     def close(self) -> None:
         """End the decode workers."""

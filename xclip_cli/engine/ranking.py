@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .encoder import MOST_LANES, Encoder
+from .encoder import Encoder
+from .lanes import MOST_LANES
 from .stored import to_tensors
 
 if TYPE_CHECKING:
