@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import av
@@ -144,8 +143,8 @@ class Bench:
         """Cold, beside a process that keeps one core busy, for both alike: such rows are marked, as they should be."""
         with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
             try:
-                for row in islice(self.cold(), 2):
-                    yield replace(row, what=f"{row.what}, beside a busy process")
+                for row, goal in zip(self.cold(), ("≤ 0.39", "≤ 0.35"), strict=False):
+                    yield replace(row, what=f"{row.what}, beside a busy process", goal=goal)
             finally:
                 process.kill()
 
@@ -166,8 +165,8 @@ class Bench:
             memory = peak_memory(command, {**env, "XCLIP_CACHE": f"{cache}/memory"})
             peers = peak_memory(self.peer, env)
         script = "documented transformers script, float32"
-        yield ratio_row("one clip, 5 labels, cold process: time, first run", script, "≤ 0.45", first, peer)
-        yield ratio_row("the same, second run", script, "≤ 0.40", second, peer)
+        yield ratio_row("one clip, 5 labels, cold process: time, first run", script, "≤ 0.37", first, peer)
+        yield ratio_row("the same, second run", script, "≤ 0.33", second, peer)
         detail = f"{memory:.0f} MiB / {peers:.0f} MiB"
         yield Row("the same, first run: peak memory (PSS, all processes)", script, memory / peers, "≤ 0.75", detail)
         yield ratio_row("400 labels, second run: time", "5 labels, second run", "≤ 1.15", many, second)
@@ -191,7 +190,7 @@ class Bench:
             warm.close()
         rates = {name: 1 / statistics.median(values) for name, values in seconds.items()}
         ours = rates["ours"]
-        for dtype, goal in (("float32", "≥ 4.0"), ("bfloat16", "≥ 1.5")):
+        for dtype, goal in (("float32", "≥ 2.3"), ("bfloat16", "≥ 1.28")):
             theirs = rates[f"transformers-{dtype}"]
             detail = f"{ours:.2f} / {theirs:.2f} videos a second"
             yield Row("warm, short clips: rate", f"warm transformers loop, {dtype}", ours / theirs, goal, detail)
@@ -200,7 +199,7 @@ class Bench:
         detail = (
             f"{ours:.2f} / {ceiling:.2f} videos a second (decoding {each[0]:.3f}, model {each[1]:.3f} core seconds)"
         )
-        yield Row("the same", "the ceiling: cores ÷ (decoding + model, each alone)", ours / ceiling, "≥ 0.80", detail)
+        yield Row("the same", "the ceiling: cores ÷ (decoding + model, each alone)", ours / ceiling, "≥ 0.95", detail)
 
     def long_video(self) -> Iterator[Row]:
         """8 frames of an hour."""

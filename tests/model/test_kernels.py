@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import subprocess
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import program
 from reference import one_thread  # noqa: F401
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from xclip_cli.model import VideoMAEImageProcessor, images, kernels, modeling
+from xclip_cli.model import VideoMAEImageProcessor, XCLIPConfig, XCLIPModel, images, kernels, modeling
 from xclip_cli.model.modeling import PatchEmbedding, quick_gelu
 
 MAIN = """
@@ -92,3 +96,43 @@ def test_pixels_normalised_in_one_kernel_are_those_in_steps(dtype: torch.dtype) 
     for pixels in (found, at_once):
         assert pixels.dtype == dtype
         torch.testing.assert_close(pixels, expected, atol=1e-6, rtol=torch.finfo(dtype).eps)
+
+
+class Peak(TorchDispatchMode):
+    """The most bytes that tensors hold at a time: of those made in the mode, on any device, meta included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = self.most = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            storage = tensor.untyped_storage()
+            if storage._cdata not in self._known:
+                self._known.add(storage._cdata)
+                self.held += storage.nbytes()
+                self.most = max(self.most, self.held)
+                weakref.finalize(storage, self._forget, storage._cdata, storage.nbytes())
+        return made
+
+    def _forget(self, storage: int, size: int) -> None:
+        self._known.discard(storage)
+        self.held -= size
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize(
+    "vision", [{"patch_size": 32, "num_frames": 8}, {"patch_size": 16, "num_frames": 32}, {"patch_size": 14}], ids=str
+)
+def test_what_a_clip_holds_at_most_is_what_the_config_says(vision: dict[str, int], dtype: torch.dtype) -> None:
+    config = XCLIPConfig(text_config={"num_hidden_layers": 1}, vision_config={**vision, "num_hidden_layers": 2})
+    with torch.device("meta"):
+        model = XCLIPModel(config).to(dtype).eval()
+    clips, peak = torch.empty(4, config.vision_config.num_frames, 3, 224, 224, dtype=torch.uint8, device="meta"), Peak()
+    with torch.inference_mode(), peak:
+        pixel_values = torch.empty_like(clips, dtype=dtype)
+        model.encode_video(pixel_values)
+    held = peak.most / 4 + clips[0].nbytes
+    assert 0.8 * config.video_bytes(dtype.itemsize) < held <= config.video_bytes(dtype.itemsize)

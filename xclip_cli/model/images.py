@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -303,11 +303,12 @@ def normalized_at_once(pictures: Tensor, scale: Tensor, shift: Tensor, dtype: to
     return torch.addcmul(shift, pictures, scale, out=torch.empty_like(pictures, dtype=dtype))
 
 
-@lru_cache(64)
+@cache
 def _scale_and_shift(
     factor: float, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """What pixel values are multiplied by, and what is added. Made once: a GPU stops for what comes to it."""
+    """What pixel values are multiplied by, and what is added. Made once: a GPU stops for what comes to it, and its
+    graphs know where this lies."""
     with torch.inference_mode(False):
         deviation = torch.tensor(std)
         scale, shift = factor / deviation, -torch.tensor(mean) / deviation
