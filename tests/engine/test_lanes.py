@@ -143,7 +143,7 @@ def test_each_device_has_a_model(checkpoint: Path, monkeypatch: pytest.MonkeyPat
         vision, texts = encoder.config.vision_config, torch.randn(3, encoder.config.projection_dim)
         clips = torch.zeros(2, vision.num_frames, 3, vision.image_size, vision.image_size, dtype=torch.uint8)
         for device in encoder.devices:
-            features, tokens = encoder._encode(clips.to(device))
+            features, tokens = encoder._forward(clips.to(device))
             logits = encoder.similarity(texts, features, tokens)
             assert (logits.device, logits.shape) == (device, (2, 3))
         assert encoder.description().endswith(" on cpu, meta, float32")
@@ -186,17 +186,31 @@ def test_too_little_memory_halves_the_batch_and_is_said_once(
 
     with Encoder(checkpoint, dtype="float32", device="cpu") as encoder:
         encoder.load()
-        batch = windows(encoder, 8)
-        expected = encoder.compute(batch, features_of)
+        expected = encoder.compute(windows(encoder, 8), features_of)
         monkeypatch.setattr(XCLIPModel, "encode_video", encode_some)
         with caplog.at_level(logging.WARNING, "xclip_cli"):
-            found = [encoder.compute(batch, features_of) for _ in range(2)]
+            found = [encoder.compute(windows(encoder, 8), features_of) for _ in range(2)]
     for results in found:
         torch.testing.assert_close(torch.cat(results), torch.cat(expected), atol=1e-5, rtol=1e-5)
     assert [size for size in sizes if size > room] == [size for size in (8, 4, 2) if size > room]
     assert [record.message for record in caplog.records] == [
         "cpu is short of memory: 4 clips are computed at once, not 8"
     ]
+
+
+def test_what_is_made_of_encodings_is_made_again_where_memory_ran_out(checkpoint: Path) -> None:
+    tries: list[int] = []
+
+    def finish(encoded: Sequence[Encodings]) -> list[Tensor]:
+        tries.append(encoder.clips_at_once)
+        if len(tries) < 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return features_of(encoded)
+
+    with Encoder(checkpoint, dtype="float32", device="cpu") as encoder:
+        encoder.load()
+        assert len(encoder.compute(windows(encoder, 4), finish)) == 4
+    assert tries[1:] == [2, 1]
 
 
 def test_too_little_for_one_clip_is_an_error_in_one_line(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..errors import XClipError
@@ -88,6 +90,18 @@ def measured_macs_per_second(device: torch.device, dtype: torch.dtype, size: int
         float((a @ b)[0, 0])  # waits for the device
         best = min(best, time.perf_counter() - began)
     return size**3 / best
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """For an import of very many objects, none of them garbage, through which the collector would go time and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _computes_bfloat16(device: torch.device) -> bool:

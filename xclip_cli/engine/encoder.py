@@ -6,14 +6,12 @@ batches, in the order in which they were asked for.
 
 from __future__ import annotations
 
-import gc
 import inspect
 import math
 import os
 import time
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -23,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import numpy as np
 
+from ..cores import usable_cores
 from ..errors import VideoError
 from ..model.checkpoint.find import BUNDLED, Checkpoint, find_checkpoint
 from ..model.config import PREPROCESSINGS
@@ -30,10 +29,10 @@ from ..model.loading import load_config, load_image_processor, load_model
 from ..results.records import Failure
 from ..text import parse_time
 from ..video.limits import DECODE_TIMEOUT, DEFAULT_LIMITS, Limits
-from ..video.pool import AHEAD, Decoders, usable_cores
+from ..video.pool import AHEAD, Decoders
 from ..video.sampling import ONE_VIEW, ClipInfo, ClipRequest, Views, check_windows, frame_times
-from .devices import AUTO, DTYPES, choose_devices, choose_dtype, dtype_misfits, dtype_name
-from .pipeline import Decoded, Outcome, Pipeline
+from .devices import AUTO, DTYPES, choose_devices, choose_dtype, dtype_misfits, dtype_name, no_garbage_collection
+from .pipeline import Decoded, Outcome, Pipeline, results_of
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +53,7 @@ Time = str | float | Fraction  # "HH:MM:SS.mmm", or seconds
 PROMPTS_AT_ONCE = {"cpu": 1 << 13, "cuda": 1 << 15}
 # Tokens (frames times patches) computed at once: more are no faster, and on a CPU they leave its caches.
 TOKENS_AT_ONCE = {"cpu": 1 << 10, "cuda": 1 << 17}
+PIXELS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 27}  # of large patches few tokens are many pixels, 12 bytes each
 COMPARED_AT_ONCE = {"absorbed": 1 << 12, "projected": 1 << 10}  # tokens that texts look at, in one of the two ways
 TOKENS_IN_A_GRAPH = 1 << 14  # more take a GPU longer than starting its kernels one by one
 LARGEST_BATCH = {"cpu": 8, "cuda": 64}  # videos
@@ -149,9 +149,7 @@ class Encoder:
         be read, or not to its end. Each video is decoded once, whatever its windows share, and no more of it is held
         than the windows that are being looked at.
         """
-        latest = self._latest_run() if self._latest_run else None
-        if latest is not None and inspect.getgeneratorstate(latest) != inspect.GEN_CLOSED:
-            raise RuntimeError("an iterator of classify_all is unfinished: exhaust or close it first")
+        self._check_idle()
         self.decoders.cancel()  # what one that was closed before it began had submitted
         others = iter(requests)
         first = list(islice(others, self._workers * AHEAD))
@@ -160,6 +158,12 @@ class Encoder:
         run = self._outcomes(first, others, finish, windows, load or self.load)
         self._latest_run = weakref.ref(run)
         return run
+
+    def _check_idle(self) -> None:
+        """Raises RuntimeError while an iterator is unfinished."""
+        latest = self._latest_run() if self._latest_run else None
+        if latest is not None and inspect.getgeneratorstate(latest) != inspect.GEN_CLOSED:
+            raise RuntimeError("an earlier iterator over videos is unfinished: exhaust or close it first")
 
     def _outcomes(
         self,
@@ -207,33 +211,57 @@ class Encoder:
     def compute(self, batch: Sequence[Decoded[Received]], finish: Callable[[Sequence[Encodings]], list[R]]) -> list[R]:
         """Encode windows that were decoded, all their views in as few steps as fit, and finish them. Raises ModelError
         where a GPU has too little memory for one clip."""
-        views = len(batch) * self.views.count
-        results = self._lanes.fitted(lambda: self._computed(batch, finish), lambda: min(views, self.clips_at_once))
+        import torch
+
+        began = time.monotonic()
+        with torch.inference_mode():
+            self._encode(batch)
+            seconds = (time.monotonic() - began) / len(batch)
+            encoded = [
+                Encodings(d.video, d.info, min(side for _, side in d.pictures), features, tokens, seconds)
+                for d in batch
+                for features, tokens in [self._lanes.here.own(*d.encoding.result())]
+            ]
+            results = self._lanes.fitted(lambda: finish(encoded), lambda: self._clips_of(batch))
+            self._lanes.here.hand_over()
         for decoded in batch if self._saver else ():
             self._save_frames(decoded)
         return results
 
-    def _computed(
-        self, batch: Sequence[Decoded[Received]], finish: Callable[[Sequence[Encodings]], list[R]]
-    ) -> list[R]:
+    def _encode(self, batch: Sequence[Decoded[Received]]) -> None:
+        """Have features and tokens ready of all windows whose frames no window before has."""
         import torch
 
-        began, count = time.monotonic(), self.views.count
-        with torch.inference_mode():
-            views = [self._views_of(decoded) for decoded in batch]
-            shape = (len(batch) * count, *views[0].shape[1:])
-            # A GPU copies from pinned memory while this thread goes on.
-            clips = torch.cat(views, out=torch.empty(shape, dtype=torch.uint8, pin_memory=self._lanes.here.on_gpu))
-            parts = [self.encode_clips(part) for part in torch.split(clips, self.clips_at_once)]
-            features, tokens = (torch.cat(part) for part in zip(*parts, strict=True))
-            seconds = (time.monotonic() - began) / len(batch)
-            of_videos = zip(batch, torch.split(features, count), torch.split(tokens, count), strict=True)
-            encoded = [
-                Encodings(d.video, d.info, min(side for _, side in d.pictures), f, t, seconds) for d, f, t in of_videos
-            ]
-            results = finish(encoded)
-            self._lanes.here.hand_over(features, tokens)
-        return results
+        new = [decoded for decoded in batch if not decoded.repeats]
+        if not new:
+            return
+        try:
+            made = self._lanes.fitted(lambda: self._encoded(new), lambda: self._clips_of(new))
+            self._lanes.here.hand_over(*made)  # a window that repeats one of these may be another lane's
+            encodings = zip(*(torch.split(part, self.views.count) for part in made), strict=True)
+            for decoded, (features, tokens) in zip(new, encodings, strict=True):
+                decoded.encoding.set_result((features, tokens))
+        except BaseException as error:  # who waits for them must not wait for ever
+            for decoded in new:
+                if not decoded.encoding.done():
+                    decoded.encoding.set_exception(error)
+            raise
+
+    def _encoded(self, batch: Sequence[Decoded[Received]]) -> tuple[Tensor, Tensor]:
+        """Features [views, P] and tokens [views, n, P], of all views of all windows."""
+        import torch
+
+        views = [self._views_of(decoded) for decoded in batch]
+        shape = (len(batch) * self.views.count, *views[0].shape[1:])
+        # From pinned memory a GPU copies while this thread goes on.
+        clips = torch.cat(views, out=torch.empty(shape, dtype=torch.uint8, pin_memory=self._lanes.here.on_gpu))
+        parts = [self.encode_clips(part) for part in torch.split(clips, self.clips_at_once)]
+        features, tokens = (torch.cat(part) for part in zip(*parts, strict=True))
+        return features, tokens
+
+    def _clips_of(self, batch: Sequence[Decoded[Received]]) -> int:
+        """How many of a batch are computed at once."""
+        return min(len(batch) * self.views.count, self.clips_at_once)
 
     def encode_clips(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Clips [B, T, 3, H, W] of bytes, cut to the model's size → features [B, P] and tokens [B, n, P]."""
@@ -242,8 +270,8 @@ class Encoder:
         with torch.inference_mode():
             return self._lanes.here.compute(clips, len(clips) * self._tokens_a_clip <= TOKENS_IN_A_GRAPH)
 
-    def _encode(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """Clips on one of the devices."""
+    def _forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``encode_clips``, of clips on one of the devices, in one step."""
         pixel_values = self.image_processor.normalize(clips, self.dtype)
         video = self._model_on(clips.device).encode_video(pixel_values)
         return video.features, video.visual_tokens
@@ -291,7 +319,9 @@ class Encoder:
         return ClipRequest(os.fspath(video), frames, self.views.clips, first, last, long, step, self.stream)
 
     def decoded_frames(self, frames: Any) -> Decoded[Received]:
-        """Frames in memory, sampled like a video of one frame a second. Raises TypeError, VideoError."""
+        """Frames in memory, sampled like a video of one frame a second. Raises TypeError, VideoError, and RuntimeError
+        while an iterator is unfinished."""
+        self._check_idle()
         if frames is None or isinstance(frames, bytes):
             raise TypeError(f"a video is a path or a list of frames, got {frames!r:.40}")
         total = len(frames)
@@ -328,7 +358,7 @@ class Encoder:
         """Import torch and load the weights, unless that is done; without ``vision`` only what compares encodings with
         texts. Raises ModelError."""
         if not self._begun:
-            with _no_garbage_collection():
+            with no_garbage_collection():
                 import torch
             if self._threads or usable_cores() < torch.get_num_threads():  # torch knows nothing of quotas
                 torch.set_num_threads(self._threads or usable_cores())
@@ -355,7 +385,7 @@ class Encoder:
     def _lanes(self) -> Lanes:
         from .lanes import Lanes
 
-        return Lanes(self.devices, self._encode)
+        return Lanes(self.devices, self._forward)
 
     @cached_property
     def dtype(self) -> torch.dtype:
@@ -407,7 +437,10 @@ class Encoder:
     @property
     def clips_at_once(self) -> int:
         """Clips that go through the model in one step."""
-        return max(1, min(self._lanes.most, TOKENS_AT_ONCE[self.device.type] // self._tokens_a_clip))
+        vision, kind = self.config.vision_config, self.device.type
+        pixels = vision.num_frames * vision.image_size**2
+        fit = min(TOKENS_AT_ONCE[kind] // self._tokens_a_clip, PIXELS_AT_ONCE[kind] // pixels)
+        return max(1, min(self._lanes.most, fit))
 
     @property
     def _tokens_a_clip(self) -> int:
@@ -446,42 +479,6 @@ class Encoder:
         assert self._saver is not None
         for place, seconds in dict(zip(decoded.info.places, decoded.info.times_seconds, strict=True)).items():
             self._saver.save(decoded.video, seconds, decoded.pictures[place][0].numpy())
-
-
-def outcomes_of(
-    slots: Iterable[tuple[Encodings | Failure, int]],
-    finish: Callable[[Sequence[Encodings]], list[R]],
-    batch_size: int,
-) -> Generator[Outcome[R], None, None]:
-    """What ``Encoder.run`` gives, of encodings that are there already, each with how many of the same video follow."""
-    waiting: list[tuple[Encodings | Failure, int]] = []
-    for slot in chain(slots, [None]):
-        waiting += [slot] if slot is not None else []
-        batch = [found for found, _ in waiting if not isinstance(found, Failure)]
-        if slot is None or len(batch) == batch_size or not batch:
-            results = iter(finish(batch) if batch else [])
-            for found, following in waiting:
-                yield Outcome(found if isinstance(found, Failure) else next(results), following)
-            waiting = []
-
-
-def results_of(outcomes: Generator[Outcome[R], None, None]) -> Iterator[R | Failure]:
-    """The results alone; closing the iterator closes the run."""
-    with closing(outcomes):
-        for outcome in outcomes:
-            yield outcome.result
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """For an import of very many objects, none of them garbage, through which the collector would go time and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _exact(time: Time | None) -> Fraction | None:

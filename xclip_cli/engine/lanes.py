@@ -130,6 +130,10 @@ class Lane:
         there = given.to(self.device, non_blocking=True)
         return self._graphs(there) if self._graphs is not None and small else self._compute(there)
 
+    def own(self, *made: Tensor) -> list[Tensor]:
+        """Tensors that any lane made, on this one's device."""
+        return [tensor.to(self.device) for tensor in made]
+
     def hand_over(self, *made: Tensor) -> None:
         """Wait until all is computed. Tensors that were ``made`` here are for other threads to use from now on."""
         if self._stream is not None:
