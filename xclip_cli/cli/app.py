@@ -62,10 +62,10 @@ def _escaped_errors() -> Iterator[None]:
 LONGEST_MESSAGE = 1000  # characters of a usage error, which may quote anything
 NO_ROOM = re.compile("failed to map|cannot allocate memory", re.IGNORECASE)  # said of a library that is too large
 TERMINAL_SIZES = ("COLUMNS", "LINES", "TERMINAL_WIDTH")
-# How often OpenMP's threads look for work before they sleep. By default (300,000) they keep the cores from whoever else
-# has work, even from each other: beside one busy process the model takes three times as long, and six times at a load
-# of four a core. Not looking at all costs a quiet machine a tenth.
-SPINS = "2000"
+# How often OpenMP's threads look for work before they sleep. By default (300,000 times) they keep the cores from others
+# who have work, even from each other: beside busy processes the model takes three to eight times as long. To sleep at
+# once costs a quiet machine a few hundredths of a second a clip.
+SPINS = "0"
 ABOUT_SPINS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 FORCED_COLOURS = ("FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "TTY_COMPATIBLE", "GITHUB_ACTIONS")
 

@@ -251,10 +251,7 @@ class Encoder:
         """Features [views, P] and tokens [views, n, P], of all views of all windows."""
         import torch
 
-        views = [self._views_of(decoded) for decoded in batch]
-        shape = (len(batch) * self.views.count, *views[0].shape[1:])
-        # From pinned memory a GPU copies while this thread goes on.
-        clips = torch.cat(views, out=torch.empty(shape, dtype=torch.uint8, pin_memory=self._lanes.here.on_gpu))
+        clips = self._gathered(batch)
         parts = [self.encode_clips(part) for part in torch.split(clips, self.clips_at_once)]
         features, tokens = (torch.cat(part) for part in zip(*parts, strict=True))
         return features, tokens
@@ -467,13 +464,20 @@ class Encoder:
         crops = self.image_processor.resize_and_crops(picture, self.views.crops)
         return crops.clone(), min(picture.shape[:2])
 
-    def _views_of(self, decoded: Decoded[Received]) -> Tensor:
-        """[views, T, 3, H, W] of bytes: clip after clip, each in all its crops."""
+    def _gathered(self, batch: Sequence[Decoded[Received]]) -> Tensor:
+        """[windows * views, T, 3, H, W] of bytes: window after window, clip after clip, each in all its crops."""
         import torch
 
-        frames = torch.stack([decoded.pictures[place][0] for place in decoded.info.places])
-        by_clip = frames.view(self.views.clips, -1, *frames.shape[1:])  # [clips, T, crops, 3, H, W]
-        return by_clip.transpose(1, 2).flatten(0, 1)
+        frames = self.config.vision_config.num_frames
+        crops, *picture = batch[0].pictures[0][0].shape
+        shape = (len(batch), self.views.clips, crops, frames, *picture)
+        # From pinned memory a GPU copies while this thread goes on.
+        gathered = torch.empty(shape, dtype=torch.uint8, pin_memory=self._lanes.here.on_gpu)
+        for decoded, clips in zip(batch, gathered.transpose(2, 3), strict=True):  # [clips, T, crops, 3, H, W]
+            pictures = [decoded.pictures[place][0] for place in decoded.info.places]
+            for number, clip in enumerate(clips):
+                torch.stack(pictures[number * frames : (number + 1) * frames], out=clip)
+        return gathered.flatten(0, 2)
 
     def _save_frames(self, decoded: Decoded[Received]) -> None:
         assert self._saver is not None
