@@ -224,6 +224,25 @@ def test_too_little_for_one_clip_is_an_error_in_one_line(checkpoint: Path, monke
             encoder.compute(windows(encoder, 3), features_of)
 
 
+def test_lanes_that_run_out_of_memory_together_halve_it_once() -> None:
+    both, together = Lanes([CPU], squares), threading.Barrier(2)
+    both.most, found = 8, []
+
+    def compute() -> int:
+        at_once = both.most
+        if at_once > 4:
+            together.wait(20)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return at_once
+
+    threads = [threading.Thread(target=lambda: found.append(both.fitted(compute, lambda: both.most))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [4, 4]
+
+
 def test_other_errors_are_not_taken_for_it(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def encode(self: XCLIPModel, pixel_values: Tensor) -> Any:
         raise RuntimeError("a bug")

@@ -83,12 +83,13 @@ class Lanes:
         help.
         """
         while True:
+            at_once = clips()  # another lane may make it less meanwhile
             try:
                 return compute()
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                self._halve(clips(), error)
+                self._halve(at_once, error)
             self.here.make_room()  # not above: an error holds on to what was computed before it
 
     def _halve(self, clips: int, error: RuntimeError) -> None:
