@@ -23,6 +23,7 @@ from transformers import XCLIPModel
 
 from xclip_cli import Classifier, Failure, Labels, LabelsError, ModelError, Prediction, VideoError, XClipError
 from xclip_cli.engine.cache import FeatureCache
+from xclip_cli.engine.encoder import PROMPTS_AT_ONCE
 from xclip_cli.labels import BACKGROUND, make_labels
 from xclip_cli.model.checkpoint.files import header_length, read_header
 from xclip_cli.model.checkpoint.find import Checkpoint
@@ -208,7 +209,7 @@ def test_a_tokenizer_whose_end_is_not_the_largest_id_is_refused(checkpoint: Path
 
 def test_devices(checkpoint: Path) -> None:
     with Classifier(checkpoint, labels=LABELS, device="warp9") as classifier:
-        with pytest.raises(XClipError, match="unknown device 'warp9': give auto, cpu, cuda or cuda:N"):
+        with pytest.raises(XClipError, match="unknown device 'warp9': give auto, cpu, cuda, cuda:N"):
             classifier.load()
     with Classifier(checkpoint, labels=LABELS, device="cuda:99") as classifier:
         with pytest.raises(XClipError, match=r"there is no device cuda:99: torch sees \d+ CUDA devices"):
@@ -473,9 +474,9 @@ def test_many_labels_are_compared_in_parts(checkpoint: Path, clip: Path, monkeyp
     names = [f"label number {i}" for i in range(50)]
     with make(checkpoint, names) as classifier:
         whole = classifier.classify(clip)
-        monkeypatch.setattr("xclip_cli.engine.encoder.PROMPTS_AT_ONCE", 7)
+        monkeypatch.setitem(PROMPTS_AT_ONCE, "cpu", 7)
         assert_same(classifier.classify(clip), whole)
-        monkeypatch.setattr("xclip_cli.engine.encoder.PROMPTS_AT_ONCE", 1)  # fewer than there are clips
+        monkeypatch.setitem(PROMPTS_AT_ONCE, "cpu", 1)  # fewer than there are clips
         with make(checkpoint, names, views=Views(2, 1)) as other:
             assert sum(r.score for r in other.classify(clip).predictions) == pytest.approx(1, abs=1e-5)
 

@@ -299,3 +299,24 @@ def test_no_escapes_in_files(clip: Path, tmp_path: Path, name: str) -> None:
     out.unlink()
     subprocess.run([PROGRAM, "classify", clip, *LABELS, "-o", out], env=env, capture_output=True, check=True)
     assert b"\x1b" not in out.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, "0 None"),
+        ({"GOMP_SPINCOUNT": "5"}, "5 None"),
+        ({"OMP_WAIT_POLICY": "active"}, "None active"),
+    ],
+)
+def test_openmps_threads_spin_as_the_user_says_and_else_not(given: dict[str, str], found: str) -> None:
+    """Before torch is there: it reads this when it is imported."""
+    code = (
+        "import os, sys; from xclip_cli.cli.app import _prepare_process; _prepare_process();"
+        "print(os.environ.get('GOMP_SPINCOUNT'), os.environ.get('OMP_WAIT_POLICY'), 'torch' in sys.modules)"
+    )
+    env = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**env, **given}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{found} False\n"

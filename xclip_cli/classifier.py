@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from . import __version__
+from .engine.batches import outcomes_of
 from .engine.devices import AUTO, dtype_name
-from .engine.encoder import Encoder, Encodings, Time, results_of
-from .engine.lanes import outcomes_of
-from .engine.pipeline import Outcome
+from .engine.encoder import Encoder, Encodings, Time
+from .engine.pipeline import Outcome, results_of
 from .engine.texts import Texts
 from .errors import ResultsError, VideoError
 from .labels import BARE_LABEL, NONE_OF_THESE, Labels
@@ -45,11 +45,12 @@ class Classifier:
 
     ``model``: a checkpoint folder, a hub id, ``bundled``, or ``auto``: the bundled model if it was trained to tell the
     labels apart, else the checkpoint that X-CLIP's authors recommend for labels of one's own. ``templates`` apply where
-    ``labels`` are plain names. ``device``: auto, cpu, cuda or cuda:N. ``dtype``: auto (bfloat16 where the hardware
-    computes it natively, else float32), float32, bfloat16 or float16. ``preprocess``: hf, as the checkpoint's files
-    say, or paper, the protocol of the published accuracies. ``views``: the clips of a video and the crops of each,
-    whose scores are averaged. ``tokenizer``: a folder or hub id, for an authors' ``.pth``, which holds none. ``heads``:
-    attention heads of MIT and prompt generator, where they are to differ from the checkpoint's.
+    ``labels`` are plain names. ``device``: auto, cpu, cuda, cuda:N, several of these (cuda:0,cuda:1), or all of them.
+    ``dtype``: auto (bfloat16 where the hardware computes it natively, else float32), float32, bfloat16 or float16.
+    ``preprocess``: hf, as the checkpoint's files say, or paper, the protocol of the published accuracies. ``views``:
+    the clips of a video and the crops of each, whose scores are averaged. ``tokenizer``: a folder or hub id, for an
+    authors' ``.pth``, which holds none. ``heads``: attention heads of MIT and prompt generator, where they are to
+    differ from the checkpoint's.
 
     ``multi_label`` scores each label against the neutral texts of ``Labels.with_background`` alone. Without it, labels
     that have them can answer "none of these". ``threshold``: labels with lower scores are withheld.

@@ -51,7 +51,7 @@ class Inputs:
     @property
     def clip(self) -> Path:
         """10 seconds of 1080p H.264, a keyframe in 250."""
-        return self._made("1080p.mp4", lambda path: _encode(path, 1920, 1080, 10, seed=0))
+        return self._made("1080p.mp4", lambda path: encode(path, 1920, 1080, 10, seed=0))
 
     @property
     def long(self) -> Path:
@@ -59,7 +59,7 @@ class Inputs:
 
         def make(path: Path) -> None:
             minute = path.with_name("minute.mp4")
-            _encode(minute, 1280, 720, 60, seed=1)
+            encode(minute, 1280, 720, 60, seed=1)
             _repeat(minute, path, LONG_MINUTES)
             minute.unlink()
 
@@ -72,7 +72,7 @@ class Inputs:
         def make(path: Path) -> None:
             path.mkdir()
             for i in range(SHORT_CLIPS):
-                _encode(path / f"{i:03}.mp4", 340, 256, SHORT_SECONDS, seed=10 + i)
+                encode(path / f"{i:03}.mp4", 340, 256, SHORT_SECONDS, seed=10 + i)
 
         return sorted(self._made("short", make).iterdir())
 
@@ -92,7 +92,7 @@ class Inputs:
         return path
 
 
-def _encode(path: Path, width: int, height: int, seconds: int, seed: int) -> None:
+def encode(path: Path, width: int, height: int, seconds: int, seed: int) -> None:
     """A camera that wanders over a large picture of coloured noise like that of photographs."""
     rng = np.random.default_rng(seed)
     picture = _noise(rng, 2 * height, 2 * width)

@@ -149,7 +149,7 @@ def test_windows(xclip: Run, checkpoint: Path, clip: Path) -> None:
         (["a.mp4", "--label", "x", "--resume", "-o", "a.csv"], 2, "--resume goes on with a results file"),
         (["a.mp4", "--label", "x", "--resume", "-o", "a.jsonl", "--force"], 2, "without --force"),
         (["a.mp4", "--label", "x", "--retry-failed", "-o", "a.jsonl"], 2, "--retry-failed goes with --resume"),
-        (["a.mp4", "--label", "x", "--device", "mps"], 2, "'mps' is not auto, cpu, cuda or cuda:N"),
+        (["a.mp4", "--label", "x", "--device", "mps"], 2, "'mps' is not auto, cpu, cuda, cuda:N"),
         (["a.mp4", "--label", "x", "--end", "0"], 2, "is not before --end 0 s"),
         (["a.mp4", "--labels", ""], 2, "an empty name is no label file"),
         (["a.mp4", "--label", "x", "--model", "k400_32_8.pth"], 4, "there is no file k400_32_8.pth"),

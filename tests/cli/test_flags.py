@@ -26,6 +26,7 @@ from xclip_cli.cli.flags import (
     OutputFlags,
     OutputFormat,
     Preprocess,
+    _check_device,
     either,
 )
 from xclip_cli.cli.takes_flags import takes_flags
@@ -254,3 +255,16 @@ def test_labels_check_tells_signs_of_more_than_labels(xclip: Run, tmp_path: Path
     done = xclip("labels", "check", path)
     assert (done.returncode, done.stdout) == (0, "2 labels, 2 texts: 1 warnings\n")
     assert done.stderr.startswith("warning: 2 labels are numbered, such as '2. a dog'")
+
+
+@pytest.mark.parametrize("name", ["auto", "all", "cpu", "cuda", "cuda:7", "cuda:0,cuda:1", "cuda:2,cuda,cuda:0"])
+def test_names_of_devices_are_taken(name: str) -> None:
+    assert _check_device(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "gpu", "cuda:", "cuda:0,", ",cuda", "cpu,cuda", "all,cpu", "cuda:0 cuda:1", "cuda;1"]
+)
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(typer.BadParameter, match=r"is not auto, cpu, cuda, cuda:N, several of these \(cuda:0,cuda:1\)"):
+        _check_device(name)

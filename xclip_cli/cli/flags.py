@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from ..engine.devices import AUTO
+from ..engine.devices import AUTO, DEVICES
 from ..errors import ResultsError
 from ..text import parse_time, quoted
 from ..video.limits import (
@@ -69,8 +69,8 @@ def _views(text: str | Views) -> Views:
 
 
 def _check_device(name: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", name):
-        raise typer.BadParameter(f"{quoted(name)} is not auto, cpu, cuda or cuda:N")
+    if not re.fullmatch(r"auto|all|cpu|cuda(:\d{1,3})?(,cuda(:\d{1,3})?){0,99}", name):
+        raise typer.BadParameter(f"{quoted(name)} is not {DEVICES}")
     return name
 
 
@@ -346,9 +346,7 @@ class ModelFlags:
     ] = AUTO
     device: Annotated[
         str,
-        typer.Option(
-            metavar="DEVICE", callback=_check_device, help="Where to run the model: auto, cpu, cuda or cuda:N."
-        ),
+        typer.Option(metavar="DEVICE", callback=_check_device, help=f"Where to run the model: {DEVICES}."),
     ] = AUTO
     dtype: Annotated[
         DType,

@@ -2,42 +2,64 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..errors import XClipError
+from ..text import one_line
 
 if TYPE_CHECKING:
     import torch
 
-AUTO = "auto"
+AUTO, ALL = "auto", "all"
+DEVICES = "auto, cpu, cuda, cuda:N, several of these (cuda:0,cuda:1), or all"
 DTYPES = (AUTO, "float32", "bfloat16", "float16")
 
 
-def choose_device(name: str) -> torch.device:
-    """The device called ``name``; for auto the first CUDA device if there is one. Raises XClipError."""
+def choose_devices(name: str) -> tuple[torch.device, ...]:
+    """The devices called ``name``: one, or several CUDA devices as a list with commas between them, or as ``all``; for
+    auto the current CUDA device if there is one. Raises XClipError."""
     import torch
 
+    count = torch.cuda.device_count()
     if name == AUTO:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == ALL:
+        if not count:
+            raise XClipError("there is no CUDA device: torch sees none; use cpu")
+        return tuple(torch.device("cuda", index) for index in range(count))
+    found = tuple(_device(part, count) for part in name.split(","))
+    if len(found) > 1 and (len({*found}) < len(found) or any(device.type == "cpu" for device in found)):
+        raise XClipError(f"{one_line(name)} is not a list of different CUDA devices, such as cuda:0,cuda:1")
+    return found
+
+
+def _device(name: str, count: int) -> torch.device:
+    """One device; a CUDA device with its number, as its tensors have it."""
+    import torch
+
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise XClipError(f"unknown device {name!r}: give auto, cpu, cuda or cuda:N") from error
+        raise XClipError(f"unknown device {name!r}: give {DEVICES}") from error
     if device.type not in ("cpu", "cuda"):
-        raise XClipError(f"unknown device {name!r}: give auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise XClipError(f"there is no device {name}: torch sees {torch.cuda.device_count()} CUDA devices; use cpu")
-    return device
+        raise XClipError(f"unknown device {name!r}: give {DEVICES}")
+    if device.type == "cpu":
+        return torch.device("cpu")
+    if (device.index or 0) >= count:
+        raise XClipError(f"there is no device {name}: torch sees {count} CUDA devices; use cpu")
+    return device if device.index is not None else torch.device("cuda", torch.cuda.current_device())
 
 
-def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The dtype called ``name``; for auto bfloat16 where the device computes it natively, else float32."""
+def choose_dtype(name: str, *devices: torch.device) -> torch.dtype:
+    """The dtype called ``name``; for auto bfloat16 where all the devices compute it natively, else float32."""
     import torch
 
     if name == AUTO:
-        return torch.bfloat16 if _computes_bfloat16(device) else torch.float32
+        return torch.bfloat16 if all(map(_computes_bfloat16, devices)) else torch.float32
     dtype: torch.dtype = getattr(torch, name)
     return dtype
 
@@ -68,6 +90,18 @@ def measured_macs_per_second(device: torch.device, dtype: torch.dtype, size: int
         float((a @ b)[0, 0])  # waits for the device
         best = min(best, time.perf_counter() - began)
     return size**3 / best
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """For an import of very many objects, none of them garbage, through which the collector would go time and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _computes_bfloat16(device: torch.device) -> bool:

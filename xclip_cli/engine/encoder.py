@@ -6,14 +6,12 @@ batches, in the order in which they were asked for.
 
 from __future__ import annotations
 
-import gc
 import inspect
 import math
 import os
 import time
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -33,8 +31,8 @@ from ..text import parse_time
 from ..video.limits import DECODE_TIMEOUT, DEFAULT_LIMITS, Limits
 from ..video.pool import AHEAD, Decoders
 from ..video.sampling import ONE_VIEW, ClipInfo, ClipRequest, Views, check_windows, frame_times
-from .devices import AUTO, DTYPES, choose_device, choose_dtype, dtype_misfits, dtype_name
-from .pipeline import Decoded, Outcome, Pipeline
+from .devices import AUTO, DTYPES, choose_devices, choose_dtype, dtype_misfits, dtype_name, no_garbage_collection
+from .pipeline import Decoded, Outcome, Pipeline, results_of
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +41,7 @@ if TYPE_CHECKING:
     from ..model.modeling import XCLIPModel
     from ..model.processor import XCLIPImageProcessor
     from ..video.sampling import Picture
+    from .lanes import Lanes
 
     Received = tuple[Tensor, int]  # crops [crops, 3, H, W] of a picture, and its short side in pixels
 
@@ -50,13 +49,14 @@ R = TypeVar("R")
 
 Time = str | float | Fraction  # "HH:MM:SS.mmm", or seconds
 
-PROMPTS_AT_ONCE = 1 << 13  # texts times videos: each takes some kilobytes in the prompt generator
+# Texts times videos: each takes some kilobytes in the prompt generator.
+PROMPTS_AT_ONCE = {"cpu": 1 << 13, "cuda": 1 << 15}
 # Tokens (frames times patches) computed at once: more are no faster, and on a CPU they leave its caches.
 TOKENS_AT_ONCE = {"cpu": 1 << 10, "cuda": 1 << 17}
 PIXELS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 27}  # of large patches few tokens are many pixels, 12 bytes each
 COMPARED_AT_ONCE = {"absorbed": 1 << 12, "projected": 1 << 10}  # tokens that texts look at, in one of the two ways
-LARGEST_BATCH = {"cpu": 8, "cuda": 32}  # videos
-MOST_LANES = 16  # threads that compute batches, on a CPU
+TOKENS_IN_A_GRAPH = 1 << 14  # more take a GPU longer than starting its kernels one by one
+LARGEST_BATCH = {"cpu": 8, "cuda": 64}  # videos
 
 
 class FrameSaver(Protocol):
@@ -115,6 +115,7 @@ class Encoder:
         self._workers, self._batch_size = workers or usable_cores(), batch_size
         self._saver = saver
         self._begun = self._packed = False
+        self._models: dict[torch.device, XCLIPModel] = {}
         self._latest_run: weakref.ref[Generator[Any, None, None]] | None = None
         self.decoders: Decoders[Received] = Decoders(self._receive, self._workers, timeout, limits)
 
@@ -180,7 +181,7 @@ class Encoder:
             import torch
 
             threads = torch.get_num_threads()
-            lanes = min(threads, MOST_LANES) if self.device.type == "cpu" else 1
+            lanes = self._lanes.count(threads)
             batch_size = self.batch_size
             known = list(islice(others, lanes * batch_size))
             if not windows and len(known) < lanes * batch_size:  # these are all: shared out evenly
@@ -190,12 +191,13 @@ class Encoder:
                 lanes = min(lanes, math.ceil(count / batch_size))
             elif not windows:  # how many there are shows only as they come
                 self.pack()
+            of_threads = iter(self._lanes.of_a_run(lanes))
             pipeline = Pipeline(
                 first,
                 chain(known, others),
                 self.decoders,
                 compute=lambda batch: self.compute(batch, finish),
-                prepare=lambda: torch.set_num_threads(threads // lanes),
+                prepare=lambda: self._lanes.enter(next(of_threads), threads // lanes),
                 lanes=lanes,
                 batch_size=batch_size,
             )
@@ -207,7 +209,8 @@ class Encoder:
             self.decoders.cancel()
 
     def compute(self, batch: Sequence[Decoded[Received]], finish: Callable[[Sequence[Encodings]], list[R]]) -> list[R]:
-        """Encode windows that were decoded, all their views in as few steps as fit, and finish them."""
+        """Encode windows that were decoded, all their views in as few steps as fit, and finish them. Raises ModelError
+        where a GPU has too little memory for one clip."""
         import torch
 
         began = time.monotonic()
@@ -217,9 +220,10 @@ class Encoder:
             encoded = [
                 Encodings(d.video, d.info, min(side for _, side in d.pictures), features, tokens, seconds)
                 for d in batch
-                for features, tokens in [d.encoding.result()]
+                for features, tokens in [self._lanes.here.own(*d.encoding.result())]
             ]
-            results = finish(encoded)
+            results = self._lanes.fitted(lambda: finish(encoded), lambda: self._clips_of(batch))
+            self._lanes.here.hand_over()
         for decoded in batch if self._saver else ():
             self._save_frames(decoded)
         return results
@@ -232,10 +236,9 @@ class Encoder:
         if not new:
             return
         try:
-            clips = torch.cat([self._views_of(decoded) for decoded in new])
-            parts = [self.encode_clips(part) for part in torch.split(clips, self.clips_at_once)]
-            count = self.views.count
-            encodings = zip(*(torch.split(torch.cat(part), count) for part in zip(*parts, strict=True)), strict=True)
+            made = self._lanes.fitted(lambda: self._encoded(new), lambda: self._clips_of(new))
+            self._lanes.here.hand_over(*made)  # a window that repeats one of these may be another lane's
+            encodings = zip(*(torch.split(part, self.views.count) for part in made), strict=True)
             for decoded, (features, tokens) in zip(new, encodings, strict=True):
                 decoded.encoding.set_result((features, tokens))
         except BaseException as error:  # who waits for them must not wait for ever
@@ -244,32 +247,53 @@ class Encoder:
                     decoded.encoding.set_exception(error)
             raise
 
+    def _encoded(self, batch: Sequence[Decoded[Received]]) -> tuple[Tensor, Tensor]:
+        """Features [views, P] and tokens [views, n, P], of all views of all windows."""
+        import torch
+
+        clips = self._gathered(batch)
+        parts = [self.encode_clips(part) for part in torch.split(clips, self.clips_at_once)]
+        features, tokens = (torch.cat(part) for part in zip(*parts, strict=True))
+        return features, tokens
+
+    def _clips_of(self, batch: Sequence[Decoded[Received]]) -> int:
+        """How many of a batch are computed at once."""
+        return min(len(batch) * self.views.count, self.clips_at_once)
+
     def encode_clips(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Clips [B, T, 3, H, W] of bytes, cut to the model's size → features [B, P] and tokens [B, n, P]."""
         import torch
 
         with torch.inference_mode():
-            pixel_values = self.image_processor.normalize(clips.to(self.device)).to(self.dtype)
-            video = self.model.encode_video(pixel_values)
+            return self._lanes.here.compute(clips, len(clips) * self._tokens_a_clip <= TOKENS_IN_A_GRAPH)
+
+    def _forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``encode_clips``, of clips on one of the devices, in one step."""
+        pixel_values = self.image_processor.normalize(clips, self.dtype)
+        video = self._model_on(clips.device).encode_video(pixel_values)
         return video.features, video.visual_tokens
 
     def similarity(self, texts: Tensor, features: Tensor, tokens: Tensor) -> Tensor:
         """Text features [K, P] against encodings of B clips → logits [B, K], without softmax."""
         import torch
 
-        from .scan import absorbed_similarity, is_faster
+        from .scan import absorbed_similarity, is_faster, logits_of
 
-        model, patches = self._comparing, self.config.vision_config.num_patches
+        model = self._models.get(features.device) or self._comparing
+        texts, patches = texts.to(features.device), self.config.vision_config.num_patches
         absorbed, rows = is_faster(model, len(texts), patches), []
-        at_once = max(self.clips_at_once, COMPARED_AT_ONCE["absorbed" if absorbed else "projected"] // patches)
+        at_once = self.clips_at_once
+        if self.device.type == "cpu":
+            at_once = max(at_once, COMPARED_AT_ONCE["absorbed" if absorbed else "projected"] // patches)
         with torch.inference_mode():
             for of_clips in zip(*(torch.split(part, at_once) for part in (features, tokens)), strict=True):
                 if absorbed:
                     rows.append(absorbed_similarity(model, texts, *of_clips))
                     continue
-                parts = torch.split(texts, max(1, PROMPTS_AT_ONCE // len(of_clips[0])))
-                found = (model.similarity(part, *of_clips) for part in parts)
-                rows.append(torch.cat([similarity.logits_per_video for similarity in found], dim=1))
+                parts = torch.split(texts, max(1, PROMPTS_AT_ONCE[self.device.type] // len(of_clips[0])))
+                rows.append(
+                    torch.cat([logits_of(model, model.prompted(p, of_clips[1]), of_clips[0]) for p in parts], 1)
+                )
             return torch.cat(rows)
 
     def request(
@@ -331,40 +355,63 @@ class Encoder:
         """Import torch and load the weights, unless that is done; without ``vision`` only what compares encodings with
         texts. Raises ModelError."""
         if not self._begun:
-            with _no_garbage_collection():
+            with no_garbage_collection():
                 import torch
             if self._threads or usable_cores() < torch.get_num_threads():  # torch knows nothing of quotas
                 torch.set_num_threads(self._threads or usable_cores())
-            self.warnings = tuple(dtype_misfits(self.dtype, self.device))
+            self.warnings = tuple(dict.fromkeys(chain(*(dtype_misfits(self.dtype, device) for device in self.devices))))
             self._begun = True
-        _ = (self.model, self.image_processor) if vision else self._comparing
+        if not vision:
+            _ = self._comparing
+            return
+        _ = self.image_processor
+        for device in self.devices:
+            self._model_on(device)
 
     @cached_property
-    def device(self) -> torch.device:
+    def devices(self) -> tuple[torch.device, ...]:
         """Where the model runs. Raises XClipError where there is no such device."""
-        return choose_device(self._device_name)
+        return choose_devices(self._device_name)
+
+    @property
+    def device(self) -> torch.device:
+        """The first of them."""
+        return self.devices[0]
+
+    @cached_property
+    def _lanes(self) -> Lanes:
+        from .lanes import Lanes
+
+        return Lanes(self.devices, self._forward)
 
     @cached_property
     def dtype(self) -> torch.dtype:
         """What the model computes in."""
-        return choose_dtype(self._dtype_name, self.device)
+        return choose_dtype(self._dtype_name, *self.devices)
 
-    @cached_property
+    @property
     def model(self) -> XCLIPModel:
-        """The model without its text encoder (which is on the meta device), in eval mode, on its device."""
+        """The model without its text encoder (which is on the meta device), in eval mode, on the first device."""
+        return self._model_on(self.device)
+
+    def _model_on(self, device: torch.device) -> XCLIPModel:
         from ..model.modeling import is_text_parameter
 
-        return load_model(
-            self.checkpoint, self.config, self.dtype, self.device, lambda name: not is_text_parameter(name)
-        )
+        if device not in self._models:
+            self._models[device] = self._loaded(device, lambda name: not is_text_parameter(name))
+            self._lanes.measure(device, self.config.video_bytes(self.dtype.itemsize))
+        return self._models[device]
 
     @cached_property
     def _comparing(self) -> XCLIPModel:
         """The model, or where nothing was encoded yet only what compares encodings with texts."""
-        if "model" in vars(self):
+        if self.device in self._models:
             return self.model
         wanted = ("prompts_generator.", "logit_scale")
-        return load_model(self.checkpoint, self.config, self.dtype, self.device, lambda name: name.startswith(wanted))
+        return self._loaded(self.device, lambda name: name.startswith(wanted))
+
+    def _loaded(self, device: torch.device, wanted: Callable[[str], bool]) -> XCLIPModel:
+        return load_model(self.checkpoint, self.config, self.dtype, device, wanted)
 
     @cached_property
     def image_processor(self) -> XCLIPImageProcessor:
@@ -389,7 +436,8 @@ class Encoder:
         """Clips that go through the model in one step."""
         vision, kind = self.config.vision_config, self.device.type
         pixels = vision.num_frames * vision.image_size**2
-        return max(1, min(TOKENS_AT_ONCE[kind] // self._tokens_a_clip, PIXELS_AT_ONCE[kind] // pixels))
+        fit = min(TOKENS_AT_ONCE[kind] // self._tokens_a_clip, PIXELS_AT_ONCE[kind] // pixels)
+        return max(1, min(self._lanes.most, fit))
 
     @property
     def _tokens_a_clip(self) -> int:
@@ -398,7 +446,8 @@ class Encoder:
 
     def description(self) -> str:
         """The model and how it runs, in a line."""
-        return f"model {self.checkpoint.name} on {self.device}, {dtype_name(self.dtype)}"
+        where = ", ".join(map(str, self.devices))
+        return f"model {self.checkpoint.name} on {where}, {dtype_name(self.dtype)}"
 
     def close(self) -> None:
         """End the decode workers."""
@@ -415,37 +464,25 @@ class Encoder:
         crops = self.image_processor.resize_and_crops(picture, self.views.crops)
         return crops.clone(), min(picture.shape[:2])
 
-    def _views_of(self, decoded: Decoded[Received]) -> Tensor:
-        """[views, T, 3, H, W] of bytes: clip after clip, each in all its crops."""
+    def _gathered(self, batch: Sequence[Decoded[Received]]) -> Tensor:
+        """[windows * views, T, 3, H, W] of bytes: window after window, clip after clip, each in all its crops."""
         import torch
 
-        frames = torch.stack([decoded.pictures[place][0] for place in decoded.info.places])
-        by_clip = frames.view(self.views.clips, -1, *frames.shape[1:])  # [clips, T, crops, 3, H, W]
-        return by_clip.transpose(1, 2).flatten(0, 1)
+        frames = self.config.vision_config.num_frames
+        crops, *picture = batch[0].pictures[0][0].shape
+        shape = (len(batch), self.views.clips, crops, frames, *picture)
+        # From pinned memory a GPU copies while this thread goes on.
+        gathered = torch.empty(shape, dtype=torch.uint8, pin_memory=self._lanes.here.on_gpu)
+        for decoded, clips in zip(batch, gathered.transpose(2, 3), strict=True):  # [clips, T, crops, 3, H, W]
+            pictures = [decoded.pictures[place][0] for place in decoded.info.places]
+            for number, clip in enumerate(clips):
+                torch.stack(pictures[number * frames : (number + 1) * frames], out=clip)
+        return gathered.flatten(0, 2)
 
     def _save_frames(self, decoded: Decoded[Received]) -> None:
         assert self._saver is not None
         for place, seconds in dict(zip(decoded.info.places, decoded.info.times_seconds, strict=True)).items():
             self._saver.save(decoded.video, seconds, decoded.pictures[place][0].numpy())
-
-
-def results_of(outcomes: Generator[Outcome[R], None, None]) -> Iterator[R | Failure]:
-    """The results alone; closing the iterator closes the run."""
-    with closing(outcomes):
-        for outcome in outcomes:
-            yield outcome.result
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """For an import of very many objects, none of them garbage, through which the collector would go time and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _exact(time: Time | None) -> Fraction | None:

@@ -12,7 +12,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -180,6 +180,13 @@ class Pipeline(Generic[T, R]):
         for future in [future for future in self._running if future.done()]:
             for slot, result in zip(self._running.pop(future), future.result(), strict=True):
                 slot.result = result
+
+
+def results_of(outcomes: Generator[Outcome[R], None, None]) -> Iterator[R | Failure]:
+    """The results alone; closing the iterator closes the run."""
+    with closing(outcomes):
+        for outcome in outcomes:
+            yield outcome.result
 
 
 def _write(descriptor: int) -> None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from .batches import in_lanes
 from .encoder import Encoder
-from .lanes import in_lanes
 from .stored import to_tensors
 
 if TYPE_CHECKING:

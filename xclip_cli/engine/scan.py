@@ -34,10 +34,16 @@ def absorbed_similarity(model: XCLIPModel, texts: Tensor, features: Tensor, toke
     for layer in generator.decoder:
         stream = stream + _attended(layer.cross_attn, layer.norm1(stream), visual)
         stream = stream + layer.mlp(layer.norm3(stream))
-    prompted = texts.float() + (generator.alpha * stream).float()  # [B, K, P]
-    cosines = torch.linalg.vecdot(prompted, features.float().unsqueeze(1))
-    cosines = cosines / (prompted.norm(dim=-1) * features.float().norm(dim=-1, keepdim=True))
-    logits: Tensor = cosines * model.logit_scale.float().exp()
+    return logits_of(model, texts.float() + (generator.alpha * stream).float(), features)
+
+
+def logits_of(model: XCLIPModel, prompted: Tensor, features: Tensor) -> Tensor:
+    """Text features with prompts [B, K, P] and video features [B, P] → logits [B, K]. Of the size of the first only
+    one tensor is made, which unit vectors and their products would be more of."""
+    wide = features.to(prompted.dtype)
+    cosines = torch.einsum("bp,bkp->bk", wide, prompted)
+    cosines = cosines / (prompted.norm(dim=-1) * wide.norm(dim=-1, keepdim=True))
+    logits: Tensor = cosines * model.logit_scale.to(prompted.dtype).exp()
     return logits
 
 

@@ -237,9 +237,19 @@ class XCLIPConfig(PretrainedConfig):
         tokens = patches + 2  # with class token and message
         layer = 4 * tokens * side**2 + 2 * tokens**2 * side + 2 * (patches + 1) * side * vision.intermediate_size
         layer += 5 * side**2 + 2 * frames * side  # the message, and its attention over frames
-        stem = patches * side * (vision.num_channels * vision.patch_size**2 + width) + side * width
+        stem = patches * side * vision.num_channels * vision.patch_size**2 + side * width
         mit = 4 * width**2 + 2 * frames * width + 2 * width * vision.mit_intermediate_size
-        return frames * (vision.num_hidden_layers * layer + stem + vision.mit_num_hidden_layers * mit)
+        return frames * (vision.num_hidden_layers * layer + stem + vision.mit_num_hidden_layers * mit) + (
+            patches * side * width
+        )
+
+    def video_bytes(self, number: int) -> int:
+        """About what is held at most of a clip that is encoded, where a number takes so many bytes: its pixels, and of
+        each token what an MLP and the residual stream hold."""
+        vision = self.vision_config
+        pixels = vision.num_channels * vision.image_size**2 * (1 + 2 * number)  # also as the bytes that they were
+        token = number * (2 * vision.intermediate_size + 6 * vision.hidden_size)
+        return vision.num_frames * (pixels + (vision.num_patches + 2) * token)
 
     def text_macs(self, tokens: int) -> int:
         """Multiplications that encoding one text of so many tokens takes."""
