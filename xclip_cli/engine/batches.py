@@ -10,7 +10,6 @@ from typing import TypeVar
 
 from ..results.records import Failure
 from .encoder import Encoder, Encodings
-from .lanes import MOST_LANES
 from .pipeline import Outcome
 
 B = TypeVar("B")
@@ -22,6 +21,8 @@ Slots = list[tuple[Encodings | Failure, int]]
 def in_lanes(encoder: Encoder, compute: Callable[[B], R], batches: Iterable[B]) -> Iterator[R]:
     """What ``compute`` makes of each batch, in order; a few batches are held at a time."""
     import torch
+
+    from .lanes import MOST_LANES
 
     threads = torch.get_num_threads()
     lanes = min(threads, MOST_LANES) if encoder.device.type == "cpu" else 1
