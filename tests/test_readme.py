@@ -76,6 +76,7 @@ def test_every_flag_and_file_exists() -> None:
         "timeline",
         "embed",
         "search",
+        "evaluate",
         "report",
         "doctor",
         "cache",

@@ -225,7 +225,7 @@ def read_labels(source: str, min_logits: dict[str, float] | None = None) -> list
     """The labels of a file, or of a shipped set by its name; their lowest logits, where a file has any, go into
     ``min_logits``. Raises LabelsError."""
     path = _find(source, "labels", "label file")
-    text = _read_text(path)
+    text = read_text(path)
     if path.suffix.lower() == ".json":
         entries = _parse_json(text, path, {} if min_logits is None else min_logits)
     else:
@@ -240,7 +240,7 @@ def read_templates(given: str) -> list[str]:
     if BARE_LABEL in given:
         return [given]
     path = _find(given, "templates", "template file (nor a {} in)")
-    templates = [template for template, _ in _parse_lines(_read_text(path), path)]
+    templates = [template for template, _ in _parse_lines(read_text(path), path)]
     for template in templates:
         if BARE_LABEL not in template:
             raise LabelsError(f"{path}: the template {quoted(template)} has no {{}} for the label to stand in")
@@ -282,7 +282,8 @@ def _find(source: str, kind: str, what: str) -> Path:
     raise LabelsError(f"there is no {what} {quoted(source)}, and no shipped one: {hint}shipped are {', '.join(files)}")
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A text file of a user's, in UTF-8. Raises LabelsError that says what else it is."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)

@@ -22,6 +22,7 @@ from .classify import classify
 from .demo import demo
 from .doctor import doctor
 from .embed import embed
+from .evaluate import evaluate
 from .exits import FAILURE, NO_MODEL, USAGE
 from .flags import takes_flags
 from .help import Command, Group, help_of
@@ -109,6 +110,7 @@ _add(app, classify)
 _add(app, timeline)
 _add(app, embed)
 _add(app, search)
+_add(app, evaluate)
 _add(app, report)
 _add(app, demo)
 _add(app, doctor)

@@ -64,12 +64,14 @@ def run(
     model: ModelFlags,
     running: RunFlags,
     unit: str = "video",
+    then: Callable[[], None] = lambda: None,
 ) -> NoReturn:
     """Carry out a task over inputs into an output. Raises typer.Exit with the run's exit code.
 
     ``task_of`` makes the task, for the checkpoint of the model, and the flags of the model and what an index among the
     inputs was made with. ``formats``: what its records can be written as.
-    ``unit``: what the model looks at, each video or each window of one.
+    ``unit``: what the model looks at, each video or each window of one. ``then``: what is made of the whole
+    output.
     """
     from ..model.checkpoint.find import find_checkpoint
     from ..output.files import is_terminal, write
@@ -113,6 +115,8 @@ def run(
                 write(formats[form], records, output.path, header, output.force)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+    if not counts.interrupted:
+        then()
     _conclude(counts, task.classifier.description(), notes, form == "table" and is_terminal(output.path), todo)
 
 
