@@ -39,7 +39,8 @@ MAY_IMPORT: dict[str, list[str]] = {  # a room, and what it may import besides i
     "results": [],
     "output": ["results"],
     "report": ["results", "video.pool", "output.images", "evaluation"],
-    "classifier": TASK,
+    "adaptation": [*TASK, "evaluation"],
+    "classifier": [*TASK, "adaptation"],
     "timeline": [*TASK, "classifier"],
     "embedding": TASK,
     "search": [*TASK, "classifier"],
@@ -48,9 +49,9 @@ MAY_IMPORT: dict[str, list[str]] = {  # a room, and what it may import besides i
     "bundled": ["classifier", "model"],
     "cli": [
         *("labels", "inputs", "engine", "model", "results", "output", "report", "video.cutting"),
-        *("classifier", "timeline", "embedding", "search", "evaluation", "doctor", "bundled"),
+        *("classifier", "timeline", "embedding", "search", "evaluation", "adaptation", "doctor", "bundled"),
     ],
-    "__init__": ["classifier", "engine.encoder", "labels", "model", "results.index"],
+    "__init__": ["adaptation", "classifier", "engine.encoder", "labels", "model", "results.index"],
     "__main__": ["cli"],
 }
 

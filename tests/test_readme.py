@@ -77,6 +77,7 @@ def test_every_flag_and_file_exists() -> None:
         "embed",
         "search",
         "evaluate",
+        "adapt",
         "report",
         "doctor",
         "cache",

@@ -6,8 +6,6 @@ and the weights are loaded at the first use, or by ``load``. Videos are decoded 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import time
@@ -20,17 +18,18 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from . import __version__
+from .adaptation import Head
 from .engine.devices import AUTO, dtype_name
 from .engine.encoder import Encoder, Encodings, Time, outcomes_of, results_of
 from .engine.pipeline import Outcome
 from .engine.texts import Texts
-from .errors import ResultsError, VideoError
+from .errors import LabelsError, ResultsError, VideoError
 from .labels import BARE_LABEL, NONE_OF_THESE, Labels
 from .model.checkpoint.find import Checkpoint, choose_model, find_checkpoint
 from .output.images import FrameFolder
 from .results.index import Index, StoredVideo
 from .results.records import Failure, Frames, Prediction, RankedLabel, RunHeader, Seconds
-from .text import printable
+from .text import one_line, printable
 from .video.limits import DECODE_TIMEOUT, DEFAULT_LIMITS, Limits
 from .video.sampling import ONE_VIEW, ClipInfo, ClipRequest, Views
 
@@ -50,6 +49,7 @@ class Classifier:
     whose scores are averaged. ``tokenizer``: a folder or hub id, for an authors' ``.pth``, which holds none. ``heads``:
     attention heads of MIT and prompt generator, where they are to differ from the checkpoint's.
 
+    ``head``: corrections learned from examples (``Head.fit``), or their file; without ``labels`` its own are taken.
     ``multi_label`` scores each label against the neutral texts of ``Labels.with_background`` alone. Without it, labels
     that have them can answer "none of these". ``threshold``: labels with lower scores are withheld.
     ``save_frames``: a folder that gets the frames as the model sees them, after the crop.
@@ -66,7 +66,7 @@ class Classifier:
         self,
         model: str | Path | Checkpoint = AUTO,
         *,
-        labels: Labels | Iterable[str],
+        labels: Labels | Iterable[str] | None = None,
         templates: Iterable[str] = (BARE_LABEL,),
         device: str = AUTO,
         dtype: str = AUTO,
@@ -84,7 +84,13 @@ class Classifier:
         limits: Limits = DEFAULT_LIMITS,
         stream: int | None = None,
         cache: bool = True,
+        head: Head | str | Path | None = None,
     ) -> None:
+        self.head = head if isinstance(head, Head) or head is None else Head.load(head)
+        if labels is None:
+            if self.head is None:
+                raise TypeError("labels are missing: pass labels=[…], or a head, which has labels of its own")
+            labels = self.head.labels
         given = labels if isinstance(labels, Labels) else Labels.of(labels, templates)
         self.labels = given.with_background() if multi_label and not given.background else given
         self.multi_label, self.threshold = multi_label, threshold
@@ -103,6 +109,15 @@ class Classifier:
             limits=limits,
             stream=stream,
         )
+        if self.head is not None:
+            self.head.check(self.encoder)
+            self._deltas = self.head.of(self.labels)
+        if self.labels.model is not None and self.labels.model != self.checkpoint.identity:
+            raise LabelsError(
+                f"the labels were calibrated for another model ({one_line(self.labels.model, 19)}), not for "
+                f"{self.checkpoint.name} ({self.checkpoint.identity[:19]}): name that model, or write them again with "
+                "`xclip evaluate --write-labels`"
+            )
         self._label_warnings = self._warnings()
         groups = [*self.labels.texts, *([text] for text in self.labels.background)]
         self.texts = Texts(groups, self.checkpoint, self.encoder.config, tokenizer, cache)
@@ -241,9 +256,17 @@ class Classifier:
         why = self.checkpoint.why_a_guess(text for texts in self.labels.texts for text in texts)
         if why is None and self.checkpoint.why_a_guess(self.labels.background):
             why = "was not trained on the neutral texts that labels are compared with"
-        if why is None:
-            return self.labels.warnings
-        return (*self.labels.warnings, f"the model {self.checkpoint.name} can only guess: it {why}")
+        found = (
+            self.labels.warnings
+            if why is None
+            else (*self.labels.warnings, f"the model {self.checkpoint.name} can only guess: it {why}")
+        )
+        if self.labels.temperature and self.labels.background:
+            found = (
+                *found,
+                "scores against neutral texts are not calibrated: the temperature of the labels is not used",
+            )
+        return found
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -253,7 +276,21 @@ class Classifier:
 
     def logits(self, clips: Tensor) -> Tensor:
         """Clips [B, T, 3, H, W] of bytes, cut to the model's size → logits [B, texts' groups], without softmax."""
-        return self.encoder.similarity(self.text_features, *self.encoder.encode_clips(clips))
+        return self.similarity(*self.encoder.encode_clips(clips))
+
+    def similarity(self, features: Tensor, tokens: Tensor) -> Tensor:
+        """Encodings of B clips → logits [B, texts' groups], without softmax."""
+        return self.encoder.similarity(self.text_features, features, tokens, self.deltas)
+
+    @cached_property
+    def deltas(self) -> Tensor | None:
+        """[texts' groups, P]: the head's corrections, 0 for neutral texts; None where there is no head."""
+        import torch
+
+        if self.head is None:
+            return None
+        neutral = np.zeros((len(self.labels.background), self._deltas.shape[1]), np.float32)
+        return torch.from_numpy(np.concatenate([self._deltas, neutral])).to(self.encoder.device)
 
     def _score(self, encoded: Sequence[Encodings], top_k: int) -> list[Prediction | Failure]:
         """Rank the labels for windows that were encoded."""
@@ -261,7 +298,7 @@ class Classifier:
 
         began = time.monotonic()
         features, tokens = (torch.cat([getattr(e, part) for e in encoded]) for part in ("features", "tokens"))
-        logits = self.encoder.similarity(self.text_features, features, tokens)
+        logits = self.similarity(features, tokens)
         logits = logits.view(len(encoded), self.encoder.views.count, -1).cpu()  # [windows, views, labels]
         logits, scores = self._scored(logits)
         scores, logits = scores.mean(dim=1), logits.mean(dim=1)
@@ -279,7 +316,7 @@ class Classifier:
         count = len(self.labels.names)
         labels, background = logits[..., :count], logits[..., count:]
         if not self.labels.background:
-            return labels, labels.softmax(dim=-1)
+            return labels, (labels / (self.labels.temperature or 1.0)).softmax(dim=-1)
         neutral = background.logsumexp(dim=-1, keepdim=True)
         if self.multi_label:
             return labels, (labels - neutral).sigmoid()
@@ -332,6 +369,7 @@ class Classifier:
             ),
             warnings=(*self.warnings, *info.warnings, *self._misfits(info, encoded.short_side)),
             withheld=len(ranked) - len(shown) if self.threshold or self.labels.min_logits else None,
+            calibrated=True if self.labels.temperature and not self.labels.background else None,
             seconds=Seconds(round(info.seconds, 3), round(encoded.seconds + seconds, 3)),
         )
 
@@ -347,15 +385,13 @@ class Classifier:
 
     def run_header(self, start: Fraction | None, end: Fraction | None, top_k: int) -> RunHeader:
         """What the records of a run are made with."""
-        more = [values for values in (self.labels.min_logits, self.labels.background) if values]
-        content = json.dumps([self.labels.names, self.labels.texts, *more])
         return RunHeader(
             xclip=__version__,
             model=self.checkpoint.name,
             revision=self.checkpoint.revision,
             model_identity=self.checkpoint.identity,
             labels=len(self.labels.names),
-            labels_sha256=hashlib.sha256(content.encode()).hexdigest(),
+            labels_sha256=self.labels.sha256,
             num_frames=self.encoder.config.vision_config.num_frames,
             views=str(self.encoder.views),
             preprocess=self.encoder.preprocess,
@@ -368,6 +404,7 @@ class Classifier:
             none_of_these=True if self.labels.background and not self.multi_label else None,
             multi_label=self.multi_label or None,
             threshold=self.threshold or None,
+            head=None if self.head is None else self.head.sha256,
         )
 
 

@@ -8,6 +8,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Run
 from datasets import write_text
@@ -65,10 +66,54 @@ def test_a_run_goes_on(xclip: Run, dataset: Path, tmp_path: Path) -> None:
     values = json.loads(xclip("evaluate", dataset, *COMMON, "-o", records).stdout)
     lines = records.read_text().splitlines(keepends=True)
     records.write_text("".join(lines[:3]))
-    assert "exists: pass --force" in xclip("evaluate", dataset, *COMMON, "-o", records).stderr
+    again = xclip("evaluate", dataset, *COMMON, "-o", records)
+    assert "exists: pass --force" in " ".join(again.stderr.replace("│", " ").split())
     done = xclip("evaluate", dataset, *COMMON, "-o", records, "--resume")
     assert "2 of 7 videos are recorded already" in done.stderr
     assert json.loads(done.stdout) == values
+
+
+def test_a_page(xclip: Run, dataset: Path, tmp_path: Path) -> None:
+    records, page = tmp_path / "r.jsonl", tmp_path / "page.html"
+    assert xclip("evaluate", dataset, *COMMON, "-o", records, "--summary", page).returncode == 3
+    text = page.read_text()
+    assert "flashing-lights.mp4" in text
+    assert text.count("data:image/jpeg") == 4
+    # a stranger's records do not choose which of our videos are shown
+    done = xclip("evaluate", records, "--truth", dataset, "--summary", page, "--force")
+    assert done.returncode == 0
+    assert "No pictures: only relative paths below the folder" in page.read_text()
+
+
+def test_calibrated_labels(xclip: Run, dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
+    records, labels, clip = tmp_path / "r.jsonl", tmp_path / "c.json", dataset / "color_bars" / "color-bars.mp4"
+    command = ["evaluate", records, "--truth", dataset, "--write-labels", labels, "--precision", "0.9"]
+    xclip("evaluate", dataset, *COMMON, "-o", records)
+    done = xclip(*command)
+    assert done.returncode == 2
+    assert "the records were made with other labels or texts: pass the --labels of that run" in done.stderr
+    values = json.loads(xclip(*command, *COMMON[:2]).stdout)["calibration"]
+    assert values["without"]["color bars"] == "too few examples: 1, 5 are needed"
+    assert values["log_loss"]["after"] <= values["log_loss"]["before"]
+    assert "exists: pass --force" in xclip(*command, *COMMON[:2]).stderr
+    table = xclip(*command, *COMMON[:2], "--force", "-f", "table", env={"COLUMNS": "120"}).stdout
+    assert "the figures are of held-out videos, in" in table
+    content = json.loads(labels.read_text())
+    content["temperature"] = 4.0
+    labels.write_text(json.dumps(content))
+    common = ["classify", clip, "--model", "bundled", "--dtype", "float32", "-k", "0"]
+    plain, fitted = (json.loads(xclip(*common, "--labels", each).stdout) for each in ("picture-state", labels))
+    assert "calibrated" not in plain
+    assert fitted["calibrated"] is True
+    logits = np.array([each["logit"] for each in plain["predictions"]]) / 4
+    expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    assert [each["score"] for each in fitted["predictions"]] == pytest.approx(expected, abs=1e-5)
+    done = xclip("classify", clip, "--labels", labels, "--model", checkpoint)
+    assert done.returncode == 2
+    assert "the labels were calibrated for another model" in done.stderr
+    done = xclip(*common, "--labels", labels, "--none-of-these")
+    assert "calibrated" not in json.loads(done.stdout)
+    assert "the temperature of the labels is not used" in done.stderr
 
 
 def test_an_index_and_a_list(xclip: Run, dataset: Path, tmp_path: Path) -> None:
@@ -98,6 +143,8 @@ def test_the_published_figure_stands_beside(xclip: Run, dataset: Path, tmp_path:
     records.write_text(records.read_text().replace('"bundled"', '"microsoft/xclip-base-patch16-zero-shot"'))
     values = json.loads(xclip("evaluate", records, "--truth", truth, "--protocol", "ucf-101").stdout)
     assert values["protocol"]["published"] == "72.0 ± 2.3 (top-1)"
+    values = json.loads(xclip("evaluate", records, "--truth", truth, "--protocol", "kinetics-600").stdout)
+    assert "these records were made with views 1x1" in values["protocol"]["said"]
     done = xclip("evaluate", dataset, "--truth", truth, "--protocol", "ucf-101", "--views", "4x3", "-o", "s.jsonl")
     assert "the protocol ucf-101 has views 1x1: leave the flag out" in " ".join(done.stderr.replace("│", " ").split())
 
@@ -107,6 +154,7 @@ def test_the_published_figure_stands_beside(xclip: Run, dataset: Path, tmp_path:
     [
         (["v.mp4"], "--truth FILE says what is right"),
         (["DATASET"], "pass -o FILE.jsonl"),
+        (["nothing.jsonl", "--truth", "TRUTH"], "there is no results file nothing.jsonl"),
         (["DATASET", "-o", "x.csv"], "pass -o FILE.jsonl"),
         (["DATASET", "--split", "dev", "-o", "x.jsonl"], "there is no split 'dev'"),
         (
@@ -118,6 +166,8 @@ def test_the_published_figure_stands_beside(xclip: Run, dataset: Path, tmp_path:
         (["DATASET", "--truth", "TRUTH", "-o", "x.jsonl"], "none of the 7 videos is one of the 1 of the truth"),
         (["RESULTS", "--truth", "TRUTH", "-o", "x.jsonl"], "is for new records"),
         (["RESULTS", "RESULTS", "--truth", "TRUTH"], "give it alone"),
+        (["RESULTS", "--truth", "TRUTH", "--f1"], "give one of --precision, --recall and --f1, with --write-labels"),
+        (["RESULTS", "--truth", "TRUTH", "--write-labels", "l.txt"], "label files with thresholds are .json files"),
     ],
 )
 def test_wrong_usage(xclip: Run, dataset: Path, tmp_path: Path, arguments: list[str], message: str) -> None:

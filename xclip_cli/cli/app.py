@@ -18,6 +18,7 @@ import typer
 from .. import __version__
 from ..errors import LabelsError, ModelError, XClipError
 from . import cache, index, labels, models
+from .adapt import adapt
 from .classify import classify
 from .demo import demo
 from .doctor import doctor
@@ -111,6 +112,7 @@ _add(app, timeline)
 _add(app, embed)
 _add(app, search)
 _add(app, evaluate)
+_add(app, adapt)
 _add(app, report)
 _add(app, demo)
 _add(app, doctor)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from ..errors import ResultsError
-from ..text import listed
+from ..errors import LabelsError, ResultsError
 from .flags import (
     DecodeFlags,
     Force,
-    InputFlags,
     LabelFlags,
     ModelFlags,
     OutputFlags,
@@ -24,19 +21,20 @@ from .flags import (
     Preprocess,
     RunFlags,
     either,
-    seconds,
     usage_errors,
 )
+from .truth import RESULTS_SUFFIXES, KnownFlags, TruthFlags
 
 if TYPE_CHECKING:
     from ..evaluation import Evaluation, Truth
+    from ..evaluation.calibration import Goal
     from ..evaluation.protocols import Protocol
-    from ..inputs import Inputs
+    from ..labels import Labels
     from ..model.checkpoint.find import Checkpoint
     from ..output.notes import Notes
     from ..results.lines import IndexSettings
 
-RESULTS_SUFFIXES = (".jsonl", ".ndjson")
+PICTURES = 4  # of a mistake, on a page
 
 
 class FiguresFormat(StrEnum):
@@ -58,55 +56,11 @@ class ProtocolName(StrEnum):
 
 
 @dataclass(frozen=True)
-class EvaluatedFlags:
-    """What is evaluated."""
-
-    panel: ClassVar[str] = "Inputs"
-
-    videos: Annotated[
-        list[str],
-        typer.Argument(metavar="INPUT…", help="Videos, folders of them, an index, or the records of an earlier run."),
-    ]
-    only: Annotated[
-        str | None, typer.Option(metavar="PATTERN", help="Of an index: only videos whose path or name matches.")
-    ] = None
-    start: Annotated[
-        Fraction | None,
-        typer.Option(parser=seconds, metavar="TIME", help="Start of the part to analyse: seconds or HH:MM:SS.mmm."),
-    ] = None
-    end: Annotated[
-        Fraction | None, typer.Option(parser=seconds, metavar="TIME", help="End of the part to analyse.")
-    ] = None
-
-    @property
-    def results(self) -> Path | None:
-        """The results file, where that is the input."""
-        paths = [Path(given) for given in self.videos]
-        found = [path for path in paths if path.suffix.lower() in RESULTS_SUFFIXES and path.is_file()]
-        if found and len(paths) > 1:
-            raise typer.BadParameter(f"{found[0]} is a results file: give it alone")
-        return found[0] if found else None
-
-
-@dataclass(frozen=True)
-class TruthFlags:
-    """What is right."""
+class ComparedFlags:
+    """What figures are compared with."""
 
     panel: ClassVar[str] = "Truth"
 
-    source: Annotated[
-        Path | None,
-        typer.Option(
-            "--truth",
-            metavar="FILE|FOLDER",
-            help="The right labels: a CSV or JSON Lines file of path,label, a list of `path number`, a folder a class, "
-            "or a dataset's own lists (UCF-101, HMDB-51, Kinetics). Default: the sub-folders of the folder given.",
-        ),
-    ] = None
-    split: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Which split; may be repeated. Default: all those for testing."),
-    ] = None
     protocol: Annotated[
         ProtocolName | None,
         typer.Option(
@@ -118,21 +72,11 @@ class TruthFlags:
         Path | None, typer.Option(metavar="RESULTS.jsonl", help="Also compare with another run's records.")
     ] = None
     threshold: Annotated[
-        float, typer.Option(min=0, max=1, metavar="SCORE", help="Where videos have several labels: the score for F1.")
-    ] = 0.5
-
-    def read(self, evaluated: EvaluatedFlags, labels: Sequence[str]) -> Truth:
-        """The truth of the splits that are wanted. Raises LabelsError."""
-        from ..evaluation import read_truth
-
-        source: Path | None = self.source
-        if source is None:
-            folders = [Path(given) for given in evaluated.videos if Path(given).is_dir()]
-            if len(folders) != 1 or len(evaluated.videos) != 1 or (folders[0] / "index.json").is_file():
-                raise typer.BadParameter("--truth FILE says what is right; without it give one folder of class folders")
-            source = folders[0]
-        truth = read_truth(source, labels)
-        return truth.only(truth.split_names(self.split or ()))
+        float | None,
+        typer.Option(
+            min=0, max=1, metavar="SCORE", help="Where videos have several labels: the score for F1. Default: one half."
+        ),
+    ] = None
 
     @property
     def published(self) -> Protocol | None:
@@ -140,6 +84,63 @@ class TruthFlags:
         from ..evaluation.protocols import protocols
 
         return protocols()[self.protocol.value] if self.protocol else None
+
+
+@dataclass(frozen=True)
+class CalibrationFlags:
+    """What is fitted to the videos."""
+
+    panel: ClassVar[str] = "Calibration"
+
+    write_labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="Fit a temperature, and the lowest logit of each label, to these videos: a file for --labels, with "
+            "which scores are calibrated.",
+        ),
+    ] = None
+    precision: Annotated[
+        float | None,
+        typer.Option(min=0, max=0.999, metavar="SHARE", help="Lowest logits: so many of a label's answers are right."),
+    ] = None
+    recall: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, metavar="SHARE", help="Lowest logits: so many of a label's videos are found."),
+    ] = None
+    f1: Annotated[bool, typer.Option("--f1", help="Lowest logits: the best balance of both.")] = False
+
+    def goal(self) -> Goal | None:
+        """What thresholds are for. Raises typer.BadParameter."""
+        from ..evaluation.calibration import Goal
+
+        shares = {"precision": self.precision, "recall": self.recall}
+        goals = [Goal(kind, value) for kind, value in shares.items() if value is not None]
+        goals += [Goal("f1")] if self.f1 else []
+        if len(goals) > 1 or (goals and self.write_labels is None):
+            raise typer.BadParameter("give one of --precision, --recall and --f1, with --write-labels FILE.json")
+        if self.write_labels is not None and self.write_labels.suffix.lower() != ".json":
+            raise typer.BadParameter(f"{self.write_labels}: label files with thresholds are .json files")
+        return goals[0] if goals else None
+
+    def write(self, found: Evaluation, labels: Labels, force: bool) -> dict[str, Any]:
+        """Fit and write, and what is said of it. Raises LabelsError, ResultsError."""
+        from ..evaluation.calibration import calibrate, label_file
+        from ..output.files import check_output, replace_file
+
+        assert self.write_labels is not None
+        check_output(self.write_labels, force, [])
+        header = found.header
+        if header is None or header.model_identity is None:
+            raise ResultsError(
+                "the records do not say which model made them: they need the first line of -o FILE.jsonl"
+            )
+        if header.labels_sha256 not in (labels.sha256, replace(labels, min_logits=()).sha256):
+            raise LabelsError("the records were made with other labels or texts: pass the --labels of that run")
+        fitted = calibrate(found, self.goal())
+        replace_file(self.write_labels, label_file(labels, fitted, header.model_identity))
+        limits = {"min_logits": len(fitted.min_logits), "without": fitted.without}
+        return {"file": str(self.write_labels), "temperature": fitted.temperature, **limits, **fitted.figures}
 
 
 @dataclass(frozen=True)
@@ -204,29 +205,12 @@ class FiguresFlags:
         return form
 
 
-@dataclass(frozen=True)
-class TruthInputs(InputFlags):
-    """The videos of a truth, among those of the inputs."""
-
-    truth: Truth | None = None
-
-    def expand(self) -> Inputs:
-        """What is evaluated. Raises typer.BadParameter where that is nothing."""
-        found = super().expand()
-        assert self.truth is not None
-        known = {name for name in found.names if self.truth.find(name) is not None}
-        if not known:
-            raise typer.BadParameter(
-                f"none of the {len(found.names)} videos is one of the {len(self.truth.videos)} of the truth, such as "
-                f"{next(iter(self.truth.videos))}"
-            )
-        return found.without(set(found.names) - known)
-
-
 def evaluate(
-    evaluated: EvaluatedFlags,
+    evaluated: KnownFlags,
     truth: TruthFlags,
+    compared: ComparedFlags,
     labels: LabelFlags,
+    calibration: CalibrationFlags,
     output: FiguresFlags,
     model: ModelFlags,
     decoding: DecodeFlags,
@@ -242,32 +226,27 @@ def evaluate(
       xclip evaluate clips.index --truth truth.csv -o results.jsonl
       xclip evaluate results.jsonl --truth truth.csv --format json
       xclip evaluate results.jsonl --truth truth.csv --against other.jsonl --summary page.html
+      xclip evaluate results.jsonl --truth truth.csv --write-labels calibrated.json --precision 0.9
 
     Exit codes are those of xclip classify.
     """
     from ..classifier import Classification, Classifier
+    from ..evaluation.truth import TESTED
     from ..output.notes import Notes
     from ..output.tables import FORMATS
     from .indexed import stretch
     from .run import run
 
-    notes, form, results = Notes(running.quiet), output.form(), evaluated.results
-    labels, model = _followed(truth.published, labels, model)
-    given = labels.wanted.names if labels.sources or labels.label else ()
-    right = truth.read(evaluated, given)
-    splits = f", {listed(list(right.splits), 10)}" if right.splits else ""
-    notes.say(f"truth: {right.form}{splits}: {len(right.videos)} videos, {len(right.classes)} labels")
-    if right.repeated:
-        notes.say(f"{len(right.repeated)} videos are listed more than once: {listed(right.repeated)}")
+    notes, form, results, _ = Notes(running.quiet), output.form(), evaluated.results, calibration.goal()
+    labels, model = _followed(compared.published, labels, model)
+    right, labels = truth.read(evaluated, labels, TESTED, notes)
+    conclude = partial(_conclude, right, truth, compared, labels, calibration, output, form, notes)
     if results is not None:
         if output.path is not None:
             raise typer.BadParameter(f"-o is for new records, and those of {results} are there: use --summary")
-        _conclude(results, right, truth, output, form, notes)
+        conclude(results, ours=False)
         return
-    labels = labels if given else replace(labels, label=[name.replace("_", " ") for name in right.classes])
-    right.check_labels(labels.wanted.names)
-    inputs = TruthInputs(evaluated.videos, True, None, False, evaluated.only, evaluated.start, evaluated.end, right)
-    _say_missing(right, inputs.expand(), notes)
+    inputs = evaluated.among(right, labels, notes)
     records = output.records()
 
     def task_of(checkpoint: Checkpoint, model: ModelFlags, made: IndexSettings | None) -> Classification:
@@ -275,11 +254,8 @@ def evaluate(
         settings["labels"] = replace(labels.wanted, min_logits=())  # which would withhold labels
         return Classification(Classifier(checkpoint, **settings), *stretch(inputs, made))
 
-    def then() -> None:
-        assert records.path is not None
-        _conclude(records.path, right, truth, output, form, notes)
-
-    run(task_of, FORMATS, inputs, labels, records, model, running, then=then)
+    assert records.path is not None
+    run(task_of, FORMATS, inputs, labels, records, model, running, then=partial(conclude, records.path))
 
 
 def _followed(protocol: Protocol | None, labels: LabelFlags, model: ModelFlags) -> tuple[LabelFlags, ModelFlags]:
@@ -297,39 +273,56 @@ def _followed(protocol: Protocol | None, labels: LabelFlags, model: ModelFlags) 
     return labels if own else replace(labels, sources=[protocol.labels]), replace(model, **wanted)
 
 
-def _say_missing(truth: Truth, inputs: Inputs, notes: Notes) -> None:
-    there = {truth.find(name) for name in inputs.names}
-    if missing := [video for video in truth.videos if video not in there]:
-        notes.say(f"{len(missing)} videos of the truth are not among the inputs, and in no figure: {listed(missing)}")
-
-
-def _conclude(path: Path, right: Truth, truth: TruthFlags, output: FiguresFlags, form: str, notes: Notes) -> None:
-    """Make the figures of records, and write them."""
-    from ..evaluation.summary import figures
-
-    found = _evaluation(path, right, truth)
-    other = _evaluation(truth.against, right, truth) if truth.against else None
-    values: dict[str, Any] = figures(found, other, truth.published)
-    _write(values, output.summary, form, output.force)
-
-
-def _evaluation(path: Path, right: Truth, truth: TruthFlags) -> Evaluation:
-    from ..evaluation import evaluate
-    from ..results.reading import iter_results
-
-    return evaluate(iter_results(path), right, splits=truth.split or (), threshold=truth.threshold)
-
-
-def _write(values: dict[str, Any], path: Path | None, form: str, force: bool) -> None:
+def _conclude(
+    right: Truth,
+    truth: TruthFlags,
+    compared: ComparedFlags,
+    labels: LabelFlags,
+    calibration: CalibrationFlags,
+    output: FiguresFlags,
+    form: str,
+    notes: Notes,
+    path: Path,
+    ours: bool = True,
+) -> None:
+    """Make the figures of records, and write them. ``ours``: the records are this run's, and name the user's videos."""
     import io
     import sys
 
+    from ..evaluation import evaluate as measure
+    from ..evaluation.summary import figures
     from ..output.evaluations import FORMATS
     from ..output.files import replace_file
+    from ..results.reading import iter_results
 
-    if path is None:
+    settings: dict[str, Any] = {"splits": truth.split or ()}
+    settings |= {} if compared.threshold is None else {"threshold": compared.threshold}
+    kept = calibration.write_labels is not None
+    found = measure(iter_results(path), right, keep_scores=kept, **settings)
+    other = measure(iter_results(compared.against), right, **settings) if compared.against else None
+    values = figures(found, other, compared.published)
+    if calibration.write_labels is not None:
+        values["calibration"] = calibration.write(found, labels.wanted, output.force)
+    if output.summary is None:
         FORMATS[form](values, sys.stdout)
-        return
-    out = io.StringIO()
-    FORMATS[form](values, out)
-    replace_file(path, out.getvalue())
+    elif form == "html":
+        replace_file(output.summary, _page(path, found, values, notes, ours))
+    else:
+        out = io.StringIO()
+        FORMATS[form](values, out)
+        replace_file(output.summary, out.getvalue())
+
+
+def _page(path: Path, found: Evaluation, values: dict[str, Any], notes: Notes, ours: bool) -> str:
+    """The page, with pictures of the surest mistakes."""
+    from ..report.accuracy import MISTAKES_SHOWN, render
+    from ..report.thumbnails import Gallery, beside
+    from ..results.reading import Results, iter_results
+    from ..results.records import RunHeader
+
+    shown = {found.paths[i] for i in found.mistakes(MISTAKES_SHOWN)}
+    kept = (r for r in iter_results(path) if isinstance(r, RunHeader) or (r is not None and r.video in shown))
+    gallery = Gallery(Results.of(kept), PICTURES * len(shown), str if ours else partial(beside, folder=path.parent))
+    for _ in notes.steps(gallery.fill(), len(gallery.requests), "decoding"):
+        pass
+    return render(found, values, gallery.thumbnails, path.name)

@@ -1,4 +1,4 @@
-"""What an index among the inputs means for the flags: it was made in a certain way, and is not decoded."""
+"""What an index among the inputs, or a head, means for the flags: it was made in a certain way, with one model."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..engine.devices import AUTO
+from ..video.sampling import Views
 from .flags import DType, InputFlags, ModelFlags, Preprocess
 
 if TYPE_CHECKING:
+    from ..adaptation import Head
     from ..inputs import Inputs
     from ..results.lines import IndexSettings
 
@@ -67,4 +69,19 @@ def as_made(model: ModelFlags, made: IndexSettings | None) -> ModelFlags:
         preprocess=Preprocess(made.preprocess),
         heads=made.heads,
         dtype=DType(made.dtype) if model.dtype == DType.auto else model.dtype,
+    )
+
+
+def as_learned(model: ModelFlags, head: Head | None) -> ModelFlags:
+    """The flags that a head was fitted with, in the place of those that were not given; it refuses others itself."""
+    if head is None:
+        return model
+    usual, fitted = ModelFlags(), head.settings
+    revision = "" if fitted.revision is None else f"@{fitted.revision}"
+    return replace(
+        model,
+        name=f"{fitted.model}{revision}" if model.name == AUTO else model.name,
+        views=Views.parse(fitted.views) if model.views == usual.views else model.views,
+        preprocess=Preprocess(fitted.preprocess) if model.preprocess == usual.preprocess else model.preprocess,
+        heads=fitted.heads if model.heads is None else model.heads,
     )

@@ -18,7 +18,7 @@ import typer
 from ..text import pace
 from .exits import FAILURE, INTERRUPTED, SOME_FAILED
 from .flags import InputFlags, LabelFlags, ModelFlags, OutputFlags, RunFlags
-from .indexed import as_made, check_indexes
+from .indexed import as_learned, as_made, check_indexes
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
@@ -83,7 +83,7 @@ def run(
     for notice in todo.notices():
         notes.say(notice)
     wanted, made_with = labels.wanted, todo.indexes[0].settings if todo.indexes else None
-    model = as_made(model, made_with)
+    model = as_made(as_learned(model, labels.learned), made_with)
     if running.dry_run:
         _show_plan(todo, wanted, choose(model.name, wanted, notes), model, unit)
     counts = Run(running.fail_fast)

@@ -17,6 +17,7 @@ from .exits import INTERRUPTED
 from .flags import (
     DecodeFlags,
     Force,
+    HeadFile,
     InputFlags,
     ModelFlags,
     RunFlags,
@@ -25,7 +26,7 @@ from .flags import (
     seconds,
     usage_errors,
 )
-from .indexed import as_made, check_indexes, stretch
+from .indexed import as_learned, as_made, check_indexes, stretch
 
 if TYPE_CHECKING:
     from ..inputs import Inputs
@@ -77,6 +78,7 @@ class QueryFlags:
         typer.Option(metavar="CLIP", help="Search for what looks like this video instead of a text; ranks by cosine."),
     ] = None
     template: Templates = None
+    head: HeadFile = None
     top_k: Annotated[
         int, typer.Option("--top-k", "-k", min=0, metavar="N", help="Moments to show per text; 0 for all.")
     ] = 20
@@ -225,17 +227,20 @@ def _task(
     decoding: DecodeFlags,
     notes: Notes,
 ) -> Search:
+    from ..adaptation import Head
     from ..classifier import Classifier
     from ..model.checkpoint.find import OPEN_LABELS_MODEL, find_checkpoint
     from ..search import Search, SearchRules
     from .run import choose
 
     made = todo.indexes[0].settings if todo.indexes else None
-    model = as_made(model, made)
+    head = None if query.head is None else Head.load(query.head)
+    model = as_made(as_learned(model, head), made)
     name = OPEN_LABELS_MODEL if query.like and model.name == AUTO else choose(model.name, labels, notes)
     checkpoint = find_checkpoint(name, bar=notes.bar())
     settings: dict[str, Any] = model.settings() | decoding.settings()
-    classifier = Classifier(checkpoint, labels=labels, multi_label=True, **settings)
+    learned = None if head is None else head.among(labels)
+    classifier = Classifier(checkpoint, labels=labels, multi_label=True, head=learned, **settings)
     for index in todo.indexes:
         classifier.check(index)
     rules = SearchRules(query.top_k, query.per_video, query.threshold, query.exact)

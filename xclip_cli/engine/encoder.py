@@ -229,8 +229,9 @@ class Encoder:
             video = self.model.encode_video(pixel_values)
         return video.features, video.visual_tokens
 
-    def similarity(self, texts: Tensor, features: Tensor, tokens: Tensor) -> Tensor:
-        """Text features [K, P] against encodings of B clips → logits [B, K], without softmax."""
+    def similarity(self, texts: Tensor, features: Tensor, tokens: Tensor, deltas: Tensor | None = None) -> Tensor:
+        """Text features [K, P] against encodings of B clips → logits [B, K], without softmax. ``deltas`` [K, P]: the
+        corrections of a head, along the normalised video features."""
         import torch
 
         from .scan import absorbed_similarity, is_faster
@@ -246,7 +247,15 @@ class Encoder:
                 parts = torch.split(texts, max(1, PROMPTS_AT_ONCE // len(of_clips[0])))
                 found = (model.similarity(part, *of_clips) for part in parts)
                 rows.append(torch.cat([similarity.logits_per_video for similarity in found], dim=1))
-            return torch.cat(rows)
+            logits = torch.cat(rows)
+            if deltas is not None:
+                logits = logits + self.scale * torch.nn.functional.normalize(features.float(), dim=-1) @ deltas.T
+            return logits
+
+    @property
+    def scale(self) -> float:
+        """Of logits, over cosines."""
+        return float(self._comparing.logit_scale.detach().float().exp())
 
     def request(
         self,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..model.checkpoint.public import full_name, public_checkpoints
+from ..results.records import RunHeader
 
 OPEN = "base-patch16-zero-shot"
 
@@ -22,26 +23,27 @@ class Protocol:
     published: dict[str, str]  # checkpoint's short name → figure in percent, as published
     note: str = ""
 
-    def to_json(self, model: str | None) -> dict[str, Any]:
-        """What is said of it beside a measured figure of ``model``."""
-        short = (
-            None
-            if model is None
-            else next((name for name in self.published if full_name(name) == full_name(model)), None)
-        )
+    def to_json(self, header: RunHeader | None) -> dict[str, Any]:
+        """What is said of it beside figures of records with this header."""
+        model = header.model if header else None
+        short = next((name for name in self.published if model and full_name(name) == full_name(model)), None)
         figure = None if short is None else self.published[short]
-        said = (
-            f"Published for {short}: {figure}" if short else f"There is no published figure of {model or 'this model'}"
-        )
+        said = f"Published for {short}: {figure}" if short else f"There is no published figure of {model or 'this'}"
+        wanted = {"views": self.views, "preprocess": self.preprocess}
         how = f"{self.views} views, --preprocess {self.preprocess}, labels {self.labels}, {self.splits}"
+        notes = [self.note] if self.note else []
+        notes += [
+            f"these records were made with {name} {getattr(header, name)}"
+            for name, value in wanted.items()
+            if header and getattr(header, name) != value
+        ]
         return {
             "name": self.name,
             "published": figure,
-            "views": self.views,
-            "preprocess": self.preprocess,
+            **wanted,
             "labels": self.labels,
             "splits": self.splits,
-            "said": f"{said} ({how}{'; ' + self.note if self.note else ''})",
+            "said": f"{said} ({'; '.join([how, *notes])})",
         }
 
 

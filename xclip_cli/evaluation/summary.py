@@ -50,7 +50,7 @@ def figures(found: Evaluation, against: Evaluation | None = None, protocol: Prot
             for name in ("top1", f"top{TOP}", "mean_class_accuracy")
         }
     if protocol is not None:
-        values["protocol"] = protocol.to_json(header.model if header else None)
+        values["protocol"] = protocol.to_json(header)
     if against is not None:
         values["against"] = _comparison(found, against)
     values["classes"] = _classes(found)

@@ -21,7 +21,8 @@ from ..text import listed, quoted
 
 ONLY_SPLIT = ""  # of a dataset that has no splits
 TESTED = ("test", "testing", "val", "valid", "validation")  # which splits are evaluated, where none is named
-SPLITS = ("train", "training", *TESTED)
+TRAINED = ("train", "training")  # and which are learned from
+SPLITS = (*TRAINED, *TESTED)
 
 _NOT_A_LETTER = re.compile(r"[\W_]+")
 
@@ -67,8 +68,9 @@ class Truth:
         several = any(not isinstance(given, str) for given in labels.values())
         return cls(_in_order(videos.values()), videos, several=several)
 
-    def split_names(self, wanted: Sequence[str] = ()) -> tuple[str, ...]:
-        """The splits that are evaluated: those ``wanted``, else those for testing, else all. Raises LabelsError."""
+    def split_names(self, wanted: Sequence[str] = (), usual: Sequence[str] = TESTED) -> tuple[str, ...]:
+        """The splits that are looked at: those ``wanted``, else the first ``usual`` kind, else all. Raises
+        LabelsError."""
         if not self.splits:
             if wanted:
                 raise LabelsError(f"there is no split {quoted(wanted[0])}: the truth has no splits")
@@ -78,8 +80,8 @@ class Truth:
                 raise LabelsError(f"there is no split {quoted(name)}: the truth has {listed(list(self.splits), 20)}")
         if wanted:
             return tuple(dict.fromkeys(wanted))
-        for tested in TESTED:
-            if found := [name for name in self.splits if re.fullmatch(rf"{tested}\d*", name.lower())]:
+        for kind in usual:
+            if found := [name for name in self.splits if re.fullmatch(rf"{kind}\d*", name.lower())]:
                 return tuple(found)
         return tuple(self.splits)
 

@@ -37,6 +37,8 @@ def _parts(values: Mapping[str, Any], blocks: bool) -> list[RenderableType]:
         parts.append(Text(printable(values["protocol"]["said"])))
     if against := values.get("against"):
         parts.append(Text(_against(against)))
+    if fitted := values.get("calibration"):
+        parts.append(Text(_calibration(fitted)))
     if values["classes"]:
         parts += [Text("\nThe worst classes", style="bold"), _classes(values["classes"], blocks)]
     if values["confusions"]:
@@ -100,6 +102,27 @@ def _against(against: Mapping[str, Any]) -> str:
         f"{points['value']} points ({points['low']} to {points['high']}); only this one is right on "
         f"{against['only_this']:,}, only the other on {against['only_other']:,} (McNemar p = {against['p_value']:.3g})"
     )
+
+
+def _calibration(fitted: Mapping[str, Any]) -> str:
+    lines = [
+        f"\nWritten to {printable(fitted['file'])}; the figures are of held-out videos, in {fitted['folds']} parts"
+    ]
+    if fitted["temperature"] is not None:
+        loss, error = fitted["log_loss"], fitted["calibration_error"]
+        lines.append(
+            f" temperature {fitted['temperature']:.3g}: log loss {loss['before']:.3f} → {loss['after']:.3f}, "
+            f"calibration error {error['before']:.3f} → {error['after']:.3f}"
+        )
+    if "precision" in fitted:
+        shares = ", ".join(f"{name} {' ('.join(_percent(fitted[name]))})" for name in ("precision", "recall"))
+        lines.append(f" {fitted['min_logits']} labels have a lowest logit: {shares} %")
+        lines += [
+            f" none for {printable(label)}: {why}" for label, why in list(fitted["without"].items())[:CLASSES_SHOWN]
+        ]
+        if (more := len(fitted["without"]) - CLASSES_SHOWN) > 0:
+            lines.append(f" nor for {more} others")
+    return "\n".join(lines)
 
 
 def _classes(classes: list[dict[str, Any]], blocks: bool) -> Group:
