@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
     Numbers = npt.NDArray[np.intp]
 
-LEAST_PENALTY = 0.01  # of a label that the model never takes for right: the fit has one solution
+LEAST_PENALTY = 0.2  # of a label that the model never takes for right: the fit has one solution
 STEPS = 200
 METADATA = "xclip head"  # the only key of the file's metadata
 TENSOR = "deltas"

@@ -24,12 +24,12 @@ from .engine.encoder import Encoder, Encodings, Time, outcomes_of, results_of
 from .engine.pipeline import Outcome
 from .engine.texts import Texts
 from .errors import LabelsError, ResultsError, VideoError
-from .labels import BARE_LABEL, NONE_OF_THESE, Labels
+from .labels import BARE_LABEL, NONE_OF_THESE, Labels, calibrated_identity
 from .model.checkpoint.find import Checkpoint, choose_model, find_checkpoint
 from .output.images import FrameFolder
 from .results.index import Index, StoredVideo
 from .results.records import Failure, Frames, Prediction, RankedLabel, RunHeader, Seconds
-from .text import one_line, printable
+from .text import printable
 from .video.limits import DECODE_TIMEOUT, DEFAULT_LIMITS, Limits
 from .video.sampling import ONE_VIEW, ClipInfo, ClipRequest, Views
 
@@ -112,11 +112,11 @@ class Classifier:
         if self.head is not None:
             self.head.check(self.encoder)
             self._deltas = self.head.of(self.labels)
-        if self.labels.model is not None and self.labels.model != self.checkpoint.identity:
+        if self.labels.model is not None and self.labels.model != self.identity:
             raise LabelsError(
-                f"the labels were calibrated for another model ({one_line(self.labels.model, 19)}), not for "
-                f"{self.checkpoint.name} ({self.checkpoint.identity[:19]}): name that model, or write them again with "
-                "`xclip evaluate --write-labels`"
+                f"the labels were calibrated for another model or head than {self.checkpoint.name} "
+                f"{'with this' if self.head else 'without a'} head: name that one, or write them again with `xclip "
+                "evaluate --write-labels`"
             )
         self._label_warnings = self._warnings()
         groups = [*self.labels.texts, *([text] for text in self.labels.background)]
@@ -241,6 +241,11 @@ class Classifier:
     def checkpoint(self) -> Checkpoint:
         """The model's."""
         return self.encoder.checkpoint
+
+    @property
+    def identity(self) -> str:
+        """What tells the model, and its head, from others."""
+        return calibrated_identity(self.checkpoint.identity, self.head.sha256 if self.head else None)
 
     @property
     def text_features(self) -> Tensor:

@@ -109,6 +109,11 @@ class Labels:
         return replace(self, background=BACKGROUND)
 
 
+def calibrated_identity(model: str, head: str | None) -> str:
+    """What calibrated labels are for: a checkpoint, by its identity, with a head or without."""
+    return model if head is None else f"{model}+{head}"
+
+
 Phrases = tuple[str, tuple[str, ...]]  # a label and what stands for it in the templates
 
 

@@ -163,7 +163,7 @@ def test_files_that_make_no_sense(change: dict[str, Any], tmp_path: Path) -> Non
 def test_clips_that_the_model_sees() -> None:
     """Thresholds and a temperature fitted to half of generated clips, on the other half."""
     names = list(load_labels(["picture-state"]).names)
-    clips = encoded_clips(names, 40)
+    clips = encoded_clips(names, 100)
     half = np.arange(len(clips.right)) % 2 == 0
     for scale in (1.0, 3.0):
         logits = clips.logits.astype(np.float64) * scale

@@ -54,6 +54,7 @@ def test_the_page_says_what_the_figures_say() -> None:
         assert text in html
     assert html.count('class="panel mistake"') == min(24, len(found.mistakes(100)))
     assert "<script" not in html
+    assert html.count('text-anchor="end">class number') == 6  # rows of a small matrix have names
 
 
 def test_the_picture_of_the_matrix() -> None:
@@ -103,7 +104,7 @@ def test_in_a_browser(tmp_path: Path, width: int) -> None:
         browser.view(width)
         browser.open(tmp_path / "page.html")
         assert browser.evaluate("document.documentElement.scrollWidth") == width
-        cell = browser.evaluate("document.querySelector('#matrix img').width / 400")
+        cell = browser.evaluate("document.querySelector('#matrix image').getBoundingClientRect().width / 400")
         assert cell >= 2
         browser.screenshot(tmp_path / f"{width}.png", whole=True)
         assert (browser.said, [url for url in browser.requested if not url.startswith("file:")]) == ([], [])

@@ -126,6 +126,7 @@ class CalibrationFlags:
     def write(self, found: Evaluation, labels: Labels, force: bool) -> dict[str, Any]:
         """Fit and write, and what is said of it. Raises LabelsError, ResultsError."""
         from ..evaluation.calibration import calibrate, label_file
+        from ..labels import calibrated_identity
         from ..output.files import check_output, replace_file
 
         assert self.write_labels is not None
@@ -138,7 +139,8 @@ class CalibrationFlags:
         if header.labels_sha256 not in (labels.sha256, replace(labels, min_logits=()).sha256):
             raise LabelsError("the records were made with other labels or texts: pass the --labels of that run")
         fitted = calibrate(found, self.goal())
-        replace_file(self.write_labels, label_file(labels, fitted, header.model_identity))
+        model = calibrated_identity(header.model_identity, header.head)
+        replace_file(self.write_labels, label_file(labels, fitted, model))
         limits = {"min_logits": len(fitted.min_logits), "without": fitted.without}
         return {"file": str(self.write_labels), "temperature": fitted.temperature, **limits, **fitted.figures}
 
@@ -224,9 +226,9 @@ def evaluate(
     Examples:
       xclip evaluate clips/ -o results.jsonl
       xclip evaluate clips.index --truth truth.csv -o results.jsonl
-      xclip evaluate results.jsonl --truth truth.csv --format json
-      xclip evaluate results.jsonl --truth truth.csv --against other.jsonl --summary page.html
-      xclip evaluate results.jsonl --truth truth.csv --write-labels calibrated.json --precision 0.9
+      xclip evaluate results.jsonl --truth truth.csv --summary page.html
+      xclip evaluate results.jsonl --truth truth.csv --against other.jsonl
+      xclip evaluate results.jsonl --truth t.csv --write-labels l.json --f1
 
     Exit codes are those of xclip classify.
     """

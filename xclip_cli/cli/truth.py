@@ -48,7 +48,7 @@ class KnownFlags:
 
     videos: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT…", help="Videos, folders of them, an index, or the records of an earlier run."),
+        typer.Argument(metavar="INPUT", help="Videos, folders of them, an index, or the records of a run."),
     ]
     only: Annotated[
         str | None, typer.Option(metavar="PATTERN", help="Of an index: only videos whose path or name matches.")

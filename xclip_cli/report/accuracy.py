@@ -26,6 +26,8 @@ CONFUSIONS_SHOWN = 15
 MOST_CELLS = 600  # rows of the matrix: of more classes those with the most mistakes
 MATRIX_PIXELS = 720  # about its side
 LEAST_CELL, FAINTEST = 2, 0.3  # pixels and opacity, so that one can be seen
+LARGEST_CELL, LEAST_NAMED = 36, 14  # pixels; and from which on rows have names beside them
+NAMES_PIXELS, NAME_LENGTH = 190, 28  # room for them, and characters
 RIGHT, WRONG = (20, 148, 132), (200, 60, 45)  # read on light and on dark ground
 ACCURACIES = {"top1": "top-1", "top5": "top-5", "mean_class_accuracy": "mean class accuracy"}
 
@@ -49,11 +51,11 @@ def render(found: Evaluation, values: Mapping[str, Any], thumbnails: Thumbnails,
 
 
 def class_order(found: Evaluation) -> list[int]:
-    """The labels that have videos, those that are taken for each other side by side: by the second eigenvector of the
-    graph of mistakes."""
+    """The labels that have videos or are answers, those that are taken for each other side by side: by the second
+    eigenvector of the graph of mistakes."""
     counts = found.confusion[:, :-1]
-    chosen = np.flatnonzero(counts.sum(axis=1))
-    wrong = counts[chosen].sum(axis=1) - counts[chosen, chosen]
+    chosen = np.flatnonzero(counts.sum(axis=1) + counts.sum(axis=0))
+    wrong = (counts.sum(axis=1) + counts.sum(axis=0) - 2 * counts.diagonal())[chosen]
     chosen = np.sort(chosen[np.argsort(-wrong, kind="stable")][:MOST_CELLS])
     shares = counts[np.ix_(chosen, chosen)] / np.maximum(counts[chosen].sum(axis=1, keepdims=True), 1)
     links = shares + shares.T + 1e-6
@@ -138,19 +140,29 @@ def _confusions(values: Mapping[str, Any]) -> str:
 
 
 def _matrix(found: Evaluation, order: Sequence[int]) -> str:
-    """A row a right label, a column an answer, as opaque as its share of the row."""
+    """A row a right label, a column an answer, as opaque as its share of the row; with names where there is room."""
     if len(order) < 2:
         return ""
-    cell = max(MATRIX_PIXELS // len(order), LEAST_CELL)
-    side = cell * len(order)
+    cell = min(max(MATRIX_PIXELS // len(order), LEAST_CELL), LARGEST_CELL)
+    side, margin = cell * len(order), NAMES_PIXELS if cell >= LEAST_NAMED else 0
     image = data_url("png", matrix_picture(found.confusion, order))
+    names = "".join(
+        f'<text x="-6" y="{(i + 0.5) * cell + 4:.0f}" text-anchor="end">{text(_short(found.labels[k]))}</text>'
+        for i, k in enumerate(order if margin else ())
+    )
     left = len(found.labels) - len(order)
     rest = f" {counted(left, 'label')} without videos, or with fewer mistakes, are left out." if left else ""
     return f"""<section id="matrix"><div class="panel"><h2>Right labels downwards, answers across</h2>
-<div class="wide"><img width="{side}" height="{side}" src="{image}" alt="confusion matrix"></div>
+<div class="wide"><svg width="{side + margin}" height="{side}" viewBox="{-margin} 0 {side + margin} {side}" role="img"
+aria-label="confusion matrix"><rect class="ground" width="{side}" height="{side}"/>{names}
+<image width="{side}" height="{side}" href="{image}"/></svg></div>
 <p class="meta">Right answers lie on the diagonal, mistakes beside it; a stronger colour is a larger share of a label's
 videos (its square root, so that rare ones show). Labels that are taken for each other lie side by side, in the order of
 the list below.{rest}</p></div></section>"""
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= NAME_LENGTH else label[: NAME_LENGTH - 1] + "…"
 
 
 def matrix_picture(confusion: npt.NDArray[Any], order: Sequence[int]) -> bytes:
@@ -178,7 +190,7 @@ def _reliability(found: Reliability | None) -> str:
         if count
     )
     return f"""<section id="reliability"><div class="panel"><h2>How often answers are right, by their score</h2>
-<svg viewBox="-34 -8 350 342" role="img" aria-label="reliability diagram">
+<svg viewBox="-46 -8 362 342" role="img" aria-label="reliability diagram">
 <rect class="ground" width="{side}" height="{side}"/>
 {bars}<line class="ideal" x1="0" y1="{side}" x2="{side}" y2="0"/>
 <text x="0" y="318">0</text><text x="{side}" y="318" text-anchor="end">1</text>
@@ -191,7 +203,8 @@ the calibration error.</p></div></section>"""
 def _classes(found: Evaluation, order: Sequence[int], budget: Budget) -> str:
     if not order:
         return ""
-    rows = list(budget.fitting(_class(found, k) for k in order))
+    known = [k for k in order if found.class_accuracies[k] is not None]
+    rows = list(budget.fitting(_class(found, k) for k in known))
     others = more(range(sum(each is not None for each in found.class_accuracies) - len(rows)), "label")
     return f"""<section class="overview" id="classes"><div class="panel"><h2>By label</h2><table>
 <thead><tr><th></th><th></th><th class="n">%</th><th class="n">95 %</th><th class="n">videos</th></tr></thead>
