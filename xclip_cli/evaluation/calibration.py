@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FOLDS = 5
 LEAST_EXAMPLES = 5  # of a label, for a threshold
 TEMPERATURES = (math.exp(-4), math.exp(4))
-STEPS = 60  # of the search for the best one
+STEPS = 40  # of the search for the best one
 
 
 @dataclass(frozen=True)
@@ -93,17 +93,17 @@ def best_temperature(logits: Floats, right: npt.NDArray[Any]) -> float:
 
     low, high = (math.log(limit) for limit in TEMPERATURES)
     ratio = (math.sqrt(5) - 1) / 2
-    inner = [high - ratio * (high - low), low + ratio * (high - low)]
-    losses = [loss(power) for power in inner]
+    lower, upper = high - ratio * (high - low), low + ratio * (high - low)
+    of_lower, of_upper = loss(lower), loss(upper)
     for _ in range(STEPS):
-        if losses[0] < losses[1]:
-            high = inner[1]
-            inner, losses = [high - ratio * (high - low), inner[0]], [0.0, losses[0]]
-            losses[0] = loss(inner[0])
+        if of_lower < of_upper:
+            high, upper, of_upper = upper, lower, of_lower
+            lower = high - ratio * (high - low)
+            of_lower = loss(lower)
         else:
-            low = inner[0]
-            inner, losses = [inner[1], low + ratio * (high - low)], [losses[1], 0.0]
-            losses[1] = loss(inner[1])
+            low, lower, of_lower = lower, upper, of_upper
+            upper = low + ratio * (high - low)
+            of_upper = loss(upper)
     return math.exp((low + high) / 2)
 
 

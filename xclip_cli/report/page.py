@@ -222,6 +222,12 @@ def _footer(results: Results, thumbnails: Thumbnails, budget: Budget) -> str:
         if results.header and results.header.multi_label
         else "which of the given labels fits best (softmax over all of them)"
     )
+    calibrated = any(video.prediction and video.prediction.calibrated for video in results.videos)
+    caution = (
+        "it was fitted to be the probability that the label is right"
+        if calibrated
+        else "it is no probability that the label is right, and it is not calibrated"
+    )
     omitted = (
         f"<p>{counted(budget.omitted, 'video')} found no room on this page, which stays under 25 MB: they are counted "
         "above, and not listed.</p>"
@@ -229,7 +235,7 @@ def _footer(results: Results, thumbnails: Thumbnails, budget: Budget) -> str:
         else ""
     )
     return f"""<footer>{omitted}
-<p>A score says {meaning}; it is no probability that the label is
-right, and it is not calibrated. The logit is the similarity behind it.</p>
+<p>A score says {meaning}; {caution}. The logit is the similarity behind
+it.</p>
 <p>{text(thumbnails.caption)}</p>
 </footer>"""
