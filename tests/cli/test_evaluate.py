@@ -116,6 +116,18 @@ def test_calibrated_labels(xclip: Run, dataset: Path, checkpoint: Path, tmp_path
     assert "the temperature of the labels is not used" in done.stderr
 
 
+def test_several_labels_a_video(xclip: Run, dataset: Path, tmp_path: Path) -> None:
+    rows = [{"path": "color-bars.mp4", "labels": ["color bars"]}, {"path": "blurry.mov", "labels": []}]
+    rows += [{"path": "flashing-lights.mp4", "labels": ["flashing lights", "a black screen"]}]
+    truth = write_text(tmp_path / "t.jsonl", [json.dumps(row) for row in rows])
+    command = ["evaluate", dataset, "--truth", truth, *COMMON, "--multi-label", "--model", "bundled", "-o", "r.jsonl"]
+    done = xclip(*command, "--threshold", "0.4")
+    values = json.loads(done.stdout)
+    assert (values["videos"], values["f1"]["threshold"], values["log_loss"]) == (3, 0.4, None)
+    assert 0 < values["mean_average_precision"] <= 1
+    assert values["unavailable"].keys() == {"calibration_error"}
+
+
 def test_an_index_and_a_list(xclip: Run, dataset: Path, tmp_path: Path) -> None:
     """Videos outside the truth are not looked at, and classes are the labels where none are given."""
     index = tmp_path / "i"

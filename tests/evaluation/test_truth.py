@@ -100,6 +100,8 @@ def test_several_labels(tmp_path: Path) -> None:
     truth = read_truth(write_text(tmp_path / "t.csv", ["path,labels", "a.mp4,x|y", "b.mp4,y"]))
     assert truth.several
     assert truth.videos["a.mp4"] == ("x", "y")
+    lines = [json.dumps({"path": "a.mp4", "label": "x"}), json.dumps({"path": "b.mp4", "label": ["x", "y"]})]
+    assert read_truth(write_text(tmp_path / "mixed.jsonl", lines)).several
 
 
 @pytest.mark.parametrize(

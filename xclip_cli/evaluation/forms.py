@@ -167,7 +167,8 @@ def _collect(
         video, given = row[path_field], row[label_field]
         several = isinstance(given, list) or label_field == "labels"
         if collector is None:
-            collector = Collector(form, classes if isinstance(given, int) else (), several)
+            collector = Collector(form, classes if isinstance(given, int) else ())
+        collector.several = collector.several or several
         if isinstance(given, str) and several:
             given = [part.strip() for part in re.split(r"[;|]", given) if part.strip()]
         labels = tuple(_named(where, each, classes) for each in (given if isinstance(given, list) else [given]))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
@@ -151,8 +151,9 @@ def _in_order(labels: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
 class Collector:
     """Gathers the videos of a truth as they are read. ``form``: what it is."""
 
-    def __init__(self, form: str, classes: Sequence[str] = (), several: bool = False) -> None:
-        self._form, self._classes, self._several = form, tuple(classes), several
+    def __init__(self, form: str, classes: Sequence[str] = ()) -> None:
+        self.several = False  # whether a video may have several labels
+        self._form, self._classes = form, tuple(classes)
         self._videos: dict[str, tuple[str, ...]] = {}
         self._splits: dict[str, dict[str, None]] = {}
         self._repeated: list[str] = []
@@ -181,8 +182,5 @@ class Collector:
             self._form,
             {} if list(splits) == [ONLY_SPLIT] else splits,
             tuple(self._repeated),
-            self._several,
+            self.several,
         )
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._videos)
