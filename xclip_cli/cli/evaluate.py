@@ -69,7 +69,10 @@ class ComparedFlags:
         ),
     ] = None
     against: Annotated[
-        Path | None, typer.Option(metavar="RESULTS.jsonl", help="Also compare with another run's records.")
+        Path | None,
+        typer.Option(
+            metavar="RESULTS.jsonl", exists=True, dir_okay=False, help="Also compare with another run's records."
+        ),
     ] = None
     threshold: Annotated[
         float | None,
@@ -123,14 +126,22 @@ class CalibrationFlags:
             raise typer.BadParameter(f"{self.write_labels}: label files with thresholds are .json files")
         return goals[0] if goals else None
 
-    def write(self, found: Evaluation, labels: Labels, force: bool) -> dict[str, Any]:
+    def check(self, force: bool) -> None:
+        """Raises typer.BadParameter where flags do not fit each other, or the file cannot be written."""
+        from ..output.files import check_output
+
+        self.goal()
+        if self.write_labels is not None:
+            with usage_errors(ResultsError):
+                check_output(self.write_labels, force, [])
+
+    def write(self, found: Evaluation, labels: Labels) -> dict[str, Any]:
         """Fit and write, and what is said of it. Raises LabelsError, ResultsError."""
         from ..evaluation.calibration import calibrate, label_file
         from ..labels import calibrated_identity
-        from ..output.files import check_output, replace_file
+        from ..output.files import replace_file
 
         assert self.write_labels is not None
-        check_output(self.write_labels, force, [])
         header = found.header
         if header is None or header.model_identity is None:
             raise ResultsError(
@@ -239,7 +250,8 @@ def evaluate(
     from .indexed import stretch
     from .run import run
 
-    notes, form, results, _ = Notes(running.quiet), output.form(), evaluated.results, calibration.goal()
+    notes, form, results = Notes(running.quiet), output.form(), evaluated.results
+    calibration.check(output.force)
     labels, model = _followed(compared.published, labels, model)
     right, labels = truth.read(evaluated, labels, TESTED, notes)
     conclude = partial(_conclude, right, truth, compared, labels, calibration, output, form, notes)
@@ -271,7 +283,7 @@ def _followed(protocol: Protocol | None, labels: LabelFlags, model: ModelFlags) 
     for name, value in wanted.items():
         if getattr(model, name) not in (getattr(usual, name), value):
             raise typer.BadParameter(f"--{name}: the protocol {protocol.name} has {name} {value}: leave the flag out")
-    own = bool(labels.sources or labels.label)
+    own = bool(labels.sources or labels.label or labels.head)
     return labels if own else replace(labels, sources=[protocol.labels]), replace(model, **wanted)
 
 
@@ -304,7 +316,7 @@ def _conclude(
     other = measure(iter_results(compared.against), right, **settings) if compared.against else None
     values = figures(found, other, compared.published)
     if calibration.write_labels is not None:
-        values["calibration"] = calibration.write(found, labels.wanted, output.force)
+        values["calibration"] = calibration.write(found, labels.wanted)
     if output.summary is None:
         FORMATS[form](values, sys.stdout)
     elif form == "html":

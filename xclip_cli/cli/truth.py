@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -28,7 +29,11 @@ class TruthInputs(InputFlags):
     truth: Truth | None = None
 
     def expand(self) -> Inputs:
-        """What is evaluated. Raises typer.BadParameter where that is nothing."""
+        """What is looked at. Raises typer.BadParameter where that is nothing."""
+        return self._known
+
+    @cached_property
+    def _known(self) -> Inputs:
         found = super().expand()
         assert self.truth is not None
         known = {name for name in found.names if self.truth.find(name) is not None}
