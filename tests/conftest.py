@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,28 @@ def program(*names: str) -> str:
     if found is None:
         (pytest.fail if "CI" in os.environ else pytest.skip)(f"{' or '.join(names)} is not installed")
     return found
+
+
+def on_terminal(
+    command: Sequence[str | Path], environment: Mapping[str, str], errors_too: bool = False
+) -> tuple[int, str, str]:
+    """What a command writes to a terminal that is its standard output (and its standard error, if these too).
+
+    Its status, that text and what it wrote to a standard error of its own.
+
+    It is read while the command runs, until the terminal's other end is closed: a terminal's buffer is small.
+    """
+    reader, writer = pty.openpty()
+    stderr = writer if errors_too else subprocess.PIPE
+    process = subprocess.Popen(command, stdout=writer, stderr=stderr, text=True, env={**os.environ, **environment})
+    os.close(writer)
+    parts = []
+    with contextlib.suppress(OSError):  # EIO: nobody can write to it any more
+        while part := os.read(reader, 65_536):
+            parts.append(part)
+    os.close(reader)
+    _, errors = process.communicate(timeout=60)
+    return process.returncode, b"".join(parts).decode(), errors or ""
 
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -90,6 +90,8 @@ def test_frames_in_memory_give_what_the_file_gives(checkpoint: Path, tmp_path: P
         assert of_list.frames.times_seconds == (2, 7, 12, 17, 22, 27, 32, 37)
         with pytest.raises(VideoError, match="there are no frames"):
             classifier.classify([])
+        with pytest.raises(ValueError, match="start and end choose a stretch of a video file"):
+            classifier.classify(pictures, start=1)
 
 
 def test_several_texts_are_averaged_before_the_prompts(checkpoint: Path, clip: Path) -> None:
@@ -276,12 +278,13 @@ def test_an_unfinished_iterator_is_said_and_can_be_closed(checkpoint: Path, clip
     with make(checkpoint, batch_size=1) as classifier:
         records = classifier.classify_all([clip, clip, clip])
         next(records)
-        with pytest.raises(RuntimeError, match="an iterator of classify_all is unfinished"):
-            classifier.classify(other)
+        for video in (other, [numbered(0)]):
+            with pytest.raises(RuntimeError, match="an earlier iterator over videos is unfinished"):
+                classifier.classify(video)
         records.close()  # type: ignore[attr-defined]
         assert classifier.classify(other).video == str(other)
         unbegun = classifier.classify_all([clip, clip])
-        with pytest.raises(RuntimeError, match="an iterator of classify_all is unfinished"):
+        with pytest.raises(RuntimeError, match="an earlier iterator over videos is unfinished"):
             classifier.classify(other)
         unbegun.close()  # type: ignore[attr-defined]
         assert classifier.classify(other).video == str(other)

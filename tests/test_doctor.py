@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +36,9 @@ def test_all_is_well(xclip: Run) -> None:
     assert report["cpu"]["native_bfloat16"] is (report["cpu"]["auto_dtype"] == "bfloat16")
     assert report["hub"]["offline"] is True
     assert [device["name"] for device in report["devices"]] == [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    assert report["decoder_confinement"].keys() == {"landlock", "seccomp"}
+    if sys.platform == "linux" and os.uname().machine in {"x86_64", "aarch64"}:
+        assert report["decoder_confinement"]["seccomp"] == "on"
     details = {check["what"]: check["detail"] for check in report["checks"]}
     assert re.fullmatch(r"color bars \(0\.\d{3}\) in (bfloat16|float32)", details["classifies it on cpu"])
     assert details["opens no playlists"] == "an HLS playlist is refused"

@@ -25,10 +25,12 @@ VOCABULARY = [
     "results.fields",
     "video.sampling",
     "video.limits",
+    "cores",
 ]
 TASK = ["engine", "results", "labels", "model.checkpoint", "output.images"]
 MAY_IMPORT: dict[str, list[str]] = {  # a room, and what it may import besides itself and the vocabulary
     "errors": [],
+    "cores": [],
     "text": [],
     "segments": [],
     "labels": [],

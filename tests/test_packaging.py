@@ -58,7 +58,7 @@ def test_the_wheel_is_whole_and_runs(built: Path, tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {"xclip_cli/prompts/labels/kinetics-400.txt", "xclip_cli/prompts/templates/actions.txt"} <= set(names)
     assert {"xclip_cli/bundled/checkpoint/model.safetensors", "xclip_cli/py.typed"} <= set(names)
-    assert {"xclip_cli/report.css", "xclip_cli/report.js"} <= set(names)
+    assert {"xclip_cli/report/report.css", "xclip_cli/report/report.js"} <= set(names)
     assert {name.split("/")[0] for name in names} == {"xclip_cli", wheel.name.rsplit("-", 3)[0] + ".dist-info"}
     target = tmp_path / "site"
     subprocess.run(

@@ -79,13 +79,13 @@ class Head:
         """
         made = index.settings
         given = truth.classes if labels is None else labels
-        revision = "" if made.revision is None else f"@{made.revision}"
         encoder = Encoder(
-            find_checkpoint(f"{made.model}{revision}"),
+            find_checkpoint(made.model_name),
             views=made.views_of,
             preprocess=made.preprocess,
             heads=made.heads,
             dtype=made.dtype,
+            stream=made.stream,
         )
         task = Adaptation(encoder, given if isinstance(given, Labels) else Labels.of(given), truth)
         for _ in task.look([], index):

@@ -57,7 +57,8 @@ class Classifier:
     How fast: ``threads`` of the model on the CPU, if not torch's number; ``workers``, processes that decode, if not one
     a core; ``batch_size``, videos computed at once, if not what suits the device; ``cache``, whether the text features
     of labels are kept on disk for the next time. ``timeout``: seconds without progress after which a decoder is
-    stopped; ``limits``: what decoding a video may cost.
+    stopped; ``limits``: what decoding a video may cost; ``stream``: which of a file's video streams, from 0, if not the
+    main one.
 
     Raises LabelsError, ModelError, and ValueError for an unknown dtype or preprocessing.
     """
@@ -132,10 +133,13 @@ class Classifier:
         """Rank the labels for one video: a path, or its frames as arrays [H, W, 3] of bytes (a list, or 4-D).
 
         ``start`` and ``end`` (seconds, or "HH:MM:SS.mmm") choose a stretch of a video file. Frames are taken as one a
-        second: their times are their numbers. ``top_k`` keeps the best labels alone; 0 keeps all. Raises VideoError.
+        second: their times are their numbers. ``top_k`` keeps the best labels alone; 0 keeps all. Raises VideoError;
+        ValueError for a stretch of frames.
         """
         if isinstance(video, str | os.PathLike):
             (record,) = self.classify_all([self.request(video, start, end)], top_k)
+        elif start is not None or end is not None:
+            raise ValueError("start and end choose a stretch of a video file: of frames, pass those that are wanted")
         else:
             decoded = self.encoder.decoded_frames(video)
             self.load()
@@ -193,12 +197,17 @@ class Classifier:
         it must be of windows, or of whole videos."""
         made, ours = index.settings, self.encoder
         found = [] if made.identity == self.checkpoint.identity else [f"model {made.model}, not {self.checkpoint.name}"]
-        for name, value in (("views", str(ours.views)), ("preprocess", ours.preprocess), ("heads", ours.heads)):
+        for name, value in (
+            ("views", str(ours.views)),
+            ("preprocess", ours.preprocess),
+            ("heads", ours.heads),
+            ("stream", ours.stream),
+        ):
             if getattr(made, name) != value:
                 found.append(f"{name} {getattr(made, name)}, not {value}")
         if windows not in (None, made.window is not None):
             held, wanted = ("windows", "whole videos") if made.window is not None else ("whole videos", "windows")
-            found.append(f"{held}, not {wanted}: classify takes the one, timeline the other")
+            found.append(f"{held}, not {wanted}: classify takes whole videos, timeline windows")
         if found:
             raise ResultsError(f"the index {printable(str(index.folder))} holds {printable('; '.join(found))}")
 
@@ -305,13 +314,13 @@ class Classifier:
         features, tokens = (torch.cat([getattr(e, part) for e in encoded]) for part in ("features", "tokens"))
         logits = self.similarity(features, tokens)
         logits = logits.view(len(encoded), self.encoder.views.count, -1).cpu()  # [windows, views, labels]
-        logits, scores = self._scored(logits)
+        logits, scores = self._fold_background(logits)
         scores, logits = scores.mean(dim=1), logits.mean(dim=1)
         seconds = (time.monotonic() - began) / len(encoded)
         results = zip(encoded, scores.numpy(), logits.numpy(), strict=True)
         return [self._record(*values, top_k, seconds) for values in results]
 
-    def _scored(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+    def _fold_background(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [..., labels and background] → logits and scores [..., answers].
 
         The background is one answer, whose logit is that of the sum of its texts' scores.

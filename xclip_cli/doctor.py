@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from . import __version__
 from .classifier import Classifier
+from .cores import usable_cores
 from .engine.cache import FeatureCache
 from .engine.devices import AUTO, choose_dtype, dtype_name
 from .errors import VideoError
@@ -23,7 +24,7 @@ from .model.checkpoint.find import BUNDLED, find_cached
 from .model.checkpoint.public import public_checkpoints
 from .model.verify import Check
 from .text import one_line
-from .video.pool import usable_cores
+from .video.pool import confinement
 
 PACKAGES = ("av", "torch", "numpy", "tokenizers", "safetensors", "huggingface_hub", "rich", "typer")
 CLIP_LABEL = "color bars"
@@ -94,6 +95,7 @@ def examine() -> Report:
     look("platform", _platform)
     look("hub", _hub)
     look("text_features", _text_features)
+    look("decoder_confinement", confinement)  # what a decoder that is taken over cannot do
     cpu, devices = look("cpu", _cpu), look("devices", _devices)
     if ffmpeg is not None:
         notes += _ffmpeg_notes(ffmpeg["version"])

@@ -71,6 +71,7 @@ def index_settings(
         preprocess=encoder.preprocess,
         views=str(encoder.views),
         heads=encoder.heads,
+        stream=encoder.stream,
         start=times[0],
         end=times[1],
         window=times[2],

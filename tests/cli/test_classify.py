@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import pty
 import re
 import shutil
 import signal
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from clips import write_clip
-from conftest import Run
+from conftest import Run, on_terminal
 from records import assert_all_same, assert_same
 
 import xclip_cli
@@ -296,16 +295,12 @@ def test_sigterm_leaves_nothing_behind(checkpoint: Path, clip: Path, tmp_path: P
 
 
 def test_a_table_on_a_terminal(checkpoint: Path, clip: Path) -> None:
-    reader, writer = pty.openpty()
     program = Path(sys.executable).with_name("xclip")
-    command = [program, "classify", clip, *ARGUMENTS, "--model", checkpoint]
-    done = subprocess.run(
-        command, stdout=writer, stderr=subprocess.PIPE, env={**os.environ, "COLUMNS": "80"}, check=True
+    status, text, errors = on_terminal(
+        [program, "classify", clip, *ARGUMENTS, "--model", checkpoint], {"COLUMNS": "80"}
     )
-    os.close(writer)
-    text = os.read(reader, 100_000).decode()
-    os.close(reader)
-    lines = done.stderr.decode().splitlines()
+    assert status == 0, errors
+    lines = errors.splitlines()
     assert [
         line for line in lines if not re.fullmatch(r"model .* on \w+, \w+: 1 of 1 videos classified in .*", line)
     ] == []

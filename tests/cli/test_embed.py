@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clips import write_clip
+from clips import write_clip, write_two_streams
 from conftest import Run
 from records import assert_same
 
@@ -107,6 +107,16 @@ def test_indexes_and_files_mixed_keep_their_order(xclip: Run, checkpoint: Path, 
     assert (resumed.returncode, "4 of 4 videos are recorded already" in resumed.stderr) == (3, True)
 
 
+def test_an_index_is_of_one_stream(xclip: Run, checkpoint: Path, tmp_path: Path) -> None:
+    video, index = write_two_streams(tmp_path / "two.mkv", [64, 64], 0), tmp_path / "i"
+    embed(xclip, checkpoint, video, index, "--stream", "1")
+    ours = xclip("classify", index, *LABELS, "--threads", "1")
+    theirs = xclip("classify", video, *LABELS, "--model", checkpoint, *FLOAT, "--stream", "1")
+    assert records(ours.stdout)[0]["predictions"] == records(theirs.stdout)[0]["predictions"]
+    of_main = xclip("classify", video, *LABELS, "--model", checkpoint, *FLOAT)
+    assert records(ours.stdout)[0]["predictions"] != records(of_main.stdout)[0]["predictions"]
+
+
 REFUSED = [
     (["classify", "--start", "1"], "--start and --end choose a part to decode, and an index is not decoded"),
     (["classify", "--save-frames", "x"], "--save-frames writes what is decoded"),
@@ -114,7 +124,8 @@ REFUSED = [
     (["classify", "--preprocess", "paper"], "--preprocess paper: the index was made with preprocess hf"),
     (["classify", "--model", "bundled"], "not bundled"),
     (["classify", "--only", "*.xyz"], "holds no video that matches '*.xyz'"),
-    (["timeline"], "holds whole videos, not windows"),
+    (["classify", "--stream", "1"], "--stream 1: the index was made of the main stream of each video"),
+    (["timeline"], "holds whole videos, not windows: classify takes whole videos, timeline windows"),
 ]
 
 
@@ -186,6 +197,7 @@ def test_other_settings_are_refused(xclip: Run, checkpoint: Path, videos: Path, 
         (["--window", "1"], "window None, not 1"),
         (["--views", "2x1"], "views 1x1, not 2x1"),
         (["--compact"], "compact False, not True"),
+        (["--stream", "0"], "stream None, not 0"),
         (["--model", "bundled"], "not bundled"),
     ):
         done = xclip("embed", videos / "a.mp4", "-o", whole, *more)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -26,8 +27,8 @@ from xclip_cli.cli.flags import (
     OutputFormat,
     Preprocess,
     either,
-    takes_flags,
 )
+from xclip_cli.cli.takes_flags import takes_flags
 from xclip_cli.cli.timeline import SegmentFlags, TimelineFormat, TimelineOutputFlags
 from xclip_cli.engine.devices import DTYPES
 from xclip_cli.inputs import Inputs
@@ -41,7 +42,7 @@ class Plants:
 
     tree: Annotated[str, typer.Option()]
     leaves: Annotated[int, typer.Option("--leaves", "-l")] = 3
-    colours: Annotated[list[str], typer.Option()] = field(default_factory=lambda: ["green"])
+    colours: Annotated[list[str] | None, typer.Option()] = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,20 @@ def test_names_and_docstrings_stay() -> None:
 def test_choices_in_words() -> None:
     assert either(["a", "b", "c"]) == "a, b or c"
     assert either(["a", "b"]) == "a or b"
+
+
+def test_offline_is_what_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    calls: list[bool] = []
+
+    def look(model: ModelFlags) -> None:
+        calls.append(model.offline)
+
+    for arguments in ([], ["--offline"]):
+        assert CliRunner().invoke(program(look), arguments).exit_code == 0
+        assert (os.environ.get("HF_HUB_OFFLINE") == "1") == bool(arguments)
+    assert calls == [False, True]
+    monkeypatch.delenv("HF_HUB_OFFLINE")
 
 
 def test_settings_are_the_classifiers_keywords_and_defaults() -> None:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from xclip_cli.cli.run import Run
+from xclip_cli.cli.run import Tally
 from xclip_cli.errors import VideoError
 from xclip_cli.results.records import Failure, Frames, Prediction
 
@@ -18,13 +18,13 @@ BAD = Failure.of("b", VideoError("broken", "damaged"))
     ("records", "code"), [([GOOD], 0), ([GOOD, BAD], 3), ([BAD], 1), ([BAD, BAD], 1), ([GOOD, GOOD], 0)]
 )
 def test_exit_codes(records: list[Prediction | Failure], code: int) -> None:
-    run = Run()
+    run = Tally()
     assert list(run.counted(iter(records))) == records
     assert run.exit_code == code
 
 
 def test_fail_fast_ends_with_the_failure() -> None:
-    run = Run(fail_fast=True)
+    run = Tally(fail_fast=True)
     assert list(run.counted(iter([GOOD, BAD, GOOD]))) == [GOOD, BAD]
 
 
@@ -33,7 +33,7 @@ def test_an_interrupt_ends_the_records() -> None:
         yield GOOD
         raise KeyboardInterrupt
 
-    run = Run()
+    run = Tally()
     assert list(run.counted(records())) == [GOOD]
-    assert run.interrupted
-    assert re.fullmatch(r"1 of 1 videos classified in \d+\.\d s \(\d+\.\d videos/s\)", run.summary())
+    assert run.exit_code == 130
+    assert re.fullmatch(r"1 of 3 videos classified in \d+\.\d s \(\d+\.\d videos/s\)", run.summary(3))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import pty
 import shutil
 import signal
 import subprocess
@@ -19,7 +17,7 @@ import av
 import pytest
 import webvtt
 from clips import write_clip
-from conftest import Run
+from conftest import Run, on_terminal
 from records import assert_all_same, assert_same
 
 from xclip_cli.segments import WindowScores, combine, merge, segments_of
@@ -249,16 +247,10 @@ def test_ctrl_c_twice_ends_at_once_and_can_be_resumed(common: list[str], tmp_pat
 
 
 def test_a_drawing_on_a_terminal(common: list[str], long: Path) -> None:
-    reader, writer = pty.openpty()
     program = Path(sys.executable).with_name("xclip")
-    environment = {**os.environ, "COLUMNS": "60", "TERM": "xterm", "NO_COLOR": "1"}
-    done = subprocess.run(
-        [program, "timeline", long, *common], stdout=writer, stderr=writer, env=environment, check=False
-    )
-    os.close(writer)
-    text = os.read(reader, 100_000).decode()
-    os.close(reader)
-    assert done.returncode == 0
+    environment = {"COLUMNS": "60", "TERM": "xterm", "NO_COLOR": "1"}
+    status, text, _ = on_terminal([program, "timeline", long, *common], environment, errors_too=True)
+    assert status == 0, text
     assert "classifying ━" in text  # the progress, which is gone before the drawing
     drawing = text.rpartition("\x1b[2K")[2]
     assert "0:00.0" in drawing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,28 @@ def test_a_groups_features_are_the_mean_over_its_texts(checkpoint: Path) -> None
     torch.testing.assert_close(both[0], (one[0] + other[0]) / 2, atol=1e-5, rtol=1e-5)
     with pytest.raises(LabelsError, match="a text has 302 tokens"):
         Texts([["word " * 100]], encoder.checkpoint, encoder.config)
+
+
+def test_windows_that_see_the_same_frames_are_computed_once(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two frames a minute apart, looked at every second."""
+    path = write_clip(tmp_path / "far.mkv", 2, pts=[0, 60_000], time_base=Fraction(1, 1000), codec="ffv1")
+    computed = []
+    with make(checkpoint, batch_size=4) as encoder:
+        whole = encoder.encode_clips
+        monkeypatch.setattr(encoder, "encode_clips", lambda clips: computed.append(len(clips)) or whole(clips))
+        found = list(encoder.encode_all([encoder.request(path, length=1, stride=1)]))
+        monkeypatch.undo()
+        alone = encoder.encode(path, 7, 8)
+    assert len(found) > 50
+    assert [e.info.start_seconds for e in found] == sorted({e.info.start_seconds for e in found})
+    assert sum(computed) == len({e.info.times_seconds for e in found}) <= 3
+    torch.testing.assert_close(found[7].features, alone.features, atol=1e-5, rtol=1e-5)
+
+
+def test_large_patches_make_small_batches(checkpoint: Path) -> None:
+    with make(checkpoint) as encoder:
+        usual = encoder.clips_at_once
+        encoder.config.vision_config.image_size = encoder.config.vision_config.patch_size = 1024
+        assert encoder.clips_at_once == 1 < usual

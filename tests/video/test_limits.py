@@ -6,7 +6,9 @@ import re
 import signal
 import struct
 import sys
+import time
 import zlib
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from clips import number_of, write_clip
 from conftest import Run
 
 from xclip_cli.errors import VideoError
+from xclip_cli.video import pool
 from xclip_cli.video.limits import DEFAULT_LIMITS, MEGABYTE, Limits
 from xclip_cli.video.pool import Decoders
 from xclip_cli.video.protocol import NOTE_BYTES
@@ -155,6 +158,66 @@ def test_more_frames_than_the_limit_are_refused(tmp_path: Path, name: str) -> No
     assert collected[1] == [6, 18, 31, 43]
 
 
+def test_large_frames_count_as_several(tmp_path: Path) -> None:
+    path = write_blank(tmp_path / "large.ts", (3840, 2160), 6, "libx264", preset="ultrafast")
+    assert decoded(path, Limits(frames=24))  # each as 3.97
+    error = refusal(path, Limits(frames=20))
+    assert (error.code, "more than 20 frames would have to be decoded (--max-frames)" in str(error)) == ("limit", True)
+    assert Limits().weight(1920 * 1080) == Limits().weight(64 * 64) == 1
+
+
+SLOW = (
+    "import time, xclip_cli.video.stream as v; packets = v._packets\n"
+    "v._packets = lambda *args: (time.sleep(0.05) or packet for packet in packets(*args))\n"
+)
+
+
+def test_time_over_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packets that come in time, each, and take too long in all."""
+    monkeypatch.setattr(pool, "_BOOT", pool._BOOT.replace("; serve(", f"\n{SLOW}serve("))
+    path = write_clip(tmp_path / "clip.ts", 60)
+    with Decoders(number_of, limits=Limits(seconds=1.5)) as decoders:
+        decoders.submit(ClipRequest(str(path), 8))
+        with pytest.raises(
+            VideoError, match=r"decoding takes longer than the limit of 1.5 s \(--max-seconds\)"
+        ) as caught:
+            decoders.collect()
+    assert caught.value.code == "limit"
+
+
+def test_the_usual_time_grows_with_the_windows_that_are_done() -> None:
+    assert Limits().most_seconds(0) == 6 * 3600
+    assert Limits().most_seconds(17_000) - Limits().most_seconds(0) == 17_000
+    assert Limits(seconds=60).most_seconds(17_000) == 60
+
+
+def test_time_in_which_nobody_listens_does_not_count(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mkv", 300, codec="mpeg4")
+    with Decoders(number_of, timeout=1, limits=Limits(seconds=2)) as decoders:
+        decoders.submit(ClipRequest(str(path), 8, length=Fraction(1), stride=Fraction(1, 2)))
+        for i in range(23):
+            assert decoders.collect()
+            time.sleep(0.2 if i % 2 else 0.1)
+        assert not decoders.pending
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory of a file without a name is limited on Linux")
+def test_messages_are_bounded_as_they_come(tmp_path: Path) -> None:
+    """A file whose every byte FFmpeg has something to say of, in a single call."""
+    head = write_clip(tmp_path / "clip.mkv", 8, codec="mpeg4").read_bytes()
+    path = tmp_path / "flood.mkv"
+    path.write_bytes(head + b"\x1a\x45\xdf\xa3\x80" * 400_000)
+    with Decoders(number_of) as decoders:
+        decoders.submit(ClipRequest(str(path), 8))
+        with suppress(VideoError):
+            decoders.collect()
+        (worker,) = decoders._workers
+        files = Path(f"/proc/{worker._process.pid}/fd").iterdir()
+        sizes = [file.stat().st_size for file in files if "memfd" in str(file.readlink())]
+    assert sorted(sizes)[0] <= 1 << 16
+    assert len(sizes) >= 2
+
+
 def test_a_wrong_timestamp_makes_no_endless_timeline(tmp_path: Path) -> None:
     """Ten frames, of which the last is said to come after months, and the others last for days."""
     times = [*range(0, 9 * 10**9, 10**9), 10**10]
@@ -281,7 +344,12 @@ def test_a_worker_keeps_no_pictures_of_earlier_videos(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["classify", "timeline"])
 def test_the_flags(xclip: Run, clip: Path, command: str) -> None:
     common = [command, clip, "--labels", "picture-state", "--model", "bundled"]
-    assert xclip(*common, "--max-pixels", 160 * 96, "--max-frames", 100, "--max-memory", 1024).returncode == 0
+    assert (
+        xclip(
+            *common, "--max-pixels", 160 * 96, "--max-frames", 100, "--max-memory", 1024, "--max-seconds", 60
+        ).returncode
+        == 0
+    )
     for flag, value in (("--max-pixels", 160 * 96 - 1), ("--max-frames", 7)):
         done = xclip(*common, flag, value)
         assert (done.returncode, '"code": "limit"' in done.stdout, flag in done.stdout) == (1, True, True)

@@ -19,6 +19,7 @@ from xclip_cli.errors import VideoError, XClipError
 from xclip_cli.video import pool
 from xclip_cli.video.limits import Limits
 from xclip_cli.video.pool import Decoders
+from xclip_cli.video.processes import RunningClock
 from xclip_cli.video.sampling import ClipRequest
 
 
@@ -210,7 +211,7 @@ def test_a_worker_that_cannot_be_killed_is_left_behind(tmp_path: Path, monkeypat
         decoder.submit(request(path))
         collect(decoder)
         process = stop(decoder)
-        kill = process.kill
+        kill, lifeline = process.kill, os.dup(decoder._workers[0]._lifeline)  # which would end it, too
         try:
             monkeypatch.setattr(process, "kill", lambda: None)
             for _ in range(2):
@@ -224,6 +225,7 @@ def test_a_worker_that_cannot_be_killed_is_left_behind(tmp_path: Path, monkeypat
         finally:
             kill()
             process.wait()
+            os.close(lifeline)
 
 
 def test_a_parent_that_is_slow_to_collect_stops_no_worker(tmp_path: Path) -> None:
@@ -284,11 +286,13 @@ def test_cancelled_requests_leave_nothing_to_later_ones(tmp_path: Path) -> None:
         assert collect(decoder) == list(range(8))
 
 
-def test_a_worker_that_cannot_be_used_at_all_costs_each_video_and_never_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_cannot_be_used_at_all_costs_each_video_and_never_hangs(
+    monkeypatch: pytest.MonkeyPatch, clip: Path
+) -> None:
     monkeypatch.setattr(pool, "_BOOT", "raise SystemExit(7)")
     with decoders(workers=2) as decoder:
         for _ in range(5):
-            decoder.submit(request("a.mp4"))
+            decoder.submit(request(clip))
         for _ in range(5):
             with pytest.raises(VideoError, match=r"the decoder ended early \(status 7\) on this file"):
                 collect(decoder)
@@ -309,7 +313,9 @@ def test_crashes_and_closing_leak_neither_descriptors_nor_processes(tmp_path: Pa
                     collect(decoder)
                 except VideoError as error:
                     assert error.code == "crashed"
-        assert descriptors() <= before + 1 + 3 * 4  # a selector; of each worker two pipes, a ring and its mapping
+        assert (
+            descriptors() <= before + 1 + 3 * 6
+        )  # a selector; of each worker three pipes, a socket, a ring and its mapping
     assert descriptors() == before
     assert all(process.poll() is not None for process in processes)
     decoder.close()  # a second time is nothing
@@ -388,24 +394,6 @@ def test_a_worker_that_is_held_back_does_not_hang(tmp_path: Path) -> None:
         assert counts == [79, 79]
 
 
-@pytest.mark.parametrize(
-    ("membership", "files", "cores"),
-    [
-        ("0::/\n", {"cpu.max": "150000 100000"}, [1.5]),
-        ("0::/a/b\n", {"a/b/cpu.max": "max 100000", "a/cpu.max": "50000 100000"}, [0.5]),
-        ("4:cpu,cpuacct:/d\n3:memory:/x\n", {"cpu/d/cpu.cfs_quota_us": "3", "cpu/d/cpu.cfs_period_us": "2"}, [1.5]),
-        ("4:cpu:/d\n", {"cpu/d/cpu.cfs_quota_us": "-1", "cpu/d/cpu.cfs_period_us": "100000"}, []),
-        ("nonsense\n", {}, []),
-    ],
-)
-def test_quotas_of_processor_time(tmp_path: Path, membership: str, files: dict[str, str], cores: list[float]) -> None:
-    for name, content in {"membership": membership, **files}.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(content)
-    assert list(pool._quotas(tmp_path / "membership", tmp_path)) == cores
-    assert list(pool._quotas(tmp_path / "none", tmp_path)) == []
-
-
 def test_as_many_workers_as_the_system_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = subprocess.Popen
     few = iter([started])
@@ -428,8 +416,8 @@ def test_as_many_workers_as_the_system_takes(tmp_path: Path, monkeypatch: pytest
 
 def test_a_clock_that_stands_still_with_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(pool.time, "monotonic", lambda: now)
-    clock = pool.RunningClock(1.0)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    clock = RunningClock(1.0)
     seen = []
     for elapsed in (0.5, 1.0, 3600.0, 0.5):  # in the third, the laptop was shut
         now += elapsed

@@ -31,7 +31,7 @@ def test_a_worker_never_imports_torch() -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 3)), max_size=60))
 def test_pictures_in_the_ring_never_overlap(steps: list[tuple[int, int]]) -> None:
-    server = _Server(bytearray(100), io.BytesIO(), io.BytesIO(), guard=None)
+    server = _Server(bytearray(100), io.BytesIO(), io.BytesIO(), guard=None, files=None)
     held: deque[tuple[int, int]] = server._held
     for size, frees in steps:
         while (offset := server._room(size)) is None:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -376,15 +377,13 @@ def train(arguments: argparse.Namespace) -> None:
     model.to(device).train()
     mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.995))  # type: ignore[no-untyped-call]
     optimizers = make_optimizers(model, tutor)
+    parts: tuple[Any, ...] = (model, tutor, mean, *optimizers)  # what goes on where it was
     first = 0
     if state_path.exists():
         state = torch.load(state_path, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        tutor.load_state_dict(state["tutor"])
-        mean.load_state_dict(state["mean"])
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
         first = state["step"]
+        for part, saved in zip(parts, state["parts"], strict=True):
+            part.load_state_dict(saved)
     arguments.work.mkdir(parents=True, exist_ok=True)
     batches = DataLoader(
         Batches(arguments.seed, arguments.batch_size),
@@ -416,13 +415,7 @@ def train(arguments: argparse.Namespace) -> None:
             print(f"step {step + 1}  {table}  {(time.monotonic() - start) / 50:.2f} s/step", flush=True)
             seen, start = {}, time.monotonic()
         if (step + 1) % STEPS_A_SAVE == 0 or step + 1 == arguments.steps:
-            state = {
-                "step": step + 1,
-                "model": model.state_dict(),
-                "tutor": tutor.state_dict(),
-                "mean": mean.state_dict(),
-                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-            }
+            state = {"step": step + 1, "parts": [part.state_dict() for part in parts]}
             torch.save(state, state_path.with_suffix(".new"))
             state_path.with_suffix(".new").replace(state_path)
     assert isinstance(mean.module, XCLIPModel)

@@ -10,7 +10,7 @@ import typer
 
 from ..errors import ResultsError
 from .exits import FAILURE
-from .flags import DecodeFlags, Force, LabelFlags, ModelFlags, RunFlags, usage_errors
+from .flags import DecodeFlags, Force, LabelFlags, ModelFlags, SayFlags, usage_errors
 from .truth import KnownFlags, TruthFlags
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def adapt(
     ],
     model: ModelFlags,
     decoding: DecodeFlags,
-    running: RunFlags,
+    running: SayFlags,
     force: Force = False,
 ) -> None:
     """Learn from a few labelled videos: corrections of a model's answers, in seconds, on a CPU.
@@ -60,6 +60,8 @@ def adapt(
         task = _task(inputs, labels, model, decoding, notes)
         stack.callback(task.encoder.close)
         _look(task, inputs, notes)
+        if running.verbose:
+            notes.say(task.encoder.description())
         gain = task.gain()
         typer.echo(_said(gain))
         if (gain is None or gain.compared.only_first <= gain.compared.only_second) and not force:
@@ -77,14 +79,14 @@ def _task(
     from ..adaptation import Adaptation
     from ..engine.encoder import Encoder
     from ..model.checkpoint.find import find_checkpoint
-    from .indexed import as_made, check_indexes, stretch
+    from .indexed import as_made, check_indexes, decode_settings, stretch
     from .run import choose
 
     todo = inputs.expand()
     check_indexes(inputs, todo)
     made = todo.indexes[0].settings if todo.indexes else None
     model = as_made(model, made)
-    settings = model.settings() | decoding.settings()
+    settings = model.settings() | decode_settings(decoding, made)
     tokenizer, _ = settings.pop("tokenizer"), settings.pop("save_frames")
     encoder = Encoder(find_checkpoint(choose(model.name, labels.wanted, notes), bar=notes.bar()), **settings)
     assert inputs.truth is not None

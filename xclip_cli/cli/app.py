@@ -25,10 +25,10 @@ from .doctor import doctor
 from .embed import embed
 from .evaluate import evaluate
 from .exits import FAILURE, NO_MODEL, USAGE
-from .flags import takes_flags
 from .help import Command, Group, help_of
 from .report import report
 from .search import search
+from .takes_flags import takes_flags
 from .timeline import timeline
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .flags import DecodeFlags, InputFlags, LabelFlags, ModelFlags, OutputFlags, RunFlags
-from .indexed import stretch
+from .indexed import decode_settings, stretch
 from .run import run
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def classify(
     from ..output.tables import FORMATS
 
     def task_of(checkpoint: Checkpoint, model: ModelFlags, made: IndexSettings | None) -> Classification:
-        settings = labels.settings() | model.settings() | decoding.settings() | {"threshold": threshold}
+        settings = labels.settings() | model.settings() | decode_settings(decoding, made) | {"threshold": threshold}
         return Classification(Classifier(checkpoint, **settings), *stretch(inputs, made), output.top_k)
 
     run(task_of, FORMATS, inputs, labels, output, model, running)

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -71,10 +71,9 @@ class IndexFlags:
         if not is_index(self.path):
             return replace(model, name=OPEN_LABELS_MODEL) if model.name == AUTO else model
         made = read_settings(self.path)
-        revision = "" if made.revision is None else f"@{made.revision}"
         return replace(
             model,
-            name=f"{made.model}{revision}" if model.name == AUTO else model.name,
+            name=made.model_name if model.name == AUTO else model.name,
             dtype=DType(made.dtype) if model.dtype == DType.auto else model.dtype,
         )
 
@@ -93,6 +92,7 @@ def embed(inputs: InputFlags, index: IndexFlags, model: ModelFlags, decoding: De
     The exit codes are those of xclip classify.
     """
     from ..output.notes import Notes
+    from .run import show_plan
 
     notes, todo = Notes(running.quiet), inputs.expand()
     if todo.indexes:
@@ -102,7 +102,7 @@ def embed(inputs: InputFlags, index: IndexFlags, model: ModelFlags, decoding: De
     window, stride = index.windows()
     model = index.complete(model)
     if running.dry_run:
-        _show_plan(todo, model, "video" if window is None else "window")
+        show_plan(todo, None, model.name, model, "video" if window is None else "window")
     with ExitStack() as stack:
         task = _task(inputs, index, model, decoding, notes, (window, stride))
         stack.callback(task.close)
@@ -138,9 +138,9 @@ def _task(
 
 def _run(task: Embedding, todo: Inputs, running: RunFlags, notes: Notes, unit: str) -> int:
     """Embed what the index does not hold yet → the exit code."""
-    from .run import Run
+    from .run import Tally
 
-    counts = Run(running.fail_fast, "embedded")
+    counts = Tally(running.fail_fast, "embedded")
     known = task.done(todo.paths)
     failed = sum(task.writer.entries[video].line.error is not None for video in known)
     counts.earlier = len(known) - failed, failed
@@ -162,19 +162,10 @@ def _run(task: Embedding, todo: Inputs, running: RunFlags, notes: Notes, unit: s
     except KeyboardInterrupt:
         return INTERRUPTED
     if rest.items:
-        notes.say(counts.summary())
+        notes.say(counts.summary(len(rest.items)))
     for line in counts.failures():
         notes.say(line)
-    return INTERRUPTED if counts.interrupted else counts.exit_code
-
-
-def _show_plan(todo: Inputs, model: ModelFlags, unit: str) -> NoReturn:
-    from ..text import printable
-    from .plan import plan
-
-    for line in plan(todo, None, model.name, model, unit):
-        typer.echo(printable(line))
-    raise typer.Exit
+    return counts.exit_code
 
 
 def _sizes(folder: Path) -> str:

@@ -247,7 +247,7 @@ def evaluate(
     from ..evaluation.truth import TESTED
     from ..output.notes import Notes
     from ..output.tables import FORMATS
-    from .indexed import stretch
+    from .indexed import decode_settings, stretch
     from .run import run
 
     notes, form, results = Notes(running.quiet), output.form(), evaluated.results
@@ -264,7 +264,7 @@ def evaluate(
     records = output.records()
 
     def task_of(checkpoint: Checkpoint, model: ModelFlags, made: IndexSettings | None) -> Classification:
-        settings = labels.settings() | model.settings() | decoding.settings()
+        settings = labels.settings() | model.settings() | decode_settings(decoding, made)
         settings["labels"] = replace(labels.wanted, min_logits=())  # which would withhold labels
         return Classification(Classifier(checkpoint, **settings), *stretch(inputs, made))
 

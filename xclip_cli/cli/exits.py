@@ -1,4 +1,7 @@
-"""The exit codes, as the help of classify lists them. 0 is success, and 128 + N an end by signal N."""
+"""The exit codes, as the help of classify lists them. 0 is success, and 128 + N an end by signal N.
+
+``run.Tally`` chooses for a run over videos, ``app`` for errors; the other commands for themselves.
+"""
 
 from __future__ import annotations
 

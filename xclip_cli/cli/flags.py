@@ -6,27 +6,31 @@ spells them out for typer. Checks of a group's flags, and what the library needs
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from copy import copy
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
-from typer.models import OptionInfo
 
 from ..engine.devices import AUTO
 from ..errors import ResultsError
-from ..text import one_line, parse_time, quoted
-from ..video.limits import DECODE_TIMEOUT, DEFAULT_LIMITS, LEAST_MEMORY, MEGABYTE, Limits
+from ..text import parse_time, quoted
+from ..video.limits import (
+    DECODE_TIMEOUT,
+    DEFAULT_LIMITS,
+    LEAST_MEMORY,
+    MEGABYTE,
+    SECONDS,
+    SECONDS_A_WINDOW,
+    Limits,
+)
 from ..video.sampling import ONE_VIEW, Views
 
 if TYPE_CHECKING:
@@ -35,70 +39,6 @@ if TYPE_CHECKING:
     from ..labels import Labels
 
 
-def takes_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as typer can read it: in the place of each group of flags stands one parameter a field.
-
-    A field's default is its flag's (a factory is called once); a field without one is required. The options of a group
-    that has a ``panel`` stand under that title in the help. Raises TypeError where two flags have one name.
-    """
-    hints = get_type_hints(command, include_extras=True)
-    parameters = inspect.signature(command).parameters
-    groups: dict[str, Any] = {name: hints[name] for name in parameters if is_dataclass(hints[name])}
-    flags: list[inspect.Parameter] = []
-    for name, parameter in parameters.items():
-        if name in groups:
-            flags += _flags_of(groups[name])
-        else:
-            flags.append(parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=hints[name]))
-    counts = Counter(flag.name for flag in flags)
-    if twice := [name for name, count in counts.items() if count > 1]:
-        raise TypeError(f"{command.__name__} has two flags called {' and two called '.join(twice)}")
-
-    def spelled_out(**given: Any) -> None:
-        for name, value in given.items():
-            _check_number(name, value)
-        packed = {name: group(**{f.name: given.pop(f.name) for f in fields(group)}) for name, group in groups.items()}
-        command(**packed, **given)
-
-    spelled_out.__name__, spelled_out.__doc__ = command.__name__, command.__doc__
-    spelled_out.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]
-    spelled_out.__annotations__ = {flag.name: flag.annotation for flag in flags}
-    return spelled_out
-
-
-def _check_number(name: str, value: object) -> None:
-    """Raises typer.BadParameter for a number that nothing counts to, and for what is none (inf, nan)."""
-    if isinstance(value, int | float) and not abs(value) <= LARGEST:  # not a number is in no order
-        raise typer.BadParameter(
-            f"{one_line(value, 40)} is not a number of at most {LARGEST:,}", param_hint=f"--{name.replace('_', '-')}"
-        )
-
-
-def _flags_of(group: Any) -> Iterator[inspect.Parameter]:
-    """The fields of a group as parameters."""
-    annotations = get_type_hints(group, include_extras=True)
-    panel = getattr(group, "panel", None)
-    for one in fields(group):
-        default = one.default if one.default_factory is MISSING else one.default_factory()
-        yield inspect.Parameter(
-            one.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if default is MISSING else default,
-            annotation=_in_panel(annotations[one.name], panel),
-        )
-
-
-def _in_panel(annotation: Any, panel: str | None) -> Any:
-    """A flag's annotation with its option in a panel of the help; arguments have a panel of their own."""
-    for declared in getattr(annotation, "__metadata__", ()):
-        if panel is not None and isinstance(declared, OptionInfo):
-            option = copy(declared)
-            option.rich_help_panel = panel
-            return Annotated[annotation.__origin__, option]
-    return annotation
-
-
-LARGEST = 10**9  # of any number that is given as a flag
 MOST_THREADS = 1024
 
 
@@ -134,10 +74,12 @@ def _check_device(name: str) -> str:
     return name
 
 
-def switch_off_hub(wanted: bool = True) -> None:
-    """Have huggingface_hub open no connection; it reads its settings once, when it is imported."""
+def switch_off_hub(wanted: bool = True) -> bool:
+    """Have huggingface_hub open no connection, if ``wanted``, which is returned; it reads its settings once, when it is
+    imported."""
     if wanted:
         os.environ["HF_HUB_OFFLINE"] = "1"
+    return wanted
 
 
 class OutputFormat(StrEnum):
@@ -506,7 +448,12 @@ class DecodeFlags:
         int, typer.Option(min=1, metavar="N", help="Refuse videos with larger frames (width times height).")
     ] = DEFAULT_LIMITS.pixels
     max_frames: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Refuse windows for which more frames must be decoded.")
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Refuse windows for which more frames must be decoded; one larger than 1920x1088 counts as several.",
+        ),
     ] = DEFAULT_LIMITS.frames
     max_memory: Annotated[
         int,
@@ -515,9 +462,19 @@ class DecodeFlags:
         ),
     ] = DEFAULT_LIMITS.memory // MEGABYTE
 
+    max_seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            metavar="SECONDS",
+            help="Refuse videos that take longer to decode. Default: "
+            f"{SECONDS:g}, and {SECONDS_A_WINDOW:g} more for each window of a timeline.",
+        ),
+    ] = None
+
     def limits(self) -> Limits:
         """What decoding one video may cost."""
-        return Limits(self.max_pixels, self.max_frames, self.max_memory * MEGABYTE)
+        return Limits(self.max_pixels, self.max_frames, self.max_memory * MEGABYTE, self.max_seconds)
 
     def settings(self) -> dict[str, Any]:
         """As keywords of a Classifier."""
@@ -530,14 +487,20 @@ class DecodeFlags:
 
 
 @dataclass(frozen=True)
-class RunFlags:
-    """How the run goes, and what it says."""
+class SayFlags:
+    """What a run says."""
 
     panel: ClassVar[str] = "Run"
 
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show the plan and exit.")] = False
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first video that fails.")] = False
     quiet: Quiet = False
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Verbose: also print the model, device and precision.")
     ] = False
+
+
+@dataclass(frozen=True)
+class RunFlags(SayFlags):
+    """How a run goes, and what it says."""
+
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show the plan and exit.")] = False
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first video that fails.")] = False

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ..engine.devices import AUTO
 from ..video.sampling import Views
-from .flags import DType, InputFlags, ModelFlags, Preprocess
+from .flags import DecodeFlags, DType, InputFlags, ModelFlags, Preprocess
 
 if TYPE_CHECKING:
     from ..adaptation import Head
@@ -31,6 +31,20 @@ def check_indexes(inputs: InputFlags, found: Inputs) -> None:
             raise typer.BadParameter(
                 f"{found.indexes[0].folder} and {index.folder} were made in different ways: {'; '.join(differing)}"
             )
+
+
+def decode_settings(decoding: DecodeFlags, made: IndexSettings | None) -> dict[str, Any]:
+    """The flags as keywords of a Classifier, with an index's stream. Raises typer.BadParameter where it was given and
+    differs."""
+    settings = decoding.settings()
+    if made is None:
+        return settings
+    if decoding.stream not in (None, made.stream):
+        held = "the main stream of each video" if made.stream is None else f"stream {made.stream}"
+        raise typer.BadParameter(
+            f"--stream {decoding.stream}: the index was made of {held}: leave the flag out, or embed the videos again"
+        )
+    return settings | {"stream": made.stream}
 
 
 def stretch(inputs: InputFlags, made: IndexSettings | None) -> tuple[Fraction | None, Fraction | None]:
@@ -61,10 +75,9 @@ def as_made(model: ModelFlags, made: IndexSettings | None) -> ModelFlags:
                 f"--{name} {value}: the index was made with {name} {getattr(made, name)}: leave the flag out, or "
                 "embed the videos again"
             )
-    revision = "" if made.revision is None else f"@{made.revision}"
     return replace(
         model,
-        name=f"{made.model}{revision}" if model.name == AUTO else model.name,
+        name=made.model_name if model.name == AUTO else model.name,
         views=made.views_of,
         preprocess=Preprocess(made.preprocess),
         heads=made.heads,

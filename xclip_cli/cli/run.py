@@ -85,8 +85,8 @@ def run(
     wanted, made_with = labels.wanted, todo.indexes[0].settings if todo.indexes else None
     model = as_made(as_learned(model, labels.learned), made_with)
     if running.dry_run:
-        _show_plan(todo, wanted, choose(model.name, wanted, notes), model, unit)
-    counts = Run(running.fail_fast)
+        show_plan(todo, wanted, choose(model.name, wanted, notes), model, unit)
+    counts = Tally(running.fail_fast)
     try:
         with ExitStack() as stack:
             file = _results_file(output, form)
@@ -120,16 +120,16 @@ def run(
     _conclude(counts, task.classifier.description(), notes, form == "table" and is_terminal(output.path), todo)
 
 
-def _conclude(counts: Run, description: str, notes: Notes, scrolled: bool, todo: Inputs) -> NoReturn:
+def _conclude(counts: Tally, description: str, notes: Notes, scrolled: bool, todo: Inputs) -> NoReturn:
     """Say how the run went, and end. ``scrolled``: whether its results are on the terminal."""
     many = len(todo.items) > 1
     if scrolled:
-        notes.say(f"{description}: {counts.summary()}")
+        notes.say(f"{description}: {counts.summary(len(todo.items))}")
     elif many:
-        notes.say(counts.summary())
+        notes.say(counts.summary(len(todo.items)))
     for line in counts.failures() if many else ():
         notes.say(line)
-    raise typer.Exit(INTERRUPTED if counts.interrupted else counts.exit_code)
+    raise typer.Exit(counts.exit_code)
 
 
 def choose(name: str, labels: Labels, notes: Notes) -> str:
@@ -142,7 +142,7 @@ def choose(name: str, labels: Labels, notes: Notes) -> str:
     return choice.name
 
 
-def _show_plan(todo: Inputs, labels: Labels, name: str, model: ModelFlags, unit: str) -> NoReturn:
+def show_plan(todo: Inputs, labels: Labels | None, name: str, model: ModelFlags, unit: str) -> NoReturn:
     """Print what the run would do, and end."""
     from ..text import printable
     from .plan import plan
@@ -190,17 +190,16 @@ def _watched(
     return notes.progress(records, total, unit if in_parts else None, pause=scrolls)
 
 
-class Run:
+class Tally:
     """Counts a run's records as they pass, and ends it in good order on Ctrl-C.
 
-    ``done``: what is done with videos. ``earlier``: how many that was done with, and how many failed, in the run that
-    this one goes on with.
+    ``verb``: what is done with videos, in the past.
     """
 
-    def __init__(self, fail_fast: bool = False, done: str = "classified", earlier: tuple[int, int] = (0, 0)) -> None:
+    def __init__(self, fail_fast: bool = False, verb: str = "classified") -> None:
         self.fail_fast = fail_fast
-        self.done = done
-        self.earlier = earlier
+        self.verb = verb
+        self.earlier = 0, 0  # how many that was done with, and how many failed, in a run that this one goes on with
         self.succeeded = 0
         self.failed = 0
         self._failures: list[str] = []  # the first ones, a line each
@@ -243,7 +242,9 @@ class Run:
 
     @property
     def exit_code(self) -> int:
-        """0 all classified, 1 none, 3 some."""
+        """The run's (see ``exits``): success, or INTERRUPTED, or FAILURE where no video succeeded, else SOME_FAILED."""
+        if self.interrupted:
+            return INTERRUPTED
         if not self.failed + self.earlier[1]:
             return 0
         return SOME_FAILED if self.succeeded + self.earlier[0] else FAILURE
@@ -254,10 +255,9 @@ class Run:
         if self.failed > len(self._failures):
             yield f"  and {self.failed - len(self._failures)} more"
 
-    def summary(self) -> str:
-        """One line."""
+    def summary(self, total: int) -> str:
+        """One line. ``total``: videos that there were to be done."""
         seconds = time.monotonic() - self._began
-        total = self.succeeded + self.failed
         failed = f", {self.failed} failed" if self.failed else ""
-        speed = pace(total, seconds, "video")
-        return f"{self.succeeded} of {total} videos {self.done}{failed} in {seconds:.1f} s ({speed})"
+        speed = pace(self.succeeded + self.failed, seconds, "video")
+        return f"{self.succeeded} of {total} videos {self.verb}{failed} in {seconds:.1f} s ({speed})"

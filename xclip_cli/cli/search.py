@@ -20,13 +20,13 @@ from .flags import (
     HeadFile,
     InputFlags,
     ModelFlags,
-    RunFlags,
+    SayFlags,
     Templates,
     either,
     seconds,
     usage_errors,
 )
-from .indexed import as_learned, as_made, check_indexes, stretch
+from .indexed import as_learned, as_made, check_indexes, decode_settings, stretch
 
 if TYPE_CHECKING:
     from ..inputs import Inputs
@@ -186,7 +186,7 @@ def search(
     output: FoundFlags,
     model: ModelFlags,
     decoding: DecodeFlags,
-    running: RunFlags,
+    running: SayFlags,
 ) -> None:
     """Search videos for the moments that answer a text best.
 
@@ -238,7 +238,7 @@ def _task(
     model = as_made(as_learned(model, head), made)
     name = OPEN_LABELS_MODEL if query.like and model.name == AUTO else choose(model.name, labels, notes)
     checkpoint = find_checkpoint(name, bar=notes.bar())
-    settings: dict[str, Any] = model.settings() | decoding.settings()
+    settings: dict[str, Any] = model.settings() | decode_settings(decoding, made)
     learned = None if head is None else head.among(labels)
     classifier = Classifier(checkpoint, labels=labels, multi_label=True, head=learned, **settings)
     for index in todo.indexes:
@@ -249,13 +249,13 @@ def _task(
 
 
 def _run(
-    task: Search, todo: Inputs, output: FoundFlags, form: str, decoding: DecodeFlags, running: RunFlags, notes: Notes
+    task: Search, todo: Inputs, output: FoundFlags, form: str, decoding: DecodeFlags, running: SayFlags, notes: Notes
 ) -> int:
     """Look, rank and write → the exit code."""
     from ..results.records import Failure
-    from .run import Run
+    from .run import Tally
 
-    counts = Run(running.fail_fast, "searched")
+    counts = Tally(verb="searched")
     known = [item for item in todo.items if isinstance(item, Failure)]
     try:
         looked = task.look(todo.paths, todo.stored)

@@ -21,7 +21,7 @@ from .flags import (
     seconds,
     usage_errors,
 )
-from .indexed import stretch
+from .indexed import decode_settings, stretch
 from .run import run
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def timeline(
     from ..timeline import Timelines
 
     def task_of(checkpoint: Checkpoint, model: ModelFlags, made: IndexSettings | None) -> Timelines:
-        classifier = Classifier(checkpoint, **labels.settings(), **model.settings(), **decoding.settings())
+        classifier = Classifier(checkpoint, **labels.settings(), **model.settings(), **decode_settings(decoding, made))
         rules = segments.rules(classifier.encoder.usual_window, made)
         return Timelines(classifier, rules, *stretch(inputs, made), output.top_k)
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import numpy as np
 
+from ..cores import usable_cores
 from ..errors import VideoError
 from ..model.checkpoint.find import BUNDLED, Checkpoint, find_checkpoint
 from ..model.config import PREPROCESSINGS
@@ -30,7 +31,7 @@ from ..model.loading import load_config, load_image_processor, load_model
 from ..results.records import Failure
 from ..text import parse_time
 from ..video.limits import DECODE_TIMEOUT, DEFAULT_LIMITS, Limits
-from ..video.pool import AHEAD, Decoders, usable_cores
+from ..video.pool import AHEAD, Decoders
 from ..video.sampling import ONE_VIEW, ClipInfo, ClipRequest, Views, check_windows, frame_times
 from .devices import AUTO, DTYPES, choose_device, choose_dtype, dtype_misfits, dtype_name
 from .pipeline import Decoded, Outcome, Pipeline
@@ -52,6 +53,7 @@ Time = str | float | Fraction  # "HH:MM:SS.mmm", or seconds
 PROMPTS_AT_ONCE = 1 << 13  # texts times videos: each takes some kilobytes in the prompt generator
 # Tokens (frames times patches) computed at once: more are no faster, and on a CPU they leave its caches.
 TOKENS_AT_ONCE = {"cpu": 1 << 10, "cuda": 1 << 17}
+PIXELS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 27}  # of large patches few tokens are many pixels, 12 bytes each
 COMPARED_AT_ONCE = {"absorbed": 1 << 12, "projected": 1 << 10}  # tokens that texts look at, in one of the two ways
 LARGEST_BATCH = {"cpu": 8, "cuda": 32}  # videos
 MOST_LANES = 16  # threads that compute batches, on a CPU
@@ -146,9 +148,7 @@ class Encoder:
         be read, or not to its end. Each video is decoded once, whatever its windows share, and no more of it is held
         than the windows that are being looked at.
         """
-        latest = self._latest_run() if self._latest_run else None
-        if latest is not None and inspect.getgeneratorstate(latest) != inspect.GEN_CLOSED:
-            raise RuntimeError("an iterator of classify_all is unfinished: exhaust or close it first")
+        self._check_idle()
         self.decoders.cancel()  # what one that was closed before it began had submitted
         others = iter(requests)
         first = list(islice(others, self._workers * AHEAD))
@@ -157,6 +157,12 @@ class Encoder:
         run = self._outcomes(first, others, finish, windows, load or self.load)
         self._latest_run = weakref.ref(run)
         return run
+
+    def _check_idle(self) -> None:
+        """Raises RuntimeError while an iterator is unfinished."""
+        latest = self._latest_run() if self._latest_run else None
+        if latest is not None and inspect.getgeneratorstate(latest) != inspect.GEN_CLOSED:
+            raise RuntimeError("an earlier iterator over videos is unfinished: exhaust or close it first")
 
     def _outcomes(
         self,
@@ -206,19 +212,37 @@ class Encoder:
 
         began = time.monotonic()
         with torch.inference_mode():
-            clips = torch.cat([self._views_of(decoded) for decoded in batch])
-            parts = [self.encode_clips(part) for part in torch.split(clips, self.clips_at_once)]
-            count = self.views.count
-            features, tokens = (torch.split(torch.cat(part), count) for part in zip(*parts, strict=True))
+            self._encode(batch)
             seconds = (time.monotonic() - began) / len(batch)
             encoded = [
-                Encodings(d.video, d.info, min(side for _, side in d.pictures), features[i], tokens[i], seconds)
-                for i, d in enumerate(batch)
+                Encodings(d.video, d.info, min(side for _, side in d.pictures), features, tokens, seconds)
+                for d in batch
+                for features, tokens in [d.encoding.result()]
             ]
             results = finish(encoded)
         for decoded in batch if self._saver else ():
             self._save_frames(decoded)
         return results
+
+    def _encode(self, batch: Sequence[Decoded[Received]]) -> None:
+        """Have features and tokens ready of all windows whose frames no window before has."""
+        import torch
+
+        new = [decoded for decoded in batch if not decoded.repeats]
+        if not new:
+            return
+        try:
+            clips = torch.cat([self._views_of(decoded) for decoded in new])
+            parts = [self.encode_clips(part) for part in torch.split(clips, self.clips_at_once)]
+            count = self.views.count
+            encodings = zip(*(torch.split(torch.cat(part), count) for part in zip(*parts, strict=True)), strict=True)
+            for decoded, (features, tokens) in zip(new, encodings, strict=True):
+                decoded.encoding.set_result((features, tokens))
+        except BaseException as error:  # who waits for them must not wait for ever
+            for decoded in new:
+                if not decoded.encoding.done():
+                    decoded.encoding.set_exception(error)
+            raise
 
     def encode_clips(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Clips [B, T, 3, H, W] of bytes, cut to the model's size → features [B, P] and tokens [B, n, P]."""
@@ -277,7 +301,9 @@ class Encoder:
         return ClipRequest(os.fspath(video), frames, self.views.clips, first, last, long, step, self.stream)
 
     def decoded_frames(self, frames: Any) -> Decoded[Received]:
-        """Frames in memory, sampled like a video of one frame a second. Raises TypeError, VideoError."""
+        """Frames in memory, sampled like a video of one frame a second. Raises TypeError, VideoError, and RuntimeError
+        while an iterator is unfinished."""
+        self._check_idle()
         if frames is None or isinstance(frames, bytes):
             raise TypeError(f"a video is a path or a list of frames, got {frames!r:.40}")
         total = len(frames)
@@ -370,7 +396,9 @@ class Encoder:
     @property
     def clips_at_once(self) -> int:
         """Clips that go through the model in one step."""
-        return max(1, TOKENS_AT_ONCE[self.device.type] // self._tokens_a_clip)
+        vision, kind = self.config.vision_config, self.device.type
+        pixels = vision.num_frames * vision.image_size**2
+        return max(1, min(TOKENS_AT_ONCE[kind] // self._tokens_a_clip, PIXELS_AT_ONCE[kind] // pixels))
 
     @property
     def _tokens_a_clip(self) -> int:

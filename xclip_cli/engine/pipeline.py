@@ -7,13 +7,14 @@ cores with. Which videos share a batch depends on their order alone, never on wh
 
 from __future__ import annotations
 
+import operator
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..errors import VideoError
 from ..results.records import Failure
@@ -31,6 +32,17 @@ class Decoded(Generic[T]):
     video: str
     info: ClipInfo
     pictures: list[T]  # the different ones; ``info.places`` says which goes where
+    repeats: bool = False  # it has the frames of the window before it, and shares its ``encoding``
+    encoding: Future[tuple[Any, Any]] = field(
+        default_factory=Future, repr=False
+    )  # features and tokens, once they are computed
+
+    def followed_by(self, info: ClipInfo, pictures: list[T]) -> Decoded[T]:
+        """The next window of the same video, whose frames may be the same."""
+        same = len(pictures) == len(self.pictures) and all(map(operator.is_, pictures, self.pictures))
+        if same and info.places == self.info.places:
+            return Decoded(self.video, info, pictures, True, self.encoding)
+        return Decoded(self.video, info, pictures)
 
 
 class Outcome(NamedTuple, Generic[R]):
@@ -79,6 +91,7 @@ class Pipeline(Generic[T, R]):
         self._decoding = deque(request.path for request in submitted)  # what the decoders have
         self._slots: deque[_Slot[R]] = deque()  # of what they had
         self._batch: list[tuple[_Slot[R], Decoded[T]]] = []  # decoded, waiting for a full batch
+        self._latest: Decoded[T] | None = None  # of the video that is being taken
         self._running: dict[Future[list[R]], list[_Slot[R]]] = {}
 
     def _fill(self) -> None:
@@ -130,6 +143,7 @@ class Pipeline(Generic[T, R]):
             decoded = self._decoders.collect(woken)
         except VideoError as error:
             video = self._decoding.popleft()
+            self._latest = None
             self._slots.append(_Slot(video, 0, Failure.of(video, error)))
             return
         if decoded is None:
@@ -142,7 +156,8 @@ class Pipeline(Generic[T, R]):
         self._slots.append(slot)
         info, _ = decoded
         if info.lost is None:
-            self._batch.append((slot, Decoded(video, *decoded)))
+            self._latest = self._latest.followed_by(*decoded) if self._latest else Decoded(video, *decoded)
+            self._batch.append((slot, self._latest))
         else:
             slot.result = Failure(
                 video,
@@ -152,6 +167,8 @@ class Pipeline(Generic[T, R]):
                 start_seconds=info.start_seconds,
                 end_seconds=info.end_seconds,
             )
+        if not following:
+            self._latest = None
 
     def _start_batch(self, executor: ThreadPoolExecutor, wake: int) -> None:
         future = executor.submit(self._compute, [decoded for _, decoded in self._batch])

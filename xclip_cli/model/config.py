@@ -28,7 +28,8 @@ MAX_LAYERS = 1 << 10  # of one stack
 MAX_SIDE = 1 << 11  # pixels of a picture
 MAX_FRAMES = 1 << 10  # of a clip
 MAX_CHANNELS = 1 << 6
-MAX_CLIP = 1 << 28  # pixels of a clip
+MAX_CLIP = 1 << 25  # pixels of a clip: 400 MB as numbers, eight times the largest real model's
+MAX_TOKENS = 1 << 18  # patches of a clip
 
 
 class TowerConfig(PretrainedConfig):
@@ -134,6 +135,11 @@ class XCLIPVisionConfig(TowerConfig):
         if self.num_frames * self.image_size**2 > MAX_CLIP:
             raise ValueError(
                 f"num_frames {self.num_frames} of image_size {self.image_size} are more than {MAX_CLIP} pixels a clip"
+            )
+        if self.num_frames * self.num_patches > MAX_TOKENS:
+            raise ValueError(
+                f"num_frames {self.num_frames} of image_size {self.image_size} are more than {MAX_TOKENS} patches of "
+                f"patch_size {self.patch_size} a clip"
             )
 
     @property

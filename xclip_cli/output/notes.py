@@ -1,4 +1,4 @@
-"""What a run says on stderr: lines, and how far it is."""
+"""What a run says on stderr: lines, and how far it is. Warnings about a video are its record's (``video.clips``)."""
 
 from __future__ import annotations
 

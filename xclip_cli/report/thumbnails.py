@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..cores import usable_cores
 from ..errors import VideoError
 from ..results.reading import Results, VideoResult, exactly
-from ..video.pool import AHEAD, Decoders, usable_cores
+from ..video.pool import AHEAD, Decoders
 from ..video.sampling import ClipRequest
 from .entries import Thumbnails
 

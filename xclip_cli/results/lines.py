@@ -48,6 +48,7 @@ class IndexSettings:
     end: str | None = None
     window: str | None = None  # in exact seconds; None: each video is one window
     stride: str | None = None
+    stream: int | None = None  # of each file's video streams, from 0; None: the best
     family: str = FAMILY  # of models
     xclip: str | None = None  # version that made the index
     kind: str = KIND
@@ -70,6 +71,11 @@ class IndexSettings:
             raise ValueError("it has a window without a stride")
         if self.window is not None and self.stride is not None:
             check_windows(Fraction(self.window), Fraction(self.stride))
+
+    @property
+    def model_name(self) -> str:
+        """What loads the model, at its revision."""
+        return self.model if self.revision is None else f"{self.model}@{self.revision}"
 
     @property
     def layout(self) -> Layout:

@@ -1,7 +1,7 @@
 """The lines of a run's results, and their one JSON form, written and read (schema 1; fields are only ever added).
 
 A record knows itself: which video it is of, whether it completes that video, what share of it is done, what went wrong.
-Code that uses records asks them, not for their type.
+Code that uses any kind of records asks them, not for their type; only what is of one kind alone does that.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Record:
     video: str  # the path as given
     warnings: tuple[str, ...]
     error: Error | None = None  # why the video, or this window of it, has no result
-    completes: ClassVar[bool] = True  # the video: no more records of it follow
+    completes: ClassVar[bool] = True  # the video, in a run that has one answer a video
     share: float = 1.0  # of the video that is done with this record, 0 to 1
     end_seconds: float | None = None  # of the part of the video that the record is about, if it knows
     segments: tuple[Segment, ...] = ()

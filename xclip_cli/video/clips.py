@@ -71,7 +71,7 @@ def read_clip(request: ClipRequest, sink: Sink, threads: int = 0, limits: Limits
     keep. Raises VideoError where the file is no readable video, or the window lies outside it, or a limit is met.
     """
     line = None
-    with open_video(request.path, threads, limits, request.stream) as video:
+    with open_video(request.file, threads, limits, request.stream) as video:
         if has_index(video) and video.grid is None:
             with suppress(SeekingFailedError):
                 return _read_by_seeking(request, video, sink, limits)
@@ -87,13 +87,13 @@ def _read_through(
 ) -> Iterator[ClipInfo]:
     """Decode a video from its start up to the last frame that is wanted; ``line`` None is not known yet."""
     if line is None:
-        with open_video(request.path, threads, limits, request.stream) as video:
+        with open_video(request.file, threads, limits, request.stream) as video:
             if video.grid is not None:
                 mosaic = Mosaic(video, video.grid, Converter(video.crop))
                 yield from _take(request, _Span(mosaic.line, 0), video, mosaic, sink)
                 return
             line = scan(video, sink)
-    with open_video(request.path, threads, limits, request.stream) as video:
+    with open_video(request.file, threads, limits, request.stream) as video:
         most_skipped = MOST_SKIPPED if request.length is None else math.inf
         frames = FrameStream(video, sink, limits, most_skipped, line)
         first = frames.start()

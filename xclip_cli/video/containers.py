@@ -1,7 +1,7 @@
 """What PyAV does not say of a file: read from the boxes of MP4, the elements of Matroska and the chunks of AVI.
 
 Everything here reads a stranger's bytes: whatever is not as it should be is left out, nothing is read twice, and no
-more is read than the limits say.
+more is read than the limits say. Which demuxers there are, and how they differ, is said in ``opening``.
 """
 
 from __future__ import annotations

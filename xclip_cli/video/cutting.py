@@ -1,7 +1,7 @@
 """Stretches of videos as files of their own: packets copied from the keyframe before, nothing decoded or encoded.
 
-Each is cut in a process of its own, under the limits of decoding: it gets the file to write as an open descriptor. What
-it writes appears under its name when it is whole, and replaces nothing.
+Each is cut in a process of its own, as confined as a decode worker: it gets both files as open descriptors. What it
+writes appears under its name when it is whole, and replaces nothing.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import VideoError
-from .limits import DECODE_TIMEOUT, DEFAULT_LIMITS, Limits
-from .protocol import anonymous_file
+from .files import anonymous_file, open_file
+from .limits import DECODE_TIMEOUT, DEFAULT_LIMITS, MEGABYTE, Limits
+from .processes import boot, start
+from .protocol import LONGEST_TEXT, BrokenWorkerError, read_error
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -27,10 +30,11 @@ if TYPE_CHECKING:
 
     from .opening import OpenVideo
 
-# As a decode worker: the parent's import path, and not the current folder.
-_BOOT = "import sys; sys.path[:] = sys.argv[2:]; from xclip_cli.video.cutting import serve; serve(int(sys.argv[1]))"
+_BOOT = boot("xclip_cli.video.cutting.serve", 3)
 MP4_SUFFIXES = (".mp4", ".m4v", ".mov", ".3gp", ".3g2")  # of videos whose packets go into MP4; others into Matroska
 MOST_HELD = 1 << 28  # bytes of packets since a keyframe
+MOST_SAID = 1 << 13  # bytes of an answer
+MOST_ADDED = 64 * MEGABYTE  # that a file which is cut out takes beyond twice the whole
 
 
 def suffix_for(video: str) -> str:
@@ -53,68 +57,77 @@ def cut(
     beside = target.with_name(f".xclip-{os.getpid()}{target.suffix}")
     descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        asked = {"path": video, "start": start, "end": end, "mp4": target.suffix == ".mp4", "limits": asdict(limits)}
-        _run(asked, descriptor, timeout)
+        asked = {"start": start, "end": end, "mp4": target.suffix == ".mp4", "limits": asdict(limits)}
+        _run(asked, video, descriptor, timeout)
         os.link(beside, target)  # unlike a rename it fails where somebody else made the file meanwhile
     finally:
         os.close(descriptor)
         beside.unlink(missing_ok=True)
 
 
-def _run(asked: dict[str, Any], descriptor: int, timeout: float) -> None:
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", _BOOT, str(descriptor), *sys.path],
-            input=json.dumps(asked).encode(),
-            capture_output=True,
-            pass_fds=(descriptor,),
-            timeout=timeout,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise VideoError(f"cutting was not done after {timeout:g} s (--timeout) and was stopped", "timeout") from error
-    try:
-        answer = json.loads(done.stdout)
-    except ValueError as error:
-        raise VideoError(f"cutting crashed on this file (status {done.returncode})", "crashed") from error
-    if answer:
-        raise VideoError(answer["message"], answer["code"])
+def _run(asked: dict[str, Any], video: str, target: int, timeout: float) -> None:
+    with ExitStack() as files:
+        source = open_file(video)
+        files.callback(os.close, source)
+        answer = anonymous_file(MOST_SAID)
+        files.callback(os.close, answer)
+        process, lifeline = start(_BOOT, [source, target, answer])
+        files.callback(os.close, lifeline)
+        status = _finish(process, json.dumps(asked).encode(), timeout)
+        said = os.pread(answer, MOST_SAID, 0).rstrip(b"\0")
+    if said or status:
+        try:
+            raise read_error(said)
+        except BrokenWorkerError as error:
+            raise VideoError(f"cutting crashed on this file (status {status})", "crashed") from error
 
 
-def serve(descriptor: int) -> None:
-    """The worker's side: one request from stdin; the answer is empty, or an error."""
+def _finish(process: subprocess.Popen[bytes], asked: bytes, timeout: float) -> int:
+    """Ask, and wait for the process's end → its status. Raises VideoError where that takes too long."""
+    assert process.stdout
+    process.stdout.close()  # what a library prints there is no answer
+    try:
+        process.communicate(asked, timeout)
+    except BaseException as error:
+        process.kill()
+        process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            message = f"cutting was not done after {timeout:g} s (--timeout) and was stopped"
+            raise VideoError(message, "timeout") from error
+        raise
+    return process.returncode
+
+
+def serve(source: int, target: int, answer: int) -> None:
+    """The process's side: one request from stdin, of files that are open; only an error is an answer."""
+    from . import opening, stream  # noqa: F401 - while files may still be opened
+    from .confinement import confine
     from .guard import Guard
 
-    replies = os.fdopen(os.dup(1), "w")
     asked = json.loads(sys.stdin.buffer.read())
     guard, limits = Guard(anonymous_file()), Limits(**asked["limits"])
-    os.dup2(2, 1)  # nothing that a library prints may look like the answer
     guard.begin(limits)
-    answer: dict[str, str] = {}
+    confine(2 * os.fstat(source).st_size + MOST_ADDED)
     try:
-        _copy(asked, descriptor, limits)
+        _copy(asked, source, target, limits)
     except Exception as error:  # a bug, or a library's surprise, too
         found = guard.cause(error) or error
-        known = isinstance(found, VideoError)
-        answer = {
-            "code": found.code if isinstance(found, VideoError) else "damaged",
-            "message": str(found) if known else f"it cannot be cut: {found}",
-        }
-    replies.write(json.dumps(answer))
-    replies.flush()
+        code = found.code if isinstance(found, VideoError) else "damaged"
+        message = str(found) if isinstance(found, VideoError) else f"it cannot be cut: {found}"
+        os.pwrite(answer, json.dumps({"code": code, "message": message[:LONGEST_TEXT]}).encode(), 0)
 
 
-def _copy(asked: dict[str, Any], descriptor: int, limits: Limits) -> None:
+def _copy(asked: dict[str, Any], source: int, target: int, limits: Limits) -> None:
     import av
 
     from .opening import open_video
 
     with (
-        open_video(asked["path"], 1, limits) as video,
-        os.fdopen(descriptor, "r+b", closefd=False) as out,
-        av.open(out, "w", "mp4" if asked["mp4"] else "matroska") as target,
+        open_video(source, 1, limits) as video,
+        os.fdopen(target, "r+b", closefd=False) as out,
+        av.open(out, "w", "mp4" if asked["mp4"] else "matroska") as container,
     ):
-        _copy_packets(video, target, Fraction(asked["start"]), Fraction(asked["end"]))
+        _copy_packets(video, container, Fraction(asked["start"]), Fraction(asked["end"]))
 
 
 def _copy_packets(video: OpenVideo, target: OutputContainer, start: Fraction, end: Fraction) -> None:

@@ -10,31 +10,32 @@ import os
 import re
 import resource
 import sys
-from contextlib import suppress
-from pathlib import Path
 
 import av
 
 from ..errors import VideoError
+from .confinement import MOST_WRITTEN, lower_limit
 from .limits import MEGABYTE, Limits
-
-MOST_MESSAGES = 1 << 16  # bytes that are kept
 
 # Of libavutil, which calls sizes invalid that not even addresses have room for, and of dav1d.
 _TOO_LARGE = re.compile(rb"(?:Picture|Frame) size (\d+)x(\d+) (?:exceeds|is invalid)")
-_STATUS = Path("/proc/self/status")
+_STATUS = "/proc/self/status"
 
 
 class Guard:
-    """Of a whole process, which must be the decoder's own: its address space is limited, and its stderr is taken."""
+    """Of a whole process, which must be the decoder's own: its address space is limited, and its stderr is taken.
+
+    It has opened what it needs when it is made.
+    """
 
     def __init__(self, messages: int) -> None:
-        """``messages``: an open file that takes what FFmpeg says."""
+        """``messages``: an open file that takes what FFmpeg says, and what Python would, from now on."""
         self._messages = messages
-        # Python's own words still go where they went; FFmpeg's, and those of a crash, do not.
-        with suppress(OSError):  # stderr may be closed
-            sys.stderr = os.fdopen(os.dup(2), "w", errors="backslashreplace", buffering=1)
         os.dup2(self._messages, 2)
+        try:
+            self._status: int | None = os.open(_STATUS, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # no Linux
+            self._status = None
         av.logging.set_libav_level(av.logging.ERROR)
         av.logging.restore_default_callback()  # Python's could deadlock with the decoders' threads
         self._limits = Limits()
@@ -44,23 +45,19 @@ class Guard:
         self._limits = limits
         self._take_messages()
         if sys.platform == "linux":  # others have the constant, and do not keep to it
-            hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-            most = limits.memory if hard == resource.RLIM_INFINITY else min(limits.memory, hard)
-            resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+            lower_limit(resource.RLIMIT_AS, limits.memory)
 
     def trim(self) -> None:
-        """Forget messages, if they are many."""
-        if os.fstat(self._messages).st_size > MOST_MESSAGES:
+        """Forget messages, if they are many: a full file takes no more."""
+        if os.fstat(self._messages).st_size > MOST_WRITTEN // 2:
             self._take_messages()
 
     @property
     def peak_memory(self) -> int:
         """The most bytes of address space that the process ever had; 0 where the system does not say."""
-        try:
-            status = _STATUS.read_bytes()
-        except OSError:
+        if self._status is None:
             return 0
-        found = re.search(rb"^VmPeak:\s*(\d+) kB", status, re.MULTILINE)
+        found = re.search(rb"^VmPeak:\s*(\d+) kB", os.pread(self._status, 1 << 12, 0), re.MULTILINE)
         return int(found[1]) << 10 if found else 0
 
     @property
@@ -83,7 +80,7 @@ class Guard:
 
     def _take_messages(self) -> bytes:
         """What was said since the last time; of very much the start."""
-        messages = os.pread(self._messages, MOST_MESSAGES, 0)
+        messages = os.pread(self._messages, MOST_WRITTEN, 0)
         os.ftruncate(self._messages, 0)
         os.lseek(self._messages, 0, os.SEEK_SET)  # the position is stderr's, too
         return messages

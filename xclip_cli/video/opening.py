@@ -7,13 +7,14 @@ named here; whatever names other files, or opens them, is not among these. Encry
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import av
+import av.subtitles.codeccontext
+import av.subtitles.stream  # PyAV's own import of them, at the first file, is too late for workers
 
 from ..errors import VideoError
 from .containers import (
@@ -25,6 +26,7 @@ from .containers import (
     pixel_crops,
     top_boxes,
 )
+from .files import open_file
 from .limits import Limits
 from .stills import Grid, grid_of
 
@@ -65,14 +67,15 @@ class OpenVideo:
 
 
 @contextmanager
-def open_video(path: str, threads: int, limits: Limits, number: int | None = None) -> Iterator[OpenVideo]:
-    """Open a file and choose its video stream; all is closed at the end of the ``with`` block.
+def open_video(path: str | int, threads: int, limits: Limits, number: int | None = None) -> Iterator[OpenVideo]:
+    """Open a file (or one that is open, by its descriptor) and choose its video stream; all is closed at the end of the
+    ``with`` block.
 
     ``threads`` of the decoder; 0 leaves the number to FFmpeg. ``number`` of the stream, from 0 among the file's video
     streams; None chooses. Raises VideoError where the file cannot be read, is not a video, is encrypted, or has frames
     over the limit.
     """
-    descriptor = _open_file(path)
+    descriptor = open_file(path)
     max_pixels = str(limits.pixels + MOST_PADDING)
     try:
         options = {
@@ -102,24 +105,6 @@ def open_video(path: str, threads: int, limits: Limits, number: int | None = Non
             yield OpenVideo(container, stream, descriptor, crop, grid, () if grid else tuple(notes))
     finally:
         os.close(descriptor)
-
-
-def _open_file(path: str) -> int:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise VideoError("no such file", "missing") from error
-    except PermissionError as error:
-        raise VideoError("no permission to read the file", "permission") from error
-    except (OSError, ValueError) as error:
-        raise VideoError(f"cannot open the file: {error}", "not_a_file") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise VideoError("not a regular file", "not_a_file")
-    if os.fstat(descriptor).st_size == 0:
-        os.close(descriptor)
-        raise VideoError("the file is empty", "empty")
-    return descriptor
 
 
 def _is_encrypted(container: InputContainer, descriptor: int) -> bool:

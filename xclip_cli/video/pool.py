@@ -7,26 +7,38 @@ say to each other.
 from __future__ import annotations
 
 import json
-import math
 import mmap
 import os
 import selectors
 import signal
+import socket
 import subprocess
 import sys
-import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Generic, Self, TypeVar, cast
 
 import numpy as np
 
+from ..cores import usable_cores
 from ..errors import VideoError, XClipError
+from .files import anonymous_file, open_file
 from .limits import DECODE_TIMEOUT, DEFAULT_LIMITS, MEGABYTE, Limits
-from .protocol import ACK, NOTE_BYTES, anonymous_file, request_line
+from .processes import RunningClock, boot, start
+from .protocol import (
+    ACK,
+    NOTE_BYTES,
+    BrokenWorkerError,
+    Place,
+    Reply,
+    Restart,
+    Retired,
+    longest_line,
+    read_reply,
+    request_line,
+)
 from .sampling import STDIN, ClipInfo, ClipRequest
 from .spool import Spool
 
@@ -38,33 +50,12 @@ AHEAD = 2  # requests that a worker has at a time, so that it never waits for th
 MOST_THREADS = 16  # of a decoder: each takes address space
 LONGEST_WAIT = 1.0  # seconds, for anything
 CLIPS_AHEAD = 4  # clips of one request that are kept for being collected
-KILL_SECONDS = 5.0  # how long a process that was killed is waited for
+KILL_SECONDS = 5.0  # how long a process that was killed, or that has closed its stdout, is waited for
+MOST_RESTARTS = 4  # of a request: a seek that fails is one
 
-# The worker gets the parent's import path, and not the current folder, which may hold anybody's modules.
-_BOOT = "import sys; sys.path[:] = sys.argv[2:]; from xclip_cli.video.worker import serve; serve(int(sys.argv[1]))"
-
-# Nothing is computed in workers but decoding: threads of NumPy's and heaps of many threads would be idle.
-_LITTLE_ADDRESS_SPACE = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+_BOOT = boot("xclip_cli.video.worker.serve", 2)
 
 T = TypeVar("T")
-
-
-class RunningClock:
-    """Seconds in which this process ran: while it stands still (Ctrl-Z, a paused container), so does its clock.
-
-    It is to be looked at every ``step`` seconds; of any longer time no more than twice that counts.
-    """
-
-    def __init__(self, step: float) -> None:
-        self.step = step
-        self._seconds = 0.0
-        self._seen = time.monotonic()
-
-    def now(self) -> float:
-        """Seconds since it was made."""
-        seen, self._seen = self._seen, time.monotonic()
-        self._seconds += min(self._seen - seen, 2 * self.step)
-        return self._seconds
 
 
 @dataclass
@@ -76,16 +67,41 @@ class _Pending(Generic[T]):
     limits: Limits
     pictures: list[T] = field(default_factory=list)  # those that clips to come may need
     dropped: int = 0  # pictures that came before them
+    restarts: int = 0
+    windows: int = 0  # clips that came
+    following: int | None = None  # clips that are to come; None: nobody has said
+    waited: float = 0.0  # seconds, for the worker that has it to say something
     clips: deque[tuple[ClipInfo, list[T]]] = field(default_factory=deque)  # whole and not collected
     error: VideoError | None = None  # after those
 
+    def add_picture(self, picture: T) -> None:
+        """Take in a picture. Raises BrokenWorkerError where nobody asked for so many."""
+        if len(self.pictures) >= self.request.most_pictures:
+            raise BrokenWorkerError("it sends pictures without end")
+        self.pictures.append(picture)
+
+    def restart(self) -> None:
+        """Forget the pictures so far. Raises BrokenWorkerError where that happens without end."""
+        self.restarts += 1
+        if self.restarts > MOST_RESTARTS or self.windows:
+            raise BrokenWorkerError("it begins again without end")
+        self.pictures.clear()
+
     def add(self, clip: ClipInfo) -> None:
-        """Take in a clip with its pictures; no later one needs a picture from before its first."""
+        """Take in a clip with its pictures; no later one needs a picture from before its first.
+
+        Raises BrokenWorkerError where its pictures are not there, or as many are to follow as should not.
+        """
         used = sorted(set(clip.places))
+        if not 0 <= used[0] - self.dropped <= used[-1] - self.dropped < len(self.pictures):
+            raise BrokenWorkerError("it names pictures that it has not sent")
+        if self.following is not None and clip.following != self.following - 1:
+            raise BrokenWorkerError(f"it says that {clip.following} windows follow, and said {self.following} before")
         pictures = [self.pictures[place - self.dropped] for place in used]
         self.clips.append((replace(clip, places=tuple(used.index(place) for place in clip.places)), pictures))
         del self.pictures[: used[0] - self.dropped]
-        self.dropped = used[0]
+        self.dropped, self.following = used[0], clip.following
+        self.windows += 1
 
 
 class Decoders(Generic[T]):
@@ -182,14 +198,28 @@ class Decoders(Generic[T]):
         self.close()
 
     def _assign(self) -> None:
-        """Give waiting requests to workers: first to the one with the least to do, or to a new one."""
+        """Give waiting requests to workers: first to the one with the least to do, or to a new one.
+
+        A file is opened here, with the rights that a worker has not, and only when it is its turn.
+        """
         while self._waiting:
             worker = min(self._workers, key=lambda worker: len(worker.pending), default=None)
             if (worker is None or worker.pending) and len(self._workers) < self._size:
                 worker = self._started() or worker
             if worker is None or len(worker.pending) >= AHEAD:
                 return
-            worker.take(self._waiting.popleft())
+            pending = self._waiting.popleft()
+            try:
+                file = open_file(pending.request.path)
+            except VideoError as error:
+                pending.error = error
+                continue
+            try:
+                worker.take(pending, file)
+            except BrokenWorkerError as error:
+                self._replace(worker, _broken(error))
+            finally:
+                os.close(file)
 
     def _started(self) -> _Worker[T] | None:
         """A new worker; None where the system takes no more than there are, which are enough from then on."""
@@ -208,31 +238,53 @@ class Decoders(Generic[T]):
 
     def _wait(self, wake: int | None) -> bool:
         """Wait for something from the workers, and take it in → whether ``wake`` became readable."""
-        if sum(worker.catch_up(self._receive) for worker in self._workers):
+        if sum([self._tend(worker, _Worker.catch_up) for worker in self._workers[:]]):
             self._dismiss_retired()
             self._assign()
             return False
         self._listen_where_there_is_room()
         if wake is not None:
             self._selector.register(wake, selectors.EVENT_READ)
+        began, busy = self._clock.now(), [worker for worker in self._workers if worker.busy]
         try:
             ready = self._selector.select(timeout=min(max(0.01, self._seconds_left()), self._clock.step))
         finally:
             if wake is not None:
                 self._selector.unregister(wake)
+        for worker in busy:
+            worker.pending[0].waited += self._clock.now() - began
         woken = False
         for key, _ in ready:
             if key.data is None:
                 woken = True
-            elif not key.data.read(self._receive):
+            elif not self._tend(key.data, _Worker.read) and key.data in self._workers:
                 self._replace(key.data, key.data.end(self._limits))
         self._dismiss_retired()
-        for worker in self._workers[:]:
-            if worker.busy and self._clock.now() - worker.heard >= self._timeout:
-                message = f"the decoder made no progress for {self._timeout:g} s (--timeout) and was stopped"
-                self._replace(worker, VideoError(message, "timeout"))
+        self._give_up_late()
         self._assign()
         return woken
+
+    def _tend(self, worker: _Worker[T], take: Callable[[_Worker[T], Callable[[Picture], T]], bool]) -> bool:
+        """What ``take`` makes of a worker; one that is broken is replaced."""
+        try:
+            return take(worker, self._receive)
+        except BrokenWorkerError as error:
+            self._replace(worker, _broken(error))
+            return True
+
+    def _give_up_late(self) -> None:
+        """Replace the workers that hang, and those that do not keep to the limit of time that they were given."""
+        for worker in self._workers[:]:
+            if not worker.busy:
+                continue
+            pending = worker.pending[0]
+            most = self._limits.most_seconds(pending.windows)
+            if self._clock.now() - worker.heard >= self._timeout:
+                message = f"the decoder made no progress for {self._timeout:g} s (--timeout) and was stopped"
+                self._replace(worker, VideoError(message, "timeout"))
+            elif pending.waited > most + self._timeout:
+                message = f"the decoder did not end at its limit of {most:g} s (--max-seconds) and was stopped"
+                self._replace(worker, VideoError(message, "crashed"))
 
     def _listen_where_there_is_room(self) -> None:
         listening = self._selector.get_map()
@@ -256,7 +308,10 @@ class Decoders(Generic[T]):
             self._remove(worker)
 
     def _replace(self, worker: _Worker[T], error: VideoError) -> None:
-        """Take away a worker that failed: its first request is over, the others go to another."""
+        """Take away a worker that failed: its first request is over, the others go to another.
+
+        One that fails when it has answered all it was asked is missed by nobody.
+        """
         rest = list(worker.pending)
         self._remove(worker)
         if rest:
@@ -278,30 +333,36 @@ class _Worker(Generic[T]):
         self.retired = False  # it does no more, of its own will
         self.pending: deque[_Pending[T]] = deque()  # what it was given and has not answered, oldest first
         self.heard = self._clock.now()  # when it last said something, or was given something to do
-        self._ring_file = anonymous_file()
-        try:
-            os.ftruncate(self._ring_file, ring_bytes + NOTE_BYTES)
+        self._answered = 0  # requests
+        self._ring_bytes = ring_bytes
+        with ExitStack() as undo:
+            self._ring_file = anonymous_file(ring_bytes + NOTE_BYTES)
+            undo.callback(os.close, self._ring_file)
             self._ring = mmap.mmap(self._ring_file, ring_bytes + NOTE_BYTES)
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _BOOT, str(self._ring_file), *sys.path],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                pass_fds=[self._ring_file],
-                env={**os.environ, **_LITTLE_ADDRESS_SPACE},
-            )
-        except BaseException:
-            os.close(self._ring_file)
-            raise
+            self._files, files = socket.socketpair()
+            undo.callback(self._files.close)
+            with files:
+                self._process, self._lifeline = start(_BOOT, [self._ring_file, files.fileno()])
+            undo.pop_all()
         self._requests = cast("IO[bytes]", self._process.stdin)
         self.replies = cast("IO[bytes]", self._process.stdout)
+        for channel in (self._requests, self._files):
+            os.set_blocking(channel.fileno(), False)
         self._unread = b""  # the start of a line whose end has not come
         self._lines: deque[bytes] = deque()  # read, and not handled for want of room
 
-    def take(self, pending: _Pending[T]) -> None:
-        """Send it a request."""
+    def take(self, pending: _Pending[T], file: int) -> None:
+        """Send it a request, and the open file that it is about. Raises BrokenWorkerError."""
         if not self.pending:
             self.heard = self._clock.now()
         self.pending.append(pending)
+        pending.waited = 0.0
+        try:
+            socket.send_fds(self._files, [b"f"], [file])
+        except BlockingIOError as error:
+            raise BrokenWorkerError("it takes no files") from error
+        except ConnectionError:
+            return  # it died; its replies end
         self._send(request_line(pending.request, pending.threads, pending.limits))
 
     @property
@@ -315,51 +376,65 @@ class _Worker(Generic[T]):
         return bool(self.pending) and not self.full
 
     def read(self, receive: Callable[[Picture], T]) -> bool:
-        """Take in what it sent; False when it has ended."""
+        """Take in what it sent; False when it has ended. Raises BrokenWorkerError."""
         data = os.read(self.replies.fileno(), 1 << 16)
         *lines, self._unread = (self._unread + data).split(b"\n")
+        if len(self._unread) > longest_line(self.pending[0].request if self.pending else None):
+            raise BrokenWorkerError("it sends a line without end")
         self._lines += lines
         self.catch_up(receive)
         self.heard = self._clock.now()  # after the handling, which may have taken a while
         return bool(data)
 
     def catch_up(self, receive: Callable[[Picture], T]) -> bool:
-        """Handle what was read, as far as there is room → whether anything was handled."""
+        """Handle what was read, as far as there is room → whether anything was handled. Raises BrokenWorkerError."""
         before = len(self._lines)
         while self._lines and not self.full:
-            self._handle(json.loads(self._lines.popleft()), receive)
+            if not self.pending:
+                raise BrokenWorkerError("it speaks without being asked")
+            self._handle(read_reply(self._lines.popleft(), self.pending[0].request, self._ring_bytes), receive)
         return len(self._lines) < before
 
-    def _handle(self, message: dict[str, Any], receive: Callable[[Picture], T]) -> None:
-        if "retired" in message:
-            self.retired = True
-            return
+    def _handle(self, reply: Reply, receive: Callable[[Picture], T]) -> None:
         oldest = self.pending[0]
-        if "picture" in message:
-            offset, height, width = message["picture"]
-            picture = np.frombuffer(self._ring, np.uint8, height * width * 3, offset).reshape(height, width, 3)
-            oldest.pictures.append(receive(picture))
+        if isinstance(reply, Place):
+            shape = (reply.height, reply.width, 3)
+            picture = np.frombuffer(self._ring, np.uint8, reply.size, reply.offset).reshape(shape)
+            oldest.add_picture(receive(picture))
             self._send(ACK)
-        elif "restart" in message:
-            oldest.pictures.clear()
-        elif "clip" in message:
-            clip = ClipInfo.from_json(message["clip"])
-            oldest.add(clip)
-            if not clip.following:
+        elif isinstance(reply, Restart):
+            oldest.restart()
+        elif isinstance(reply, ClipInfo):
+            oldest.add(reply)
+            if not reply.following:
+                self._answered += 1
                 self.pending.popleft()
-        elif "error" in message:
-            self.pending.popleft().error = VideoError(message["error"]["message"], message["error"]["code"])
+        elif isinstance(reply, VideoError):
+            self._answered += 1
+            self.pending.popleft().error = reply
+        elif isinstance(reply, Retired):
+            if not self._answered:
+                raise BrokenWorkerError("it retires before it has done anything")
+            self.retired = True
 
     def _send(self, line: bytes) -> None:
-        with suppress(BrokenPipeError):  # it died; its replies end
-            self._requests.write(line)
-            self._requests.flush()
+        """Without waiting: what a worker has not read yet always fits into its pipe, unless it does not read."""
+        try:
+            if os.write(self._requests.fileno(), line) < len(line):
+                raise BlockingIOError
+        except BlockingIOError as error:
+            raise BrokenWorkerError("it reads nothing") from error
+        except BrokenPipeError:
+            pass  # it died; its replies end
 
     def end(self, limits: Limits) -> VideoError:
         """Wait for a worker that ended → what is to be said of the video that it had."""
-        status = self._process.wait()
-        how = f"crashed ({signal.Signals(-status).name})" if status < 0 else f"ended early (status {status})"
-        memory = int.from_bytes(self._ring[-NOTE_BYTES:], sys.byteorder)
+        try:
+            status = self._process.wait(KILL_SECONDS)
+        except subprocess.TimeoutExpired:
+            return VideoError("the decoder went silent on this file, and was stopped", "crashed")
+        how = f"crashed ({_signal_name(-status)})" if status < 0 else f"ended early (status {status})"
+        memory = min(int.from_bytes(self._ring[-NOTE_BYTES:], sys.byteorder), limits.memory)
         if limits.nearly_reached(memory):
             most = f"of {limits.memory // MEGABYTE} MB (--max-memory)"
             return VideoError(
@@ -371,9 +446,10 @@ class _Worker(Generic[T]):
     def close(self) -> None:
         """End the process and free its memory."""
         self._process.kill()
-        for pipe in (self._requests, self.replies):
+        for pipe in (self._requests, self.replies, self._files):
             with suppress(BrokenPipeError):  # unsent bytes for a dead worker
                 pipe.close()
+        os.close(self._lifeline)
         with suppress(subprocess.TimeoutExpired):  # it hangs in the system, as on a file system that does not answer
             self._process.wait(KILL_SECONDS)
         os.close(self._ring_file)
@@ -381,32 +457,20 @@ class _Worker(Generic[T]):
             self._ring.close()
 
 
-def usable_cores() -> int:
-    """The processor cores that this process may use: those that it may run on, or as many as its groups' quotas of
-    processor time (cgroups, by which containers are limited) are worth."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(min([cores, *_quotas(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))])))
+def _broken(error: BrokenWorkerError) -> VideoError:
+    return VideoError(f"the decoder was stopped on this file: {error}", "crashed")
 
 
-def _quotas(membership: Path, root: Path) -> Iterator[float]:
-    """The quotas of the control groups that the process is in, in cores; both versions of the files."""
-    with suppress(OSError, ValueError):  # another system, or none is set
-        for line in membership.read_text().splitlines():
-            _, controllers, group = line.split(":", 2)
-            if controllers and "cpu" not in controllers.split(","):
-                continue
-            top = root / "cpu" if controllers else root
-            inside = top / group.lstrip("/")
-            for folder in (inside, *inside.parents):
-                if folder.is_relative_to(top):
-                    yield from _quota(folder)
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
-def _quota(group: Path) -> Iterator[float]:
-    with suppress(OSError, ValueError, ZeroDivisionError):
-        quota, period = (group / "cpu.max").read_text().split()
-        yield int(quota) / int(period)  # which may be "max"
-    with suppress(OSError, ValueError, ZeroDivisionError):
-        quota, period = ((group / f"cpu.cfs_{of}_us").read_text() for of in ("quota", "period"))
-        if int(quota) > 0:  # -1: there is none
-            yield int(quota) / int(period)
+def confinement() -> dict[str, str]:
+    """What of its rights a decode worker gives up on this system, for people to read. Raises OSError, ValueError."""
+    code = "import json; from xclip_cli.video.confinement import confine; print(json.dumps(confine()))"
+    command = [sys.executable, "-P", "-c", f"import sys; sys.path[:] = sys.argv[1:]; {code}", *sys.path]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    return dict(json.loads(done.stdout))

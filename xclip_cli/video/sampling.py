@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -59,6 +60,12 @@ class ClipRequest:
     length: Fraction | None = None  # seconds of each window; None: one window, all from start to end
     stride: Fraction | None = None  # seconds from the start of a window to that of the next
     stream: int | None = None  # which of the file's video streams, from 0; None: the best
+    descriptor: int | None = None  # of the file, where it is open, as it is in decode workers
+
+    @property
+    def file(self) -> str | int:
+        """What to open."""
+        return self.path if self.descriptor is None else self.descriptor
 
     def to_json(self) -> dict[str, Any]:
         """The plain form that crosses to a decode worker: times as exact ratios."""
@@ -69,6 +76,17 @@ class ClipRequest:
         """Back from the plain form."""
         times = {key: values.get(key) for key in ("start", "end", "length", "stride")}
         return cls(**{**values, **{key: None if time is None else Fraction(time) for key, time in times.items()}})
+
+    @property
+    def frames(self) -> int:
+        """Of each window."""
+        return self.num_frames * self.clips
+
+    @property
+    def most_pictures(self) -> int:
+        """That are in use at a time: of a window, and of those that begin in it or before and share time with it."""
+        windows = 1 if self.length is None or self.stride is None else 2 * math.ceil(self.length / self.stride) + 3
+        return windows * self.frames
 
     def windows(self, start: Fraction, end: Fraction) -> Windows:
         """The windows over the stretch [start, end) of the video, in seconds."""

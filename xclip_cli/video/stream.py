@@ -155,6 +155,7 @@ class _Decoding:
         self._most_skipped = most_skipped
         self._line = line
         self.frames_decoded = 0
+        self._counted = 0.0  # large ones count as several
         self._silent = 0  # packets that gave no picture, of decoders that give each at once
         self.errors = 0  # packets that were skipped
         self.unsorted = 0  # frames whose times are none, or not in order
@@ -227,9 +228,10 @@ class _Decoding:
     def _count(self, frame: VideoFrame) -> None:
         """Raises VideoError where a frame is one too many, or too large."""
         self.frames_decoded += 1
+        self._counted += self._limits.weight(frame.width * frame.height)
         if frame.width * frame.height > self._limits.pixels:
             raise self._limits.too_many_pixels(frame.width, frame.height)
-        if self.frames_decoded > self._limits.frames:
+        if self._counted > self._limits.frames:
             raise VideoError(
                 f"more than {self._limits.frames} frames would have to be decoded (--max-frames): "
                 "raise the limit, or look at a stretch of the video with --start and --end",

@@ -10,19 +10,23 @@ import gc
 import mmap
 import os
 import signal
+import socket
 import sys
 import time
 from collections import deque
-from dataclasses import asdict, replace
-from typing import IO, TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from ..errors import VideoError
 from .clips import read_clips
+from .confinement import confine
+from .files import anonymous_file
 from .guard import Guard
-from .limits import Limits
-from .protocol import ACK, NOTE_BYTES, anonymous_file, line, read_request
+from .limits import DEFAULT_LIMITS, Limits
+from .processes import RunningClock
+from .protocol import ACK, LONGEST_TEXT, MOST_HELD, NOTE_BYTES, line, read_request
 from .sampling import ClipRequest
 
 if TYPE_CHECKING:
@@ -32,28 +36,32 @@ NOTE_SECONDS = 0.01  # how often it writes down its memory, which takes 50 µs
 ALIVE_SECONDS = 1.0  # how often a worker that makes progress says so
 
 
-def serve(ring_file: int) -> None:
-    """The worker's whole life: decode one request after another until stdin ends."""
+def serve(ring_file: int, files: int) -> None:
+    """The worker's whole life: decode one request after another until stdin ends.
+
+    Both are descriptors: of the ring, and of the socket that videos come through.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     # Where stderr is closed its number is free, and what is opened first would take it.
     replies = os.fdopen(fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3), "wb")
     guard = Guard(anonymous_file())
     os.dup2(2, 1)  # nothing that a library prints may look like a reply
-    server = _Server(mmap.mmap(ring_file, 0), sys.stdin.buffer, replies, guard)
+    server = _Server(mmap.mmap(ring_file, 0), sys.stdin.buffer, replies, guard, socket.socket(fileno=files))
+    confine()
     gc.freeze()  # what is there to stay need not be looked through each time
     while (asked := server.next_request()) is not None:
         request, threads, limits = asked
         guard.begin(limits)
         try:
-            began = server.worked()
+            server.begin(limits)
             for clip in read_clips(request, server, threads, limits):
-                worked = server.worked()
-                server.reply({"clip": asdict(replace(clip, seconds=worked - began))})
-                began = worked
+                server.finished(asdict(clip))
         except Exception as error:  # a bug, or a library's surprise, too: it costs this video only
             if not isinstance(found := guard.cause(error) or error, VideoError):
                 found = VideoError(f"the decoder failed on this file: {error!r}", "crashed")
-            server.reply({"error": {"code": found.code, "message": str(found)}})
+            server.reply({"error": {"code": found.code, "message": str(found)[:LONGEST_TEXT]}})
+        finally:
+            os.close(cast("int", request.descriptor))
         # PyAV's containers refer to themselves: left to Python, hundreds of them would be in memory at a time.
         gc.collect()
         if guard.is_spent:
@@ -67,16 +75,24 @@ class _Server:
     It is the sink that ``read_clips`` sends pictures to.
     """
 
-    def __init__(self, memory: mmap.mmap, incoming: IO[bytes], outgoing: IO[bytes], guard: Guard) -> None:
+    def __init__(
+        self, memory: mmap.mmap, incoming: IO[bytes], outgoing: IO[bytes], guard: Guard, files: socket.socket
+    ) -> None:
         self._ring = np.frombuffer(memory, np.uint8)[:-NOTE_BYTES]
         self._note = memoryview(memory)[-NOTE_BYTES:]
         self._guard = guard
         self._incoming = incoming
         self._outgoing = outgoing
+        self._files = files
         self._requests: deque[tuple[ClipRequest, int, Limits]] = deque()  # with threads
         self._said_alive = 0.0
         self._noted = 0.0
-        self._waited = 0.0  # seconds, for room
+        self._clock = RunningClock(ALIVE_SECONDS * 30)  # no packet or picture takes longer, but where all stands still
+        self._waited = 0.0  # seconds, for room and for the parent
+        self._limits = DEFAULT_LIMITS
+        self._began = 0.0  # with the request, and with the clip
+        self._began_clip = 0.0
+        self._windows = 0  # of the request, that are done
         self._held: deque[tuple[int, int]] = deque()  # start and end of each picture not yet freed, oldest first
 
     def next_request(self) -> tuple[ClipRequest, int, Limits] | None:
@@ -86,21 +102,32 @@ class _Server:
                 return None
         return self._requests.popleft()
 
+    def begin(self, limits: Limits) -> None:
+        """A request."""
+        self._limits, self._windows = limits, 0
+        self._began = self._began_clip = self._worked()
+
+    def finished(self, clip: dict[str, Any]) -> None:
+        """Tell the parent of a clip."""
+        self._windows += 1
+        began, self._began_clip = self._began_clip, self._worked()
+        self.reply({"clip": {**clip, "seconds": self._began_clip - began}})
+
     def put(self, picture: Picture) -> None:
         """Copy a picture in, waiting for room, and tell the parent."""
-        began = time.monotonic()
-        while (offset := self._room(picture.nbytes)) is None:
+        began = self._clock.now()
+        while len(self._held) >= MOST_HELD or (offset := self._room(picture.nbytes)) is None:
             if not self._listen():
                 raise SystemExit  # the parent is gone
-        self._waited += time.monotonic() - began
+        self._waited += self._clock.now() - began
         end = offset + picture.nbytes
         self._ring[offset:end].reshape(picture.shape)[:] = picture
         self._held.append((offset, end))
         self.reply({"picture": [offset, *picture.shape[:2]]})
 
-    def worked(self) -> float:
-        """Seconds on a clock that stands still while there is no room for a picture."""
-        return time.monotonic() - self._waited
+    def _worked(self) -> float:
+        """Seconds on a clock that stands still while this waits for the parent."""
+        return self._clock.now() - self._waited
 
     def restart(self) -> None:
         """Have the parent forget the pictures of this request."""
@@ -110,6 +137,8 @@ class _Server:
         """Let the parent know, now and then, that this does not hang."""
         self._guard.trim()
         now = time.monotonic()
+        if self._worked() - self._began > self._limits.most_seconds(self._windows):
+            raise self._limits.too_slow(self._windows)
         if now - self._noted >= NOTE_SECONDS:  # once it has crashed, nobody can ask it any more
             self._noted = now
             self._note[:] = self._guard.peak_memory.to_bytes(NOTE_BYTES, sys.byteorder)
@@ -123,12 +152,14 @@ class _Server:
             raise cause from error
 
     def reply(self, message: dict[str, Any]) -> None:
-        """Send one line to the parent."""
+        """Send one line to the parent, who may not listen at once."""
+        began = self._clock.now()
         try:
             self._outgoing.write(line(message))
             self._outgoing.flush()
         except BrokenPipeError:
             os._exit(0)  # the parent is gone, and nobody is left to tell
+        self._waited += self._clock.now() - began
 
     def _listen(self) -> bool:
         """Take in one line from the parent; False when there will be no more."""
@@ -136,7 +167,8 @@ class _Server:
         if heard == ACK:
             self._held.popleft()
         elif heard:
-            self._requests.append(read_request(heard))
+            _, (descriptor,), _, _ = socket.recv_fds(self._files, 1, 1)
+            self._requests.append(read_request(heard, descriptor))
         return bool(heard)
 
     def _room(self, size: int) -> int | None:
