@@ -76,6 +76,8 @@ def test_every_flag_and_file_exists() -> None:
         "timeline",
         "embed",
         "search",
+        "evaluate",
+        "adapt",
         "report",
         "doctor",
         "cache",

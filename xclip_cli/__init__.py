@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .adaptation import Head
     from .classifier import Classifier
     from .engine.encoder import Encoder
     from .errors import LabelsError, ModelError, ResultsError, VideoError, XClipError
@@ -49,6 +50,7 @@ __all__ = [
     "Classifier",
     "Encoder",
     "Failure",
+    "Head",
     "Index",
     "Labels",
     "LabelsError",
@@ -73,6 +75,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "adaptation": ("Head",),
     "classifier": ("Classifier",),
     "errors": ("LabelsError", "ModelError", "ResultsError", "VideoError", "XClipError"),
     "labels": ("Labels", "load_labels"),

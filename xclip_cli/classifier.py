@@ -6,8 +6,6 @@ and the weights are loaded at the first use, or by ``load``. Videos are decoded 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import time
@@ -20,13 +18,14 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from . import __version__
+from .adaptation import Head
 from .engine.batches import outcomes_of
 from .engine.devices import AUTO, dtype_name
 from .engine.encoder import Encoder, Encodings, Time
 from .engine.pipeline import Outcome, results_of
 from .engine.texts import Texts
-from .errors import ResultsError, VideoError
-from .labels import BARE_LABEL, NONE_OF_THESE, Labels
+from .errors import LabelsError, ResultsError, VideoError
+from .labels import BARE_LABEL, NONE_OF_THESE, Labels, calibrated_identity
 from .model.checkpoint.find import Checkpoint, choose_model, find_checkpoint, name_of
 from .output.images import FrameFolder
 from .results.index import Index, StoredVideo
@@ -52,6 +51,7 @@ class Classifier:
     authors' ``.pth``, which holds none. ``heads``: attention heads of MIT and prompt generator, where they are to
     differ from the checkpoint's.
 
+    ``head``: corrections learned from examples (``Head.fit``), or their file; without ``labels`` its own are taken.
     ``multi_label`` scores each label against the neutral texts of ``Labels.with_background`` alone. Without it, labels
     that have them can answer "none of these". ``threshold``: labels with lower scores are withheld.
     ``save_frames``: a folder that gets the frames as the model sees them, after the crop.
@@ -69,7 +69,7 @@ class Classifier:
         self,
         model: str | Path | Checkpoint = AUTO,
         *,
-        labels: Labels | Iterable[str],
+        labels: Labels | Iterable[str] | None = None,
         templates: Iterable[str] = (BARE_LABEL,),
         device: str = AUTO,
         dtype: str = AUTO,
@@ -87,7 +87,13 @@ class Classifier:
         limits: Limits = DEFAULT_LIMITS,
         stream: int | None = None,
         cache: bool = True,
+        head: Head | str | Path | None = None,
     ) -> None:
+        self.head = head if isinstance(head, Head) or head is None else Head.load(head)
+        if labels is None:
+            if self.head is None:
+                raise TypeError("labels are missing: pass labels=[…], or a head, which has labels of its own")
+            labels = self.head.labels
         given = labels if isinstance(labels, Labels) else Labels.of(labels, templates)
         self.labels = given.with_background() if multi_label and not given.background else given
         self.multi_label, self.threshold = multi_label, threshold
@@ -106,6 +112,15 @@ class Classifier:
             limits=limits,
             stream=stream,
         )
+        if self.head is not None:
+            self.head.check(self.encoder)
+            self._deltas = self.head.of(self.labels)
+        if self.labels.model is not None and self.labels.model != self.identity:
+            raise LabelsError(
+                f"the labels were calibrated for another model or head than {self.checkpoint.name} "
+                f"{'with this' if self.head else 'without a'} head: name that one, or write them again with `xclip "
+                "evaluate --write-labels`"
+            )
         self._label_warnings = self._warnings()
         groups = [*self.labels.texts, *([text] for text in self.labels.background)]
         self.texts = Texts(groups, self.checkpoint, self.encoder.config, tokenizer, cache)
@@ -242,6 +257,11 @@ class Classifier:
         return self.encoder.checkpoint
 
     @property
+    def identity(self) -> str:
+        """What tells the model, and its head, from others."""
+        return calibrated_identity(self.checkpoint.identity, self.head.sha256 if self.head else None)
+
+    @property
     def text_features(self) -> Tensor:
         """[K, P]: of each label, and of each neutral text, the mean over its texts."""
         return self.texts.features(self.encoder.dtype, self.encoder.device)
@@ -255,9 +275,17 @@ class Classifier:
         why = self.checkpoint.why_a_guess(text for texts in self.labels.texts for text in texts)
         if why is None and self.checkpoint.why_a_guess(self.labels.background):
             why = "was not trained on the neutral texts that labels are compared with"
-        if why is None:
-            return self.labels.warnings
-        return (*self.labels.warnings, f"the model {self.checkpoint.name} can only guess: it {why}")
+        found = (
+            self.labels.warnings
+            if why is None
+            else (*self.labels.warnings, f"the model {self.checkpoint.name} can only guess: it {why}")
+        )
+        if self.labels.temperature and self.labels.background:
+            found = (
+                *found,
+                "scores against neutral texts are not calibrated: the temperature of the labels is not used",
+            )
+        return found
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -267,7 +295,21 @@ class Classifier:
 
     def logits(self, clips: Tensor) -> Tensor:
         """Clips [B, T, 3, H, W] of bytes, cut to the model's size → logits [B, texts' groups], without softmax."""
-        return self.encoder.similarity(self.text_features, *self.encoder.encode_clips(clips))
+        return self.similarity(*self.encoder.encode_clips(clips))
+
+    def similarity(self, features: Tensor, tokens: Tensor) -> Tensor:
+        """Encodings of B clips → logits [B, texts' groups], without softmax."""
+        return self.encoder.similarity(self.text_features, features, tokens, self.deltas)
+
+    @cached_property
+    def deltas(self) -> Tensor | None:
+        """[texts' groups, P]: the head's corrections, 0 for neutral texts; None where there is no head."""
+        import torch
+
+        if self.head is None:
+            return None
+        neutral = np.zeros((len(self.labels.background), self._deltas.shape[1]), np.float32)
+        return torch.from_numpy(np.concatenate([self._deltas, neutral])).to(self.encoder.device)
 
     def _score(self, encoded: Sequence[Encodings], top_k: int) -> list[Prediction | Failure]:
         """Rank the labels for windows that were encoded."""
@@ -275,7 +317,7 @@ class Classifier:
 
         began = time.monotonic()
         features, tokens = (torch.cat([getattr(e, part) for e in encoded]) for part in ("features", "tokens"))
-        logits = self.encoder.similarity(self.text_features, features, tokens)
+        logits = self.similarity(features, tokens)
         logits = logits.view(len(encoded), self.encoder.views.count, -1).cpu()  # [windows, views, labels]
         logits, scores = self._fold_background(logits)
         scores, logits = scores.mean(dim=1), logits.mean(dim=1)
@@ -293,7 +335,7 @@ class Classifier:
         count = len(self.labels.names)
         labels, background = logits[..., :count], logits[..., count:]
         if not self.labels.background:
-            return labels, labels.softmax(dim=-1)
+            return labels, (labels / (self.labels.temperature or 1.0)).softmax(dim=-1)
         neutral = background.logsumexp(dim=-1, keepdim=True)
         if self.multi_label:
             return labels, (labels - neutral).sigmoid()
@@ -346,6 +388,7 @@ class Classifier:
             ),
             warnings=(*self.warnings, *info.warnings, *self._misfits(info, encoded.short_side)),
             withheld=len(ranked) - len(shown) if self.threshold or self.labels.min_logits else None,
+            calibrated=True if self.labels.temperature and not self.labels.background else None,
             seconds=Seconds(round(info.seconds, 3), round(encoded.seconds + seconds, 3)),
         )
 
@@ -361,15 +404,13 @@ class Classifier:
 
     def run_header(self, start: Fraction | None, end: Fraction | None, top_k: int) -> RunHeader:
         """What the records of a run are made with."""
-        more = [values for values in (self.labels.min_logits, self.labels.background) if values]
-        content = json.dumps([self.labels.names, self.labels.texts, *more])
         return RunHeader(
             xclip=__version__,
             model=self.checkpoint.name,
             revision=self.checkpoint.revision,
             model_identity=self.checkpoint.identity,
             labels=len(self.labels.names),
-            labels_sha256=hashlib.sha256(content.encode()).hexdigest(),
+            labels_sha256=self.labels.sha256,
             num_frames=self.encoder.config.vision_config.num_frames,
             views=str(self.encoder.views),
             preprocess=self.encoder.preprocess,
@@ -382,6 +423,7 @@ class Classifier:
             none_of_these=True if self.labels.background and not self.multi_label else None,
             multi_label=self.multi_label or None,
             threshold=self.threshold or None,
+            head=None if self.head is None else self.head.sha256,
         )
 
 

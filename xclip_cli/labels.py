@@ -1,20 +1,22 @@
 """Label and template files → Labels, with every fault found by file and line before a model is loaded.
 
 A label file is ``.txt`` (a label a line, ``#`` comments), ``.csv`` (a header with a ``name`` column) or ``.json`` (a
-list of labels, or label → list of texts, or label → ``{"texts": […], "min_logit": 18}``). A template is a sentence with
-``{}``. The texts of a label are its name, or the texts it was given, put into every template.
+list of labels, or label → list of texts, or label → ``{"texts": […], "min_logit": 18}``, or such labels calibrated for
+a model: ``{"labels": {…}, "temperature": 1.4, "model": its identity}``). A template is a sentence with ``{}``. The
+texts of a label are its name, or the texts it was given, put into every template.
 """
 
 from __future__ import annotations
 
 import csv
 import difflib
+import hashlib
 import io
 import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,8 @@ class Labels:
     warnings: tuple[str, ...] = ()
     min_logits: tuple[float | None, ...] = ()  # of each label, where any has one; with a lower logit it is no answer
     background: tuple[str, ...] = ()  # neutral texts, one embedding each
+    temperature: float | None = None  # that makes scores among all these labels probabilities, if it was fitted
+    model: str | None = None  # identity of the only model that these labels are for
 
     @classmethod
     def of(cls, names: Iterable[str], templates: Iterable[str] = (BARE_LABEL,)) -> Labels:
@@ -92,11 +96,22 @@ class Labels:
         """Every text of every label, in order, then those of the background."""
         return [*(text for texts in self.texts for text in texts), *self.background]
 
+    @property
+    def sha256(self) -> str:
+        """What tells two lists of labels and texts apart."""
+        more = [values for values in (self.min_logits, self.background, self.temperature) if values]
+        return hashlib.sha256(json.dumps([self.names, self.texts, *more]).encode()).hexdigest()
+
     def with_background(self) -> Labels:
         """The same, and the neutral texts. Raises LabelsError where a label has the name that their answer has."""
         if NONE_OF_THESE in self.names:
             raise LabelsError(f"the label {NONE_OF_THESE!r} is what --none-of-these answers: give it another name")
         return replace(self, background=BACKGROUND)
+
+
+def calibrated_identity(model: str, head: str | None) -> str:
+    """What calibrated labels are for: a checkpoint, by its identity, with a head or without."""
+    return model if head is None else f"{model}+{head}"
 
 
 Phrases = tuple[str, tuple[str, ...]]  # a label and what stands for it in the templates
@@ -214,20 +229,34 @@ def load_labels(sources: Sequence[str], names: Sequence[str] = (), templates: Se
 
     Raises LabelsError.
     """
-    min_logits: dict[str, float] = {}
-    entries = [entry for source in sources for entry in read_labels(source, min_logits)]
+    fitted = Fitted()
+    entries = [entry for source in sources for entry in read_labels(source, fitted)]
+    if fitted.model is not None and (len(sources) > 1 or names or templates):
+        raise LabelsError(
+            f"{sources[0]} is calibrated for its own labels and texts: leave out other --labels, --label and --template"
+        )
     entries += [(name, (name,)) for name in names]
     filled = [template for given in templates for template in read_templates(given)]
-    return make_labels(entries, filled, min_logits)
+    labels = make_labels(entries, filled, fitted.min_logits)
+    return replace(labels, temperature=fitted.temperature, model=fitted.model)
 
 
-def read_labels(source: str, min_logits: dict[str, float] | None = None) -> list[Phrases]:
-    """The labels of a file, or of a shipped set by its name; their lowest logits, where a file has any, go into
-    ``min_logits``. Raises LabelsError."""
+@dataclass
+class Fitted:
+    """What label files hold besides labels and texts."""
+
+    min_logits: dict[str, float] = field(default_factory=dict)
+    temperature: float | None = None
+    model: str | None = None
+
+
+def read_labels(source: str, fitted: Fitted | None = None) -> list[Phrases]:
+    """The labels of a file, or of a shipped set by its name; what else it holds goes into ``fitted``. Raises
+    LabelsError."""
     path = _find(source, "labels", "label file")
-    text = _read_text(path)
+    text = read_text(path)
     if path.suffix.lower() == ".json":
-        entries = _parse_json(text, path, {} if min_logits is None else min_logits)
+        entries = _parse_json(text, path, fitted or Fitted())
     else:
         entries = (_parse_csv if path.suffix.lower() == ".csv" else _parse_lines)(text, path)
     if not entries:
@@ -240,7 +269,7 @@ def read_templates(given: str) -> list[str]:
     if BARE_LABEL in given:
         return [given]
     path = _find(given, "templates", "template file (nor a {} in)")
-    templates = [template for template, _ in _parse_lines(_read_text(path), path)]
+    templates = [template for template, _ in _parse_lines(read_text(path), path)]
     for template in templates:
         if BARE_LABEL not in template:
             raise LabelsError(f"{path}: the template {quoted(template)} has no {{}} for the label to stand in")
@@ -282,7 +311,8 @@ def _find(source: str, kind: str, what: str) -> Path:
     raise LabelsError(f"there is no {what} {quoted(source)}, and no shipped one: {hint}shipped are {', '.join(files)}")
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A text file of a user's, in UTF-8. Raises LabelsError that says what else it is."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -348,18 +378,19 @@ def _name_column(header: Sequence[str], path: Path) -> int:
     raise LabelsError(f"{path}:1: needs a header with a column called name, such as id,name")
 
 
-def _parse_json(text: str, path: Path, min_logits: dict[str, float]) -> list[Phrases]:
+def _parse_json(text: str, path: Path, fitted: Fitted) -> list[Phrases]:
     try:
         items = json.loads(text, object_pairs_hook=_Pairs)  # pairs, so that no label of an object is lost
     except json.JSONDecodeError as error:
         raise LabelsError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
     except (RecursionError, ValueError) as error:
         raise LabelsError(f"{path}: must be a list of labels, or an object of label: list of texts") from error
+    items = _uncalibrated(items, path, fitted)
     entries = []
     for item in items if isinstance(items, list) else [None]:
         name, texts = item if isinstance(item, tuple) else (item, item)
         if isinstance(name, str) and isinstance(texts, _Pairs):
-            texts = _with_floor(name, dict(texts), path, min_logits)
+            texts = _with_floor(name, dict(texts), path, fitted.min_logits)
         texts = [texts] if isinstance(texts, str) else texts
         if not isinstance(name, str):
             raise LabelsError(f"{path}: must be a list of labels, or an object of label: list of texts")
@@ -371,6 +402,23 @@ def _parse_json(text: str, path: Path, min_logits: dict[str, float]) -> list[Phr
 
 class _Pairs(list[Any]):
     """A JSON object, as the pairs that it holds."""
+
+
+def _uncalibrated(items: object, path: Path, fitted: Fitted) -> object:
+    """The labels of ``{"labels": {…}, "temperature": 1.4, "model": identity}``, whose other values go into ``fitted``;
+    anything else as it is: no label has a number, or null, for its texts. Raises LabelsError."""
+    values = dict(items) if isinstance(items, _Pairs) and all(isinstance(item, tuple) for item in items) else {}
+    if "temperature" not in values or isinstance(values["temperature"], str | list):
+        return items
+    labels, temperature, model = (values.pop(key, None) for key in ("labels", "temperature", "model"))
+    number = isinstance(temperature, int | float) and not isinstance(temperature, bool) and 0 < temperature <= MAX_LOGIT
+    if values or not (number or temperature is None) or not isinstance(labels, _Pairs) or not isinstance(model, str):
+        raise LabelsError(
+            f'{path}: calibrated labels are {{"labels": {{…}}, "temperature": a number over 0 or null, "model": the '
+            "identity of their model}, as `xclip evaluate --write-labels` writes them"
+        )
+    fitted.temperature, fitted.model = temperature, model
+    return labels
 
 
 def _with_floor(name: str, values: dict[str, Any], path: Path, min_logits: dict[str, float]) -> object:

@@ -204,17 +204,20 @@ class Search:
             alike = torch.nn.functional.normalize(features.float(), dim=-1) @ self._directions.T
             both = [alike.view(len(encoded), -1, 1).mean(dim=1)] * 2
         else:
-            both = list(self._logits_and_scores(self.classifier.text_features, features, tokens))
+            both = list(
+                self._logits_and_scores(self.classifier.text_features, features, tokens, self.classifier.deltas)
+            )
         values = torch.stack([each.cpu() for each in both], dim=1).numpy()
         return [
             Passed(e.video, e.info.start_seconds, e.info.end_seconds, value)
             for e, value in zip(encoded, values, strict=True)
         ]
 
-    def _logits_and_scores(self, texts: Any, features: Any, tokens: Any) -> tuple[Any, Any]:
-        """Texts and the neutral ones [K + neutral, P] against rows → logits and scores [windows, K] over all views."""
+    def _logits_and_scores(self, texts: Any, features: Any, tokens: Any, deltas: Any) -> tuple[Any, Any]:
+        """Texts and the neutral ones [K + neutral, P] against rows → logits and scores [windows, K] over all views.
+        ``deltas``: of these texts, where there is a head."""
         count = len(texts) - len(self.classifier.labels.background)
-        logits = self.encoder.similarity(texts, features, tokens).view(-1, self.encoder.views.count, len(texts))
+        logits = self.encoder.similarity(texts, features, tokens, deltas).view(-1, self.encoder.views.count, len(texts))
         neutral = logits[..., count:].logsumexp(dim=-1, keepdim=True)
         scores = (logits[..., :count] - neutral).sigmoid()
         return logits[..., :count].mean(dim=1), scores.mean(dim=1)
@@ -250,11 +253,13 @@ class Search:
         chosen = np.ones(count, bool)
         if self.like is not None:
             return of_windows(cosines(self.encoder, self._directions, index.blocks(videos, most))), chosen
-        texts = self.classifier.text_features[: len(self.queries)]
+        texts, deltas = self.classifier.text_features[: len(self.queries)], self.classifier.deltas
+        deltas = None if deltas is None else deltas[: len(self.queries)]
         if count > CLOSE_ENOUGH and not self.rules.exact:
-            chosen = candidates(of_windows(cosines(self.encoder, texts, index.blocks(videos, most))))
-        wanted = np.repeat(chosen, views)
-        return of_windows(text_logits(self.encoder, texts, _picked(index.blocks(videos, most), wanted))), chosen
+            directions = texts if deltas is None else _normalized(texts) + deltas
+            chosen = candidates(of_windows(cosines(self.encoder, directions, index.blocks(videos, most))))
+        picked = _picked(index.blocks(videos, most), np.repeat(chosen, views))
+        return of_windows(text_logits(self.encoder, texts, picked, deltas)), chosen
 
     def _score_of(self, k: int, logits: Numbers) -> Callable[[Sequence[int]], list[float]]:
         """Windows → their scores for a query; those of an index are computed when they are asked for."""
@@ -286,10 +291,11 @@ class Search:
 
         parts = [to_tensors(*video.rows(at, 1), self.encoder.dtype, self.encoder.device) for video, at in windows]
         features, tokens = (torch.cat(part) for part in zip(*parts, strict=True))
-        texts = self.classifier.text_features
-        neutral = list(range(len(self.queries), len(texts)))
+        texts, deltas = self.classifier.text_features, self.classifier.deltas
+        asked = [k, *range(len(self.queries), len(texts))]
         with one_thread():
-            _, scores = self._logits_and_scores(texts[[k, *neutral]], features, tokens)
+            of_asked = None if deltas is None else deltas[asked]
+            _, scores = self._logits_and_scores(texts[asked], features, tokens, of_asked)
         found: list[float] = scores[:, 0].tolist()
         return found
 
@@ -366,6 +372,10 @@ class Ranking:
                     return reached
                 reached = number
         return reached
+
+
+def _normalized(rows: Any) -> Any:
+    return rows / rows.norm(dim=-1, keepdim=True)
 
 
 def _by_index(shelves: Iterable[Shelf]) -> Iterator[list[Shelf]]:

@@ -101,6 +101,11 @@ class Reader(HTMLParser):
             self.texts.append(data.strip())
 
 
+def test_a_page_says_whether_scores_are_calibrated() -> None:
+    for calibrated, said in ((None, "it is not calibrated"), (True, "it was fitted to be the probability")):
+        assert said in page(record("a.mp4", ["a cat"], [0.9], calibrated=calibrated))
+
+
 def test_a_page_says_what_there_is() -> None:
     texts = Reader(
         page(

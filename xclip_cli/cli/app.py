@@ -18,10 +18,12 @@ import typer
 from .. import __version__
 from ..errors import LabelsError, ModelError, XClipError
 from . import cache, index, labels, models
+from .adapt import adapt
 from .classify import classify
 from .demo import demo
 from .doctor import doctor
 from .embed import embed
+from .evaluate import evaluate
 from .exits import FAILURE, NO_MODEL, USAGE
 from .help import Command, Group, help_of
 from .report import report
@@ -114,6 +116,8 @@ _add(app, classify)
 _add(app, timeline)
 _add(app, embed)
 _add(app, search)
+_add(app, evaluate)
+_add(app, adapt)
 _add(app, report)
 _add(app, demo)
 _add(app, doctor)

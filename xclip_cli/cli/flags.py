@@ -34,6 +34,7 @@ from ..video.limits import (
 from ..video.sampling import ONE_VIEW, Views
 
 if TYPE_CHECKING:
+    from ..adaptation import Head
     from ..inputs import Inputs
     from ..labels import Labels
 
@@ -155,6 +156,17 @@ Heads = Annotated[
 ]
 
 
+HeadFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--head",
+        metavar="FILE",
+        help="Corrections learned from examples (see `xclip adapt`), for the model they were learned with. Without "
+        "labels: those of the head.",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class InputFlags:
     """Which videos, and which part of them."""
@@ -236,6 +248,7 @@ class LabelFlags:
             "high, or none. Scores are not probabilities: choose a threshold on your own videos.",
         ),
     ] = False
+    head: HeadFile = None
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Encode the labels again, and do not keep the result.")
     ] = False
@@ -248,15 +261,26 @@ class LabelFlags:
 
     @cached_property
     def wanted(self) -> Labels:
-        """The labels, read and checked at the first use. Raises LabelsError."""
+        """The labels, read and checked at the first use. Raises LabelsError, ModelError."""
         from ..labels import load_labels
 
-        wanted = load_labels(self.sources or (), self.label or (), self.template or ())
+        if self.learned is not None and not (self.sources or self.label or self.template):
+            wanted = self.learned.labels
+        else:
+            wanted = load_labels(self.sources or (), self.label or (), self.template or ())
         return wanted.with_background() if self.none_of_these or self.multi_label else wanted
+
+    @cached_property
+    def learned(self) -> Head | None:
+        """The head, read and checked at the first use. Raises ModelError."""
+        from ..adaptation import Head
+
+        return None if self.head is None else Head.load(self.head)
 
     def settings(self) -> dict[str, Any]:
         """As keywords of a Classifier."""
-        return {"labels": self.wanted, "multi_label": self.multi_label, "cache": not self.no_cache}
+        given = {"labels": self.wanted, "multi_label": self.multi_label, "cache": not self.no_cache}
+        return given | {"head": self.learned}
 
 
 @dataclass(frozen=True)
@@ -478,14 +502,20 @@ class DecodeFlags:
 
 
 @dataclass(frozen=True)
-class RunFlags:
-    """How the run goes, and what it says."""
+class SayFlags:
+    """What a run says."""
 
     panel: ClassVar[str] = "Run"
 
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show the plan and exit.")] = False
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first video that fails.")] = False
     quiet: Quiet = False
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Verbose: also print the model, device and precision.")
     ] = False
+
+
+@dataclass(frozen=True)
+class RunFlags(SayFlags):
+    """How a run goes, and what it says."""
+
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show the plan and exit.")] = False
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first video that fails.")] = False

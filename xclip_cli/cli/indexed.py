@@ -1,4 +1,4 @@
-"""What an index among the inputs means for the flags: it was made in a certain way, and is not decoded."""
+"""What an index among the inputs, or a head, means for the flags: it was made in a certain way, with one model."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ..video.sampling import Views
 from .flags import DecodeFlags, DType, InputFlags, ModelFlags, Preprocess, usage_errors
 
 if TYPE_CHECKING:
+    from ..adaptation import Head
     from ..inputs import Inputs
     from ..results.lines import IndexSettings
 
@@ -82,3 +84,17 @@ def as_decoded(decoding: DecodeFlags, made: IndexSettings | None) -> DecodeFlags
             "videos again"
         )
     return replace(decoding, stream=made.stream)
+
+
+def as_learned(model: ModelFlags, head: Head | None) -> ModelFlags:
+    """The flags that a head was fitted with, in the place of those that were not given; it refuses others itself."""
+    if head is None:
+        return model
+    usual, fitted = ModelFlags(), head.settings
+    return replace(
+        model,
+        name=fitted.model_name if model.is_default else model.name,
+        views=Views.parse(fitted.views) if model.views == usual.views else model.views,
+        preprocess=Preprocess(fitted.preprocess) if model.preprocess == usual.preprocess else model.preprocess,
+        heads=fitted.heads if model.heads is None else model.heads,
+    )

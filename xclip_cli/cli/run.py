@@ -18,7 +18,7 @@ import typer
 from ..text import pace
 from .exits import FAILURE, INTERRUPTED, SOME_FAILED
 from .flags import InputFlags, LabelFlags, ModelFlags, OutputFlags, RunFlags
-from .indexed import as_made, check_indexes
+from .indexed import as_learned, as_made, check_indexes
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
@@ -64,12 +64,14 @@ def run(
     model: ModelFlags,
     running: RunFlags,
     unit: str = "video",
+    then: Callable[[], None] = lambda: None,
 ) -> NoReturn:
     """Carry out a task over inputs into an output. Raises typer.Exit with the run's exit code.
 
     ``task_of`` makes the task, for the checkpoint of the model, and the flags of the model and what an index among the
     inputs was made with. ``formats``: what its records can be written as.
-    ``unit``: what the model looks at, each video or each window of one.
+    ``unit``: what the model looks at, each video or each window of one. ``then``: what is made of the whole
+    output.
     """
     from ..model.checkpoint.find import find_checkpoint
     from ..output.files import is_terminal, write
@@ -81,7 +83,7 @@ def run(
     for notice in todo.notices():
         notes.say(notice)
     wanted, made_with = labels.wanted, todo.indexes[0].settings if todo.indexes else None
-    model = as_made(model, made_with)
+    model = as_made(as_learned(model, labels.learned), made_with)
     if running.dry_run:
         show_plan(todo, wanted, choose(model.name, wanted, notes), model, unit)
     counts = Tally(running.fail_fast)
@@ -113,6 +115,8 @@ def run(
                 write(formats[form], records, output.path, header, output.force)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+    if not counts.interrupted:
+        then()
     _conclude(counts, task.classifier.description(), notes, form == "table" and is_terminal(output.path), todo)
 
 

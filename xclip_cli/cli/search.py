@@ -19,6 +19,7 @@ from .exits import INTERRUPTED
 from .flags import (
     DecodeFlags,
     Force,
+    HeadFile,
     InputFlags,
     ModelFlags,
     Root,
@@ -28,7 +29,7 @@ from .flags import (
     seconds,
     usage_errors,
 )
-from .indexed import as_decoded, as_made, check_indexes, stretch
+from .indexed import as_decoded, as_learned, as_made, check_indexes, stretch
 
 if TYPE_CHECKING:
     from ..inputs import Inputs
@@ -80,6 +81,7 @@ class QueryFlags:
         typer.Option(metavar="CLIP", help="Search for what looks like this video instead of a text; ranks by cosine."),
     ] = None
     template: Templates = None
+    head: HeadFile = None
     top_k: Annotated[
         int, typer.Option("--top-k", "-k", min=0, metavar="N", help="Moments to show per text; 0 for all.")
     ] = 20
@@ -231,9 +233,11 @@ def _model(query: QueryFlags, labels: Labels, model: ModelFlags, notes: Notes) -
 
 
 def _show_plan(query: QueryFlags, labels: Labels, todo: Inputs, model: ModelFlags, notes: Notes) -> NoReturn:
+    from ..adaptation import Head
     from .run import show_plan
 
-    model = as_made(model, todo.indexes[0].settings if todo.indexes else None)
+    head = None if query.head is None else Head.load(query.head)
+    model = as_made(as_learned(model, head), todo.indexes[0].settings if todo.indexes else None)
     show_plan(todo, None if query.like else labels, _model(query, labels, model, notes), model, "window")
 
 
@@ -246,15 +250,18 @@ def _task(
     decoding: DecodeFlags,
     notes: Notes,
 ) -> Search:
+    from ..adaptation import Head
     from ..classifier import Classifier
     from ..model.checkpoint.find import find_checkpoint
     from ..search import Search, SearchRules
 
     made = todo.indexes[0].settings if todo.indexes else None
-    model = as_made(model, made)
+    head = None if query.head is None else Head.load(query.head)
+    model = as_made(as_learned(model, head), made)
     checkpoint = find_checkpoint(_model(query, labels, model, notes), bar=notes.bar())
     settings: dict[str, Any] = model.settings() | as_decoded(decoding, made).settings()
-    classifier = Classifier(checkpoint, labels=labels, multi_label=True, **settings)
+    learned = None if head is None else head.among(labels)
+    classifier = Classifier(checkpoint, labels=labels, multi_label=True, head=learned, **settings)
     for index in todo.indexes:
         classifier.check(index)
     rules = SearchRules(query.top_k, query.per_video, query.threshold, query.exact)

@@ -273,8 +273,9 @@ class Encoder:
         video = self._model_on(clips.device).encode_video(pixel_values)
         return video.features, video.visual_tokens
 
-    def similarity(self, texts: Tensor, features: Tensor, tokens: Tensor) -> Tensor:
-        """Text features [K, P] against encodings of B clips → logits [B, K], without softmax."""
+    def similarity(self, texts: Tensor, features: Tensor, tokens: Tensor, deltas: Tensor | None = None) -> Tensor:
+        """Text features [K, P] against encodings of B clips → logits [B, K], without softmax. ``deltas`` [K, P]: the
+        corrections of a head, along the normalised video features."""
         import torch
 
         from .scan import absorbed_similarity, is_faster, logits_of
@@ -294,7 +295,16 @@ class Encoder:
                 rows.append(
                     torch.cat([logits_of(model, model.prompted(p, of_clips[1]), of_clips[0]) for p in parts], 1)
                 )
-            return torch.cat(rows)
+            logits = torch.cat(rows)
+            if deltas is not None:
+                directions = torch.nn.functional.normalize(features.float(), dim=-1)
+                logits = logits + self.scale * directions @ deltas.to(features.device).T
+            return logits
+
+    @property
+    def scale(self) -> float:
+        """Of logits, over cosines."""
+        return float(self._comparing.logit_scale.detach().float().exp())
 
     def request(
         self,

@@ -31,13 +31,16 @@ def rows_at_once(encoder: Encoder) -> int:
     return max(1, TOKENS_AT_ONCE[encoder.device.type] // encoder.config.vision_config.num_patches)
 
 
-def text_logits(encoder: Encoder, texts: Tensor, blocks: Iterable[tuple[Any, ...]]) -> Scores:
-    """Text features [K, P] against all rows, given in blocks of arrays as they lie in an index → logits [K, rows]."""
+def text_logits(
+    encoder: Encoder, texts: Tensor, blocks: Iterable[tuple[Any, ...]], deltas: Tensor | None = None
+) -> Scores:
+    """Text features [K, P] against all rows, given in blocks of arrays as they lie in an index → logits [K, rows].
+    ``deltas`` [K, P]: those of a head."""
 
     def compute(block: Any) -> Tensor:
         features, tokens, scales = block
         found = to_tensors(features, tokens, scales, encoder.dtype, encoder.device)
-        return encoder.similarity(texts, *found).float().cpu()
+        return encoder.similarity(texts, *found, deltas).float().cpu()
 
     return _joined(in_lanes(encoder, compute, blocks), len(texts))
 

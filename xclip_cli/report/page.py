@@ -46,15 +46,23 @@ def render(results: Results, thumbnails: Thumbnails, title: str) -> str:
     """The page; ``title`` is the name of what is reported. It stays under 25 MB."""
     failures = [(video.video, video.error) for video in results.videos if video.error]
     entries = [Entry(video) for video in results.videos if video.looked_at]
-    style, script = _asset("css"), _asset("js")
-    policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
-    budget = _Budget(PAGE_BYTES - sum(map(len, (style, script))))
+    budget = Budget(PAGE_BYTES)
     sections = [
         _heading(results, entries, failures, title),
         _failures(failures, budget),
         _overview(entries),
         _cards(entries, thumbnails, budget),
     ]
+    body = "".join(sections) + "\n" + _footer(results, thumbnails, budget)
+    return document(title, body, _asset("report.css"), _asset("report.js"))
+
+
+def document(title: str, body: str, style: str, script: str = "") -> str:
+    """A page that asks for nothing: its policy allows this style and script alone."""
+    # The widths of bars are classes: the policy forbids style attributes.
+    style += "\n".join(f".w{percent} {{ width: {percent}%; }}" for percent in range(101)) + "\n"
+    scripts = f"script-src {_hash(script)}; " if script else ""
+    policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; {scripts}"
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -68,16 +76,15 @@ def render(results: Results, thumbnails: Thumbnails, title: str) -> str:
 </head>
 <body>
 <div class="page">
-{"".join(sections)}
-{_footer(results, thumbnails, budget)}
+{body}
 </div>
-<script>{script}</script>
+{f"<script>{script}</script>" if script else ""}
 </body>
 </html>
 """
 
 
-class _Budget:
+class Budget:
     """Keeps the page under its limit."""
 
     def __init__(self, left: int) -> None:
@@ -95,12 +102,9 @@ class _Budget:
                 yield part
 
 
-def _asset(suffix: str) -> str:
-    """The page's style or script. The widths of bars are added as classes: the policy forbids style attributes."""
-    content = Path(__file__).with_name(f"report.{suffix}").read_text("utf-8")
-    if suffix == "css":
-        content += "\n".join(f".w{percent} {{ width: {percent}%; }}" for percent in range(101)) + "\n"
-    return content
+def _asset(name: str) -> str:
+    """The page's style or script."""
+    return Path(__file__).with_name(name).read_text("utf-8")
 
 
 def _hash(content: str) -> str:
@@ -145,7 +149,7 @@ def _facts(header: RunHeader, entries: Sequence[Entry]) -> str:
     return " · ".join(map(text, facts))
 
 
-def _failures(failures: Sequence[_Failed], budget: _Budget) -> str:
+def _failures(failures: Sequence[_Failed], budget: Budget) -> str:
     if not failures:
         return ""
     rows = list(
@@ -204,7 +208,7 @@ def _slowest(entries: Sequence[Entry]) -> str:
 <thead><tr><th></th><th class="n">decoding</th><th class="n">model</th></tr></thead>{rows}</table></div>"""
 
 
-def _cards(entries: Sequence[Entry], thumbnails: Thumbnails, budget: _Budget) -> str:
+def _cards(entries: Sequence[Entry], thumbnails: Thumbnails, budget: Budget) -> str:
     if not entries:
         return ""
     unfolded = len(entries) <= OPEN_CARDS
@@ -212,11 +216,17 @@ def _cards(entries: Sequence[Entry], thumbnails: Thumbnails, budget: _Budget) ->
     return f'<section id="videos"><h2>Videos</h2>{TOOLS}<div class="cards">{cards}</div></section>\n'
 
 
-def _footer(results: Results, thumbnails: Thumbnails, budget: _Budget) -> str:
+def _footer(results: Results, thumbnails: Thumbnails, budget: Budget) -> str:
     meaning = (
         "how a label does against neutral texts, whatever the other labels do"
         if results.header and results.header.multi_label
         else "which of the given labels fits best (softmax over all of them)"
+    )
+    calibrated = any(video.prediction and video.prediction.calibrated for video in results.videos)
+    caution = (
+        "it was fitted to be the probability that the label is right"
+        if calibrated
+        else "it is no probability that the label is right, and it is not calibrated"
     )
     omitted = (
         f"<p>{counted(budget.omitted, 'video')} found no room on this page, which stays under 25 MB: they are counted "
@@ -225,7 +235,7 @@ def _footer(results: Results, thumbnails: Thumbnails, budget: _Budget) -> str:
         else ""
     )
     return f"""<footer>{omitted}
-<p>A score says {meaning}; it is no probability that the label is
-right, and it is not calibrated. The logit is the similarity behind it.</p>
+<p>A score says {meaning}; {caution}. The logit is the similarity behind
+it.</p>
 <p>{text(thumbnails.caption)}</p>
 </footer>"""

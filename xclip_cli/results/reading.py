@@ -103,11 +103,24 @@ def read_results(path: Path) -> Results:
         with path.open("rb") as lines:
             results = Results.of(_records(path, lines, notices))
     except OSError as error:
-        raise ResultsError(f"cannot read the results {path}: {error.strerror}") from error
+        raise _unreadable(path, error) from error
     if not results.videos:
         raise ResultsError(f"{path} holds no results: give a JSON Lines file that xclip wrote with -o FILE.jsonl")
     results.notices[:0] = notices
     return results
+
+
+def iter_results(path: Path) -> Iterator[Record | RunHeader | None]:
+    """The header and the records of a file, one by one, as ``read_results`` takes them in. Raises ResultsError."""
+    try:
+        with path.open("rb") as lines:
+            yield from _records(path, lines, [])
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> ResultsError:
+    return ResultsError(f"cannot read the results {path}: {error.strerror}")
 
 
 def _records(path: Path, lines: Iterable[bytes], notices: list[str]) -> Iterator[Record | RunHeader | None]:

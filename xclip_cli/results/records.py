@@ -30,7 +30,7 @@ class RankedLabel:
     """One label's place in a prediction."""
 
     label: str
-    score: float  # softmax over all the labels given, or as --none-of-these and --multi-label say; not calibrated
+    score: float  # softmax over all the labels given, or as --none-of-these and --multi-label say
     logit: float  # cosine similarity times the model's logit scale
 
 
@@ -109,6 +109,7 @@ class Prediction(Record):
     warnings: tuple[str, ...] = ()
     withheld: int | None = None  # labels under the threshold or their lowest logit; None: there are no such limits
     seconds: Seconds | None = field(default=None, compare=False)
+    calibrated: bool | None = None  # whether scores are fitted to be probabilities; None: they are not
 
     @property
     def prediction(self) -> Prediction:
@@ -122,7 +123,7 @@ class Prediction(Record):
     def to_json(self) -> dict[str, Any]:
         """The record as JSON values."""
         values = asdict(self)
-        for optional in ("withheld", "seconds"):
+        for optional in ("withheld", "seconds", "calibrated"):
             if values[optional] is None:
                 del values[optional]
         return {"schema": SCHEMA, "video": values.pop("video"), "status": "ok", **values}
@@ -347,6 +348,7 @@ class RunHeader:
     threshold: float | None = None  # labels with lower scores are withheld
     min_score: float | None = None  # of its segments
     min_duration: float | None = None  # seconds
+    head: str | None = None  # SHA-256 of learned corrections; None: there are none
     stream: int | None = None  # of each file's video streams, from 0; None: the best
 
     def to_json(self) -> dict[str, Any]:

@@ -1,0 +1,133 @@
+"""Flags of commands that know the right labels: the videos, and what says what is right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import typer
+
+from ..text import listed
+from .flags import InputFlags, LabelFlags, seconds
+
+if TYPE_CHECKING:
+    from ..evaluation import Truth
+    from ..inputs import Inputs
+    from ..output.notes import Notes
+
+RESULTS_SUFFIXES = (".jsonl", ".ndjson")
+
+
+@dataclass(frozen=True)
+class TruthInputs(InputFlags):
+    """The videos of a truth, among those of the inputs."""
+
+    truth: Truth | None = None
+
+    def expand(self) -> Inputs:
+        """What is looked at. Raises typer.BadParameter where that is nothing."""
+        return self._known
+
+    @cached_property
+    def _known(self) -> Inputs:
+        found = super().expand()
+        assert self.truth is not None
+        known = {name for name in found.names if self.truth.find(name) is not None}
+        if not known:
+            raise typer.BadParameter(
+                f"none of the {len(found.names)} videos is one of the {len(self.truth.videos)} of the truth, such as "
+                f"{next(iter(self.truth.videos))}"
+            )
+        return found.without(set(found.names) - known)
+
+
+@dataclass(frozen=True)
+class KnownFlags:
+    """The videos whose labels are known."""
+
+    panel: ClassVar[str] = "Inputs"
+
+    videos: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT", help="Videos, folders of them, an index, or the records of a run."),
+    ]
+    only: Annotated[
+        str | None, typer.Option(metavar="PATTERN", help="Of an index: only videos whose path or name matches.")
+    ] = None
+    start: Annotated[
+        Fraction | None,
+        typer.Option(parser=seconds, metavar="TIME", help="Start of the part to analyse: seconds or HH:MM:SS.mmm."),
+    ] = None
+    end: Annotated[
+        Fraction | None, typer.Option(parser=seconds, metavar="TIME", help="End of the part to analyse.")
+    ] = None
+
+    @property
+    def results(self) -> Path | None:
+        """The results file, where that is the input."""
+        paths = [Path(given) for given in self.videos]
+        found = [path for path in paths if path.suffix.lower() in RESULTS_SUFFIXES]
+        if missing := [path for path in found if not path.is_file()]:
+            raise typer.BadParameter(f"there is no results file {missing[0]}")
+        if found and len(paths) > 1:
+            raise typer.BadParameter(f"{found[0]} is a results file: give it alone")
+        return found[0] if found else None
+
+    def among(self, truth: Truth, labels: LabelFlags, notes: Notes) -> TruthInputs:
+        """Those of the truth among the inputs. Raises typer.BadParameter where there are none, LabelsError where the
+        truth has labels that are not among the ``labels``."""
+        truth.check_labels(labels.wanted.names)
+        found = TruthInputs(self.videos, True, None, False, self.only, self.start, self.end, truth)
+        there = {truth.find(name) for name in found.expand().names}
+        if missing := [video for video in truth.videos if video not in there]:
+            notes.say(
+                f"{len(missing)} videos of the truth are not among the inputs, and in no figure: {listed(missing)}"
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class TruthFlags:
+    """What is right."""
+
+    panel: ClassVar[str] = "Truth"
+
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--truth",
+            metavar="FILE|FOLDER",
+            help="The right labels: a CSV or JSON Lines file of path,label, a list of `path number`, a folder a class, "
+            "or a dataset's own lists (UCF-101, HMDB-51, Kinetics). Default: the sub-folders of the folder given.",
+        ),
+    ] = None
+    split: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Which split; may be repeated. Default: those for testing, or for training."),
+    ] = None
+
+    def read(
+        self, known: KnownFlags, labels: LabelFlags, usual: Sequence[str], notes: Notes
+    ) -> tuple[Truth, LabelFlags]:
+        """The truth of the splits that are wanted, else of the ``usual`` ones, and the labels, which are its classes
+        where none are given; what was found is said. Raises LabelsError."""
+        from ..evaluation import read_truth
+
+        source: Path | None = self.source
+        if source is None:
+            folders = [Path(given) for given in known.videos if Path(given).is_dir()]
+            if len(folders) != 1 or len(known.videos) != 1 or (folders[0] / "index.json").is_file():
+                raise typer.BadParameter("--truth FILE says what is right; without it give one folder of class folders")
+            source = folders[0]
+        own = bool(labels.sources or labels.label or labels.head)
+        truth = read_truth(source, labels.wanted.names if own else ())
+        truth = truth.only(truth.split_names(self.split or (), usual))
+        splits = f", {listed(list(truth.splits), 10)}" if truth.splits else ""
+        notes.say(f"truth: {truth.form}{splits}: {len(truth.videos)} videos, {len(truth.classes)} labels")
+        if truth.repeated:
+            notes.say(f"{len(truth.repeated)} videos are listed more than once: {listed(truth.repeated)}")
+        return truth, labels if own else replace(labels, label=[name.replace("_", " ") for name in truth.classes])

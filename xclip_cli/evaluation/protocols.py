@@ -1,0 +1,85 @@
+"""The protocols that X-CLIP's published accuracies were measured by, and those figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..model.checkpoint.public import full_name, public_checkpoints
+from ..results.records import RunHeader
+
+OPEN = "base-patch16-zero-shot"
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a dataset was looked at, and what came out."""
+
+    name: str
+    labels: str  # a shipped set, bare labels
+    views: str
+    preprocess: str  # short side 256, centre crop 224
+    splits: str  # in words
+    published: dict[str, str]  # checkpoint's short name → figure in percent, as published
+    note: str = ""
+
+    def to_json(self, header: RunHeader | None) -> dict[str, Any]:
+        """What is said of it beside figures of records with this header."""
+        model = header.model if header else None
+        short = next((name for name in self.published if model and full_name(name) == full_name(model)), None)
+        figure = None if short is None else self.published[short]
+        said = f"Published for {short}: {figure}" if short else f"There is no published figure of {model or 'this'}"
+        wanted = {"views": self.views, "preprocess": self.preprocess}
+        how = f"{self.views} views, --preprocess {self.preprocess}, labels {self.labels}, {self.splits}"
+        notes = [self.note] if self.note else []
+        notes += [
+            f"these records were made with {name} {getattr(header, name)}"
+            for name, value in wanted.items()
+            if header and getattr(header, name) != value
+        ]
+        return {
+            "name": self.name,
+            "published": figure,
+            **wanted,
+            "labels": self.labels,
+            "splits": self.splits,
+            "said": f"{said} ({'; '.join([how, *notes])})",
+        }
+
+
+def _of(dataset: str) -> dict[str, str]:
+    """Checkpoints that were trained on a dataset and have a figure on it."""
+    return {
+        public.short_name: f"{public.accuracy.partition(' on ')[0]} (top-1 / top-5)"
+        for public in public_checkpoints().values()
+        if public.trained_on == dataset and public.accuracy.endswith(f" on {dataset}")
+    }
+
+
+def _few_shot(dataset: str) -> dict[str, str]:
+    return {
+        public.short_name: f"{public.accuracy.partition(' on ')[0]} (top-1, on split 1)"
+        for public in public_checkpoints().values()
+        if public.trained_on.endswith(f"a class of {dataset}")
+    }
+
+
+def protocols() -> dict[str, Protocol]:
+    """All of them, by name."""
+    three = "mean ± sd of the three test splits"
+    found = (
+        Protocol("ucf-101", "ucf-101", "1x1", "paper", three, {OPEN: "72.0 ± 2.3 (top-1)", **_few_shot("UCF-101")}),
+        Protocol("hmdb-51", "hmdb-51", "1x1", "paper", three, {OPEN: "44.6 ± 5.2 (top-1)", **_few_shot("HMDB-51")}),
+        Protocol(
+            "kinetics-600",
+            "kinetics-600",
+            "4x3",
+            "paper",
+            "the validation set",
+            _of("Kinetics-600"),
+            f"{OPEN}'s 65.2 ± 0.4 / 86.1 ± 0.8 is of one view and three draws of 160 of the 220 classes that "
+            "Kinetics-400 lacks: pass those as --labels, with --views 1x1",
+        ),
+        Protocol("kinetics-400", "kinetics-400", "4x3", "paper", "the validation set", _of("Kinetics-400")),
+    )
+    return {protocol.name: protocol for protocol in found}

@@ -1,0 +1,129 @@
+"""An evaluation's figures as JSON values, which all other forms of it are made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .metrics import Interval
+from .outcomes import TOP, Evaluation
+
+if TYPE_CHECKING:
+    from .protocols import Protocol
+
+SCHEMA = 1
+MISSING_LISTED = 20
+CUT = "records lack labels (--top-k, --threshold or a lowest logit cut them): run again with all labels"
+INDEPENDENT = "scores of --multi-label are not shares of 1"
+
+
+def figures(found: Evaluation, against: Evaluation | None = None, protocol: Protocol | None = None) -> dict[str, Any]:
+    """All figures. What cannot be known is null, and ``unavailable`` says why."""
+    header = found.header
+    values: dict[str, Any] = {
+        "schema": SCHEMA,
+        "kind": "evaluation",
+        "model": header.model if header else None,
+        "views": header.views if header else None,
+        "preprocess": header.preprocess if header else None,
+        "labels": len(found.labels),
+        **_accuracies(found),
+        "missing": len(found.missing),
+        "missing_videos": list(found.missing[:MISSING_LISTED]),
+        "not_in_truth": found.strange,
+        "log_loss": _number(found.log_loss),
+        "calibration_error": _number(found.reliability.error if found.reliability else None),
+    }
+    if found.several:
+        micro, macro = found.f1 or (None, None)
+        values["mean_average_precision"] = _number(found.mean_average_precision)
+        values["f1"] = {"micro": _number(micro), "macro": _number(macro), "threshold": found.threshold}
+    values["unavailable"] = _unavailable(found)
+    if found.splits:
+        parts = {name: found.part(numbers) for name, numbers in found.splits.items()}
+        values["splits"] = {name: _accuracies(part) for name, part in parts.items()}
+        values["over_splits"] = {
+            name: _spread([split[name]["value"] for split in values["splits"].values() if split[name]])
+            for name in ("top1", f"top{TOP}", "mean_class_accuracy")
+        }
+    if protocol is not None:
+        values["protocol"] = protocol.to_json(header)
+    if against is not None:
+        values["against"] = _comparison(found, against)
+    values["classes"] = _classes(found)
+    values["confusions"] = [{"right": a, "answered": b, "videos": n} for a, b, n in found.confusions()]
+    return values
+
+
+def _accuracies(found: Evaluation) -> dict[str, Any]:
+    """Videos, those that failed, and the shares of right ones: of all, where failed is wrong, and of the others."""
+    classified = found.part(~found.failed)
+    return {
+        "videos": len(found),
+        "failed": int(found.failed.sum()),
+        "top1": _share(found.top(1), classified.top(1)),
+        f"top{TOP}": _share(found.top(TOP), classified.top(TOP)),
+        "mean_class_accuracy": _share(found.mean_class_accuracy, classified.mean_class_accuracy),
+    }
+
+
+def _share(of_all: Interval | None, of_classified: Interval | None) -> dict[str, Any] | None:
+    if of_all is None or of_classified is None:
+        return None
+    return {**_interval(of_all), "of_classified": _interval(of_classified)}
+
+
+def _interval(each: Interval) -> dict[str, Any]:
+    return {name: _number(value) for name, value in each._asdict().items()}
+
+
+def _number(value: float | None) -> float | None:
+    """JSON has no nan."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _spread(values: Sequence[float | None]) -> dict[str, Any] | None:
+    """Mean and standard deviation (of a sample) over splits."""
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return None
+    return {"mean": float(np.mean(known)), "sd": float(np.std(known, ddof=1)), "splits": len(known)}
+
+
+def _unavailable(found: Evaluation) -> dict[str, str]:
+    reasons: dict[str, str] = {}
+    if found.top(TOP) is None:
+        reasons[f"top{TOP}"] = CUT
+    if not found.several and found.log_loss is None:
+        reasons["log_loss"] = CUT if found.cut else INDEPENDENT
+    if found.reliability is None:
+        reasons["calibration_error"] = INDEPENDENT
+    if found.several and found.scores is None:
+        reasons |= {"mean_average_precision": CUT, "f1": CUT}
+    return reasons
+
+
+def _classes(found: Evaluation) -> list[dict[str, Any]]:
+    if found.several:
+        return []
+    counts = found.confusion
+    return [
+        {"label": found.labels[k], "videos": int(counts[k].sum()), "correct": int(counts[k, k]), **_interval(accuracy)}
+        for k, accuracy in enumerate(found.class_accuracies)
+        if accuracy is not None
+    ]
+
+
+def _comparison(found: Evaluation, other: Evaluation) -> dict[str, Any]:
+    compared, videos = found.against(other)
+    return {
+        "model": other.header.model if other.header else None,
+        "videos": videos,
+        "difference": _interval(compared.difference),
+        "only_this": compared.only_first,
+        "only_other": compared.only_second,
+        "p_value": _number(compared.p_value),
+    }
