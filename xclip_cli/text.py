@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -125,3 +126,12 @@ def parse_time(text: str) -> Fraction:
     if re.fullmatch(r"\d+(\.\d*)?|\.\d+", text):
         return Fraction(text)
     raise ValueError(f"{quoted(text)} is not a time: give seconds, such as 12.5, or HH:MM:SS.mmm, such as 1:02:03.5")
+
+
+def exact_time(time: str | float | Fraction | None) -> Fraction | None:
+    """A time as a caller may give it, in exact seconds; None stays. Raises ValueError."""
+    if time is None:
+        return None
+    if isinstance(time, float) and not math.isfinite(time):
+        raise ValueError(f"{time} is not a time")
+    return parse_time(time) if isinstance(time, str) else Fraction(time)

@@ -383,7 +383,7 @@ def test_a_report_of_a_run(xclip: Run, checkpoint: Path, clip: Path, tmp_path: P
     done = xclip("report", "results.jsonl", "-o", "report.html")
     assert done.returncode == 2
     assert "report.html exists: pass --force to replace it" in " ".join(done.stderr.split())
-    assert "only relative paths below the folder of the results file are looked at" in page.read_text()
+    assert "only relative paths below the folder that holds the results file" in page.read_text()
     assert xclip("report", "results.jsonl", "-o", "report.html", "--force", "--root", "/").returncode == 0
     assert page.read_text().count("data:image/jpeg") == 8  # of the one with an absolute path
     (tmp_path / "cwd" / "a.mp4").rename(moved / "a.mp4")

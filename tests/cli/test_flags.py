@@ -17,18 +17,8 @@ from typer.testing import CliRunner
 
 from xclip_cli.classifier import Classifier
 from xclip_cli.cli.app import app
-from xclip_cli.cli.flags import (
-    DecodeFlags,
-    DType,
-    InputFlags,
-    LabelFlags,
-    ModelFlags,
-    OutputFlags,
-    OutputFormat,
-    Preprocess,
-    _check_device,
-    either,
-)
+from xclip_cli.cli.flags import DecodeFlags, InputFlags, LabelFlags, ModelFlags, OutputFlags
+from xclip_cli.cli.options import DType, OutputFormat, Preprocess, _check_device, either
 from xclip_cli.cli.takes_flags import takes_flags
 from xclip_cli.cli.timeline import SegmentFlags, TimelineFormat, TimelineOutputFlags
 from xclip_cli.engine.devices import DTYPES

@@ -13,6 +13,7 @@ import torch
 from conftest import Run
 from hub import Hub, serving
 from original import original_names, write_original
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import XCLIPModel as ReferenceModel
 
 from xclip_cli import Classifier, ModelError, XCLIPConfig, XCLIPModel, XCLIPTextModel
@@ -147,12 +148,17 @@ def test_info_describes_the_file(pth: Path, folder: Path) -> None:
 
 
 def test_counts_are_those_of_the_models() -> None:
+    """Parameters as the public checkpoints have them; multiplications as torch counts them."""
     sizes = [
-        (XCLIPConfig(), 196_585_729, 36.0),
-        (XCLIPConfig(vision_config={"patch_size": 16, "num_frames": 32}), 194_941_441, 566.9),  # type: ignore[arg-type]
+        (XCLIPConfig(), 196_585_729),
+        (XCLIPConfig(vision_config={"patch_size": 16, "num_frames": 32}), 194_941_441),  # type: ignore[arg-type]
     ]
-    for config, parameters, gmac in sizes:
+    for config, parameters in sizes:
         with torch.device("meta"):
             model = XCLIPModel(config)
         assert config.count_parameters() == sum(p.numel() for p in model.parameters()) == parameters
-        assert config.video_macs() / 1e9 == pytest.approx(gmac, abs=0.05)
+        vision = config.vision_config
+        clip = torch.empty(1, vision.num_frames, 3, vision.image_size, vision.image_size, device="meta")
+        with FlopCounterMode(display=False) as counted:
+            model.encode_video(clip)
+        assert config.video_macs() == counted.get_total_flops() / 2

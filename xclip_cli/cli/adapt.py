@@ -10,7 +10,8 @@ import typer
 
 from ..errors import ResultsError
 from .exits import FAILURE
-from .flags import DecodeFlags, Force, LabelFlags, ModelFlags, SayFlags, usage_errors
+from .flags import DecodeFlags, LabelFlags, ModelFlags, SayFlags
+from .options import Force, usage_errors
 from .truth import KnownFlags, TruthFlags
 
 if TYPE_CHECKING:

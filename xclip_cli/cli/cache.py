@@ -6,7 +6,7 @@ import json
 
 import typer
 
-from .flags import AsJson
+from .options import AsJson
 
 
 def show_cache(as_json: AsJson = False) -> None:

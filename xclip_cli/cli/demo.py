@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from .classify import classify
-from .flags import DecodeFlags, InputFlags, LabelFlags, ModelFlags, OutputFlags, OutputFormat, RunFlags
+from .flags import DecodeFlags, InputFlags, LabelFlags, ModelFlags, OutputFlags, RunFlags
+from .options import OutputFormat
 
 
 def demo(

@@ -7,7 +7,7 @@ import json
 import typer
 
 from .exits import FAILURE
-from .flags import AsJson
+from .options import AsJson
 
 
 def doctor(as_json: AsJson = False) -> None:

@@ -12,7 +12,8 @@ import typer
 
 from ..engine.devices import AUTO
 from .exits import INTERRUPTED
-from .flags import DecodeFlags, DType, InputFlags, ModelFlags, RunFlags, seconds, usage_errors
+from .flags import DecodeFlags, InputFlags, ModelFlags, RunFlags
+from .options import DType, seconds, usage_errors
 
 if TYPE_CHECKING:
     from ..embedding import Embedding

@@ -11,18 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from ..errors import LabelsError, ResultsError
-from .flags import (
-    DecodeFlags,
-    Force,
-    LabelFlags,
-    ModelFlags,
-    OutputFlags,
-    OutputFormat,
-    Preprocess,
-    RunFlags,
-    either,
-    usage_errors,
-)
+from .flags import DecodeFlags, LabelFlags, ModelFlags, OutputFlags, RunFlags
+from .options import Force, OutputFormat, Preprocess, either, usage_errors
 from .truth import RESULTS_SUFFIXES, KnownFlags, TruthFlags
 
 if TYPE_CHECKING:

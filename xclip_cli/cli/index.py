@@ -10,7 +10,7 @@ import typer
 
 from ..errors import ResultsError
 from .exits import FAILURE
-from .flags import AsJson, Force
+from .options import AsJson, Force
 
 IndexFolder = Annotated[Path, typer.Argument(metavar="INDEX", help="The folder of an index.")]
 

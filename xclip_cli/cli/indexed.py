@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..video.sampling import Views
-from .flags import DecodeFlags, DType, InputFlags, ModelFlags, Preprocess, usage_errors
+from .flags import DecodeFlags, InputFlags, ModelFlags
+from .options import DType, Preprocess, usage_errors
 
 if TYPE_CHECKING:
     from ..adaptation import Head

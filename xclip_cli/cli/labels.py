@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .flags import Templates
+from .options import Templates
 
 
 def list_labels() -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from .exits import FAILURE
-from .flags import AsJson, Heads, ModelName, Offline, Tokenizer, switch_off_hub
+from .options import AsJson, Heads, ModelName, Offline, Tokenizer, switch_off_hub
 
 
 def list_models(as_json: AsJson = False) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from ..errors import ResultsError
 from .exits import INTERRUPTED
-from .flags import Force, Quiet, Root, usage_errors
+from .options import Force, Quiet, Root, usage_errors
 
 if TYPE_CHECKING:
     from ..output.notes import Notes

@@ -16,20 +16,9 @@ import typer
 from ..engine.devices import AUTO
 from ..errors import ResultsError
 from .exits import INTERRUPTED
-from .flags import (
-    DecodeFlags,
-    Force,
-    HeadFile,
-    InputFlags,
-    ModelFlags,
-    Root,
-    RunFlags,
-    Templates,
-    either,
-    seconds,
-    usage_errors,
-)
+from .flags import DecodeFlags, InputFlags, ModelFlags, RunFlags
 from .indexed import as_decoded, as_learned, as_made, check_indexes, stretch
+from .options import Force, HeadFile, Root, Templates, either, seconds, usage_errors
 
 if TYPE_CHECKING:
     from ..inputs import Inputs

@@ -10,18 +10,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from .flags import (
-    DecodeFlags,
-    InputFlags,
-    LabelFlags,
-    ModelFlags,
-    OutputFlags,
-    RunFlags,
-    either,
-    seconds,
-    usage_errors,
-)
+from .flags import DecodeFlags, InputFlags, LabelFlags, ModelFlags, OutputFlags, RunFlags
 from .indexed import as_decoded, stretch
+from .options import either, seconds, usage_errors
 from .run import run
 
 if TYPE_CHECKING:

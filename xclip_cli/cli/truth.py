@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from ..text import listed
-from .flags import InputFlags, LabelFlags, seconds
+from .flags import InputFlags, LabelFlags
+from .options import seconds
 
 if TYPE_CHECKING:
     from ..evaluation import Truth

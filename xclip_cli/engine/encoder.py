@@ -27,7 +27,7 @@ from ..model.checkpoint.find import BUNDLED, Checkpoint, find_checkpoint, name_o
 from ..model.config import PREPROCESSINGS
 from ..model.loading import load_config, load_image_processor, load_model
 from ..results.records import Failure
-from ..text import parse_time
+from ..text import exact_time
 from ..video.limits import DECODE_TIMEOUT, DEFAULT_LIMITS, Limits
 from ..video.pool import AHEAD, Decoders
 from ..video.sampling import ONE_VIEW, ClipInfo, ClipRequest, Views, check_windows, frame_times
@@ -316,7 +316,7 @@ class Encoder:
     ) -> ClipRequest:
         """What to decode of a video for this model: one window, or many, each ``length`` long and one every ``stride``
         (half of it, if not given). Raises ValueError where a time makes no sense."""
-        first, last, long, step = map(_exact, (start, end, length, stride))
+        first, last, long, step = map(exact_time, (start, end, length, stride))
         if (first or 0) < 0 or (last is not None and last <= (first or 0)):
             raise ValueError(f"the window from {start} to {end} is empty or begins before the video")
         if long is not None:
@@ -493,11 +493,3 @@ class Encoder:
         assert self._saver is not None
         for place, seconds in dict(zip(decoded.info.places, decoded.info.times_seconds, strict=True)).items():
             self._saver.save(decoded.video, seconds, decoded.pictures[place][0].numpy())
-
-
-def _exact(time: Time | None) -> Fraction | None:
-    if time is None:
-        return None
-    if isinstance(time, float) and not math.isfinite(time):
-        raise ValueError(f"{time} is not a time")
-    return parse_time(time) if isinstance(time, str) else Fraction(time)

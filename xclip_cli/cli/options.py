@@ -1,0 +1,147 @@
+"""Flags that commands take one by one, and what flags are made of: their choices, and how their texts are read."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..engine.devices import DEVICES
+from ..text import parse_time, quoted
+from ..video.sampling import Views
+
+MOST_THREADS = 1024
+MODEL_VARIABLE = "XCLIP_MODEL"  # of the environment: another default
+
+
+@contextmanager
+def usage_errors(*kinds: type[Exception]) -> Iterator[None]:
+    """Errors of these kinds are the user's of the command line: raises typer.BadParameter for them."""
+    try:
+        yield
+    except kinds as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def either(choices: Iterable[str]) -> str:
+    """``a, b or c``: for choices so many that typer's list of them would leave no room for the help beside it."""
+    *others, last = choices
+    return f"{', '.join(others)} or {last}"
+
+
+def seconds(text: str) -> Fraction:
+    """A time given as a flag, in exact seconds. Raises typer.BadParameter."""
+    with usage_errors(ValueError):
+        return parse_time(text)
+
+
+def read_views(text: str | Views) -> Views:
+    """Views given as a flag. Raises typer.BadParameter."""
+    with usage_errors(ValueError):
+        return text if isinstance(text, Views) else Views.parse(text)
+
+
+def check_device(name: str) -> str:
+    """The name of a device, or of several. Raises typer.BadParameter."""
+    if not re.fullmatch(r"auto|all|cpu|cuda(:\d{1,3})?(,cuda(:\d{1,3})?){0,99}", name):
+        raise typer.BadParameter(f"{quoted(name)} is not {DEVICES}")
+    return name
+
+
+def switch_off_hub(wanted: bool = True) -> bool:
+    """Have huggingface_hub open no connection, if ``wanted``, which is returned; it reads its settings once, when it is
+    imported."""
+    if wanted:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    return wanted
+
+
+class OutputFormat(StrEnum):
+    """How results are written."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+class Preprocess(StrEnum):
+    """Which protocol frames are resized and cropped by."""
+
+    hf = "hf"
+    paper = "paper"
+
+
+class DType(StrEnum):
+    """What the model computes in."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+# Flags that commands take one by one, too.
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors on stderr.")]
+Offline = Annotated[
+    bool,
+    typer.Option("--offline", callback=switch_off_hub, help="Open no connection: use only what is cached."),
+]
+ModelName = Annotated[
+    str, typer.Argument(metavar="NAME", help="A hub id or its short name (name@revision), a folder, or 'bundled'.")
+]
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
+        help="Where the videos are now, for the pictures of a page: they are looked up there by their paths, or the "
+        "ends of them; / takes absolute paths as they are. Without it, only those below the folder that holds the "
+        "results file or the index are shown.",
+    ),
+]
+Templates = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TEXT|FILE|NAME",
+        help="A sentence with {} for the label, or a file or shipped set of them; several are averaged. "
+        "Default: the bare label.",
+    ),
+]
+Tokenizer = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER|NAME",
+        help="Tokenizer for an authors' .pth file, which has none. Default: that of base-patch32, from the hub.",
+    ),
+]
+Heads = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Attention heads of the MIT and the prompt generator. Default: the checkpoint's (see `xclip models "
+        "info`).",
+    ),
+]
+
+
+HeadFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--head",
+        metavar="FILE",
+        help="Corrections learned from examples (see `xclip adapt`), for the model they were learned with. Without "
+        "labels: those of the head.",
+    ),
+]
