@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from xclip_cli.classifier import Classifier
 from xclip_cli.cli.app import app
 from xclip_cli.cli.flags import DecodeFlags, InputFlags, LabelFlags, ModelFlags, OutputFlags
-from xclip_cli.cli.options import DType, OutputFormat, Preprocess, _check_device, either
+from xclip_cli.cli.options import DType, OutputFormat, Preprocess, check_device, either
 from xclip_cli.cli.takes_flags import takes_flags
 from xclip_cli.cli.timeline import SegmentFlags, TimelineFormat, TimelineOutputFlags
 from xclip_cli.engine.devices import DTYPES
@@ -249,7 +249,7 @@ def test_labels_check_tells_signs_of_more_than_labels(xclip: Run, tmp_path: Path
 
 @pytest.mark.parametrize("name", ["auto", "all", "cpu", "cuda", "cuda:7", "cuda:0,cuda:1", "cuda:2,cuda,cuda:0"])
 def test_names_of_devices_are_taken(name: str) -> None:
-    assert _check_device(name) == name
+    assert check_device(name) == name
 
 
 @pytest.mark.parametrize(
@@ -257,4 +257,4 @@ def test_names_of_devices_are_taken(name: str) -> None:
 )
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(typer.BadParameter, match=r"is not auto, cpu, cuda, cuda:N, several of these \(cuda:0,cuda:1\)"):
-        _check_device(name)
+        check_device(name)
