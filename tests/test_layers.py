@@ -152,3 +152,17 @@ def test_reports_without_pictures_import_neither_torch_nor_av(tmp_path: Path) ->
 def test_what_is_needed_before_the_weights_does_without_torch(module: str) -> None:
     code = f"import sys, xclip_cli.{module}; sys.exit(bool({{'torch', 'av'}} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+LONG_MODULES = {"model.modeling", "bundled.generator"}  # a paper's worth each
+MOST_LINES = 500  # of any other module
+MOST_LINES_OF_A_FUNCTION = 60
+
+
+def test_modules_and_functions_are_short_enough_to_be_read() -> None:
+    for name, path in modules().items():
+        text = path.read_text("utf-8")
+        assert text.count("\n") <= MOST_LINES or name in LONG_MODULES, name
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert (node.end_lineno or 0) - node.lineno < MOST_LINES_OF_A_FUNCTION, f"{name}.{node.name}"

@@ -69,9 +69,8 @@ def run(
     """Carry out a task over inputs into an output. Raises typer.Exit with the run's exit code.
 
     ``task_of`` makes the task, for the checkpoint of the model, and the flags of the model and what an index among the
-    inputs was made with. ``formats``: what its records can be written as.
-    ``unit``: what the model looks at, each video or each window of one. ``then``: what is made of the whole
-    output.
+    inputs was made with. ``formats``: what its records can be written as. ``unit``: what the model looks at, each video
+    or each window of one. ``then``: what is made of the whole output.
     """
     from ..model.checkpoint.find import find_checkpoint
     from ..output.files import is_terminal, write
@@ -95,12 +94,7 @@ def run(
                 todo, counts.earlier = _not_done(todo, file, output.retry_failed, notes)
             task = task_of(find_checkpoint(choose(model.name, wanted, notes), bar=notes.bar()), model, made_with)
             stack.callback(task.classifier.close)
-            paths = (path for path in todo.paths if not counts.stop.is_set())
-            made = task.records(paths) if todo.paths else iter(())  # a cluster would stand here
-            stored = (
-                task.stored(video for video in todo.stored if not counts.stop.is_set()) if todo.stored else iter(())
-            )
-            records = todo.in_order(made, stored)
+            records = _records(task, todo, counts)
             for warning in task.classifier.warnings:
                 notes.say(f"warning: {warning}")
             records = _watched(counts.counted(records, notes.say), len(todo.items), unit, form, output.path, notes)
@@ -118,6 +112,14 @@ def run(
     if not counts.interrupted:
         then()
     _conclude(counts, task.classifier.description(), notes, form == "table" and is_terminal(output.path), todo)
+
+
+def _records(task: Task[R], todo: Inputs, counts: Tally) -> Iterator[R | Failure]:
+    """The records of all inputs, in their order. Work begins at once, and no more is begun once a run is to stop."""
+    paths = (path for path in todo.paths if not counts.stop.is_set())
+    videos = (video for video in todo.stored if not counts.stop.is_set())
+    made = task.records(paths) if todo.paths else iter(())  # a cluster would stand here
+    return todo.in_order(made, task.stored(videos) if todo.stored else iter(()))
 
 
 def _conclude(counts: Tally, description: str, notes: Notes, scrolled: bool, todo: Inputs) -> NoReturn:
