@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import wait
 from fractions import Fraction
 from pathlib import Path
 
@@ -142,8 +143,8 @@ CHANGES = st.dictionaries(
     st.sampled_from([*FIT, "other"]), st.one_of(NUMBERS, st.lists(NUMBERS, max_size=3)), max_size=2
 )
 REPLIES = st.one_of(
-    st.just({"picture": [0, 2, 2]}),
-    st.lists(NUMBERS, max_size=4).map(lambda place: {"picture": place}),
+    st.integers(1, 4).map(lambda count: {"pictures": [[0, 2, 2]] * count}),
+    st.lists(st.lists(NUMBERS, max_size=4), max_size=2).map(lambda places: {"pictures": places}),
     CHANGES.map(lambda changes: {"clip": {**FIT, **changes}}),
     st.integers(0, 4).map(lambda count: {"clip": {**FIT, "following": count}}),
     st.tuples(NUMBERS, NUMBERS).map(lambda both: {"error": {"code": both[0], "message": both[1]}}),
@@ -160,7 +161,7 @@ class Spoken(pool._Worker[int]):
     def __init__(self, ring_bytes: int, clock: RunningClock) -> None:
         self._clock, self.retired, self.pending, self.heard, self._answered = clock, False, pool.deque(), clock.now(), 0
         self._ring_bytes, self._ring = 1000, bytearray(1000)
-        self._unread, self._lines = b"", pool.deque()
+        self._unread, self._lines, self._receiving = b"", pool.deque(), None
         reader, self.writer = os.pipe()
         self.replies = os.fdopen(reader, "rb")
 
@@ -174,6 +175,8 @@ class Spoken(pool._Worker[int]):
         return VideoError("it ended", "crashed")
 
     def close(self) -> None:
+        if self._receiving is not None:
+            wait([self._receiving])
         self.replies.close()
         if self.writer is not None:
             os.close(self.writer)
