@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from xclip_cli.errors import VideoError
 from xclip_cli.video import pool, processes
 from xclip_cli.video.limits import Limits
+from xclip_cli.video.pending import Pending
 from xclip_cli.video.pool import Decoders
 from xclip_cli.video.processes import RunningClock
 from xclip_cli.video.protocol import line
@@ -161,15 +162,16 @@ class Spoken(pool._Worker[int]):
     def __init__(self, ring_bytes: int, clock: RunningClock) -> None:
         self._clock, self.retired, self.pending, self.heard, self._answered = clock, False, pool.deque(), clock.now(), 0
         self._ring_bytes, self._ring = 1000, bytearray(1000)
-        self._unread, self._lines, self._receiving = b"", pool.deque(), None
+        self.listened_to = False
+        self._unsent, self._unread, self._lines, self._receiving = b"", b"", pool.deque(), None
         reader, self.writer = os.pipe()
         self.replies = os.fdopen(reader, "rb")
 
-    def take(self, pending: pool._Pending[int], file: int) -> None:
+    def take(self, pending: Pending[int], file: int) -> None:
         self.pending.append(pending)
 
-    def _send(self, line: bytes) -> None:
-        pass
+    def flush(self, _: object = None) -> bool:
+        return False
 
     def end(self, limits: Limits) -> VideoError:
         return VideoError("it ended", "crashed")
@@ -197,7 +199,7 @@ def check_replies(path: Path, said: list[bytes], many: bool) -> None:
         return worker
 
     pool._Worker = make  # type: ignore[assignment,misc]
-    make.catch_up, make.read = pool_worker.catch_up, pool_worker.read  # type: ignore[attr-defined]
+    make.catch_up, make.read, make.flush = pool_worker.catch_up, pool_worker.read, Spoken.flush  # type: ignore[attr-defined]
     try:
         with Decoders(lambda picture: int(picture.sum()), timeout=5) as decoders:
             decoders.submit(request)

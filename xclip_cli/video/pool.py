@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Generic, Self, TypeVar, cast
 
 import numpy as np
@@ -28,6 +28,7 @@ from ..cores import usable_cores
 from ..errors import VideoError, XClipError
 from .files import anonymous_file, open_file
 from .limits import DECODE_TIMEOUT, DEFAULT_LIMITS, MEGABYTE, Limits
+from .pending import Pending
 from .processes import RunningClock, boot, start
 from .protocol import (
     ACK,
@@ -54,58 +55,12 @@ MOST_THREADS = 16  # of a decoder: each takes address space
 LONGEST_WAIT = 1.0  # seconds, for anything
 CLIPS_AHEAD = 4  # clips of one request that are kept for being collected
 KILL_SECONDS = 5.0  # how long a process that was killed, or that has closed its stdout, is waited for
-MOST_RESTARTS = 4  # of a request: a seek that fails is one
 
 _BOOT = boot("xclip_cli.video.worker.serve", 2)
 
 T = TypeVar("T")
 
 Receive = Callable[["Iterator[Picture]"], Future[list[T]]]  # as ``Receivers.start``
-
-
-@dataclass
-class _Pending(Generic[T]):
-    """A request and what has come of it so far."""
-
-    request: ClipRequest
-    threads: int
-    limits: Limits
-    pictures: list[T] = field(default_factory=list)  # those that clips to come may need
-    dropped: int = 0  # pictures that came before them
-    restarts: int = 0
-    windows: int = 0  # clips that came
-    following: int | None = None  # clips that are to come; None: nobody has said
-    waited: float = 0.0  # seconds, for the worker that has it to say something
-    clips: deque[tuple[ClipInfo, list[T]]] = field(default_factory=deque)  # whole and not collected
-    error: VideoError | None = None  # after those
-
-    def expect(self, count: int) -> None:
-        """Raises BrokenWorkerError where nobody asked for so many more pictures."""
-        if len(self.pictures) + count > self.request.most_pictures:
-            raise BrokenWorkerError("it sends pictures without end")
-
-    def restart(self) -> None:
-        """Forget the pictures so far. Raises BrokenWorkerError where that happens without end."""
-        self.restarts += 1
-        if self.restarts > MOST_RESTARTS or self.windows:
-            raise BrokenWorkerError("it begins again without end")
-        self.pictures.clear()
-
-    def add(self, clip: ClipInfo) -> None:
-        """Take in a clip with its pictures; no later one needs a picture from before its first.
-
-        Raises BrokenWorkerError where its pictures are not there, or as many are to follow as should not.
-        """
-        used = sorted(set(clip.places))
-        if not 0 <= used[0] - self.dropped <= used[-1] - self.dropped < len(self.pictures):
-            raise BrokenWorkerError("it names pictures that it has not sent")
-        if self.following is not None and clip.following != self.following - 1:
-            raise BrokenWorkerError(f"it says that {clip.following} windows follow, and said {self.following} before")
-        pictures = [self.pictures[place - self.dropped] for place in used]
-        self.clips.append((replace(clip, places=tuple(used.index(place) for place in clip.places)), pictures))
-        del self.pictures[: used[0] - self.dropped]
-        self.dropped, self.following = used[0], clip.following
-        self.windows += 1
 
 
 class Decoders(Generic[T]):
@@ -130,8 +85,8 @@ class Decoders(Generic[T]):
         self._timeout = timeout
         self._limits = limits
         self._workers: list[_Worker[T]] = []
-        self._pending: deque[_Pending[T]] = deque()  # submitted and not collected, oldest first
-        self._waiting: deque[_Pending[T]] = deque()  # those that no worker has yet
+        self._pending: deque[Pending[T]] = deque()  # submitted and not collected, oldest first
+        self._waiting: deque[Pending[T]] = deque()  # those that no worker has yet
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._receivers.done, selectors.EVENT_READ)
         self._spool = Spool()
@@ -149,7 +104,7 @@ class Decoders(Generic[T]):
             raise RuntimeError("the decoders are closed")
         # A clip on its own may use all cores; many share them, a core each.
         threads = 1 if self._pending else min(usable_cores(), MOST_THREADS)
-        pending: _Pending[T] = _Pending(request, threads, self._limits)
+        pending: Pending[T] = Pending(request, threads, self._limits)
         self._pending.append(pending)
         if request.path in STDIN:
             try:
@@ -206,6 +161,12 @@ class Decoders(Generic[T]):
         self.close()
 
     def _assign(self) -> None:
+        """Give waiting requests to workers, and have all of them told what there is to tell, at once."""
+        self._give()
+        while any(self._tend(worker, _Worker.flush) for worker in self._workers[:]):
+            self._give()  # what those had that did not read
+
+    def _give(self) -> None:
         """Give waiting requests to workers: first to the one with the least to do, or to a new one.
 
         A file is opened here, with the rights that a worker has not, and only when it is its turn.
@@ -297,11 +258,12 @@ class Decoders(Generic[T]):
                 self._replace(worker, VideoError(message, "crashed"))
 
     def _listen_where_there_is_room(self) -> None:
-        listening = self._selector.get_map()
         for worker in self._workers:
-            if worker.held_back and worker.replies in listening:
+            if worker.held_back and worker.listened_to:
+                worker.listened_to = False
                 self._selector.unregister(worker.replies)
-            elif not worker.held_back and worker.replies not in listening:
+            elif not worker.held_back and not worker.listened_to:
+                worker.listened_to = True
                 worker.heard = self._clock.now()  # it had to wait
                 self._selector.register(worker.replies, selectors.EVENT_READ, worker)
 
@@ -330,7 +292,7 @@ class Decoders(Generic[T]):
 
     def _remove(self, worker: _Worker[T]) -> None:
         self._workers.remove(worker)
-        if worker.replies in self._selector.get_map():
+        if worker.listened_to:
             self._selector.unregister(worker.replies)
         worker.close()
 
@@ -341,7 +303,8 @@ class _Worker(Generic[T]):
     def __init__(self, ring_bytes: int, clock: RunningClock) -> None:
         self._clock = clock
         self.retired = False  # it does no more, of its own will
-        self.pending: deque[_Pending[T]] = deque()  # what it was given and has not answered, oldest first
+        self.listened_to = False
+        self.pending: deque[Pending[T]] = deque()  # what it was given and has not answered, oldest first
         self.heard = self._clock.now()  # when it last said something, or was given something to do
         self._answered = 0  # requests
         self._ring_bytes = ring_bytes
@@ -358,11 +321,12 @@ class _Worker(Generic[T]):
         self.replies = cast("IO[bytes]", self._process.stdout)
         for channel in (self._requests, self._files):
             os.set_blocking(channel.fileno(), False)
+        self._unsent = b""  # until ``flush``
         self._unread = b""  # the start of a line whose end has not come
         self._lines: deque[bytes] = deque()  # read, and not handled for want of room
         self._receiving: Future[list[T]] | None = None  # of its pictures: nothing after them is handled before
 
-    def take(self, pending: _Pending[T], file: int) -> None:
+    def take(self, pending: Pending[T], file: int) -> None:
         """Send it a request, and the open file that it is about. Raises BrokenWorkerError."""
         if not self.pending:
             self.heard = self._clock.now()
@@ -374,7 +338,7 @@ class _Worker(Generic[T]):
             raise BrokenWorkerError("it takes no files") from error
         except ConnectionError:
             return  # it died; its replies end
-        self._send(request_line(pending.request, pending.threads, pending.limits))
+        self._unsent += request_line(pending.request, pending.threads, pending.limits)
 
     @property
     def held_back(self) -> bool:
@@ -404,7 +368,7 @@ class _Worker(Generic[T]):
             received, self._receiving = self._receiving, None
             self.heard = self._clock.now()  # it had to wait
             self.pending[0].pictures += received.result()
-            self._send(ACK)
+            self._unsent += ACK
         while self._lines and not self.held_back:
             if not self.pending:
                 raise BrokenWorkerError("it speaks without being asked")
@@ -435,15 +399,20 @@ class _Worker(Generic[T]):
         ring = np.frombuffer(self._ring, np.uint8, place.size, place.offset)
         return ring.reshape(place.height, place.width, 3)
 
-    def _send(self, line: bytes) -> None:
-        """Without waiting: what a worker has not read yet always fits into its pipe, unless it does not read."""
+    def flush(self, _: object = None) -> bool:
+        """Tell it all that there is to tell → False. Raises BrokenWorkerError.
+
+        Without waiting: what a worker has not read yet always fits into its pipe, unless it does not read.
+        """
+        lines, self._unsent = self._unsent, b""
         try:
-            if os.write(self._requests.fileno(), line) < len(line):
+            if lines and os.write(self._requests.fileno(), lines) < len(lines):
                 raise BlockingIOError
         except BlockingIOError as error:
             raise BrokenWorkerError("it reads nothing") from error
         except BrokenPipeError:
             pass  # it died; its replies end
+        return False
 
     def end(self, limits: Limits) -> VideoError:
         """Wait for a worker that ended → what is to be said of the video that it had."""

@@ -26,7 +26,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 from ..errors import VideoError
@@ -88,7 +88,7 @@ def line(message: dict[str, Any]) -> bytes:
 
 def request_line(request: ClipRequest, threads: int, limits: Limits) -> bytes:
     """A request without its path, the threads to decode it with and its limits, as one line."""
-    return line({**request.to_json(), "path": "", "threads": threads, "limits": asdict(limits)})
+    return line({**request.to_json(), "path": "", "threads": threads, "limits": vars(limits)})
 
 
 def read_request(text: bytes, descriptor: int) -> tuple[ClipRequest, int, Limits]:
