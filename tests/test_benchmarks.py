@@ -25,7 +25,7 @@ def test_the_figures_of_a_gpu_are_measured_in_one_run() -> None:
         "cpu: products in bfloat16",
         "tiny, batch 2: encode",
         "tiny, batch 2: encode",
-        "16 workers with pictures of 320x240 at hand, looked at: 2 threads",
+        "16 workers with pictures of 320x240 at hand: the parent's own time a picture",
         "16 workers with pictures of 320x240 at hand, resized: 2 threads",
         "tiny, one clip: pixels → 400 logits",
         "the same logits in float32",
