@@ -15,7 +15,7 @@ ring, files = int(sys.argv[1]), int(sys.argv[2])
 def put(data):
     while data: data = data[os.write(1, data):]
 def say(x): put((x if isinstance(x, bytes) else json.dumps(x).encode()) + b"\\n")
-def pic(*place): say({"picture": place or [0, 64, 64]})
+def pic(*place): say({"pictures": [place or [0, 64, 64]]})
 def stay(): time.sleep(60)
 clip = dict(start_seconds=0.0, end_seconds=2.0, times_seconds=[0.1 * i for i in range(8)], places=[0] * 8, errors=0,
             warnings=[], following=0, lost=None, seconds=0.0)
@@ -39,7 +39,7 @@ ATTACKS = {
     "picture_neg": "pic(-1, 64, 64)",
     "picture_big": "pic(0, 1 << 30, 1 << 30)",
     "picture_zero": "pic(0, 0, 64)",
-    "picture_str": "say({'picture': 'abc'})",
+    "picture_str": "say({'pictures': ['abc']})",
     "picture_negsize": "pic(0, -64, -64)",
     "picture_float": "pic(0.5, 64, 64)",
     "not_json": "say(b'\\xff\\xfe{')",
@@ -72,12 +72,12 @@ ATTACKS = {
     "alive_false": "say({'alive': False})",
     "alive_one": "say({'alive': 1})",
     "unknown": "say({'hello': True})",
-    "digits": "say(b'{\"picture\": [' + b'9' * 60000 + b', 1, 1]}')",
+    "digits": "say(b'{\"pictures\": [[' + b'9' * 60000 + b', 1, 1]]}')",
     "exponent": "say(b'{\"clip\": 1e999999}')",
     "picture_bool": "pic(True, True, True)",
     "picture_behind_the_ring": "pic(os.fstat(ring).st_size - 8, 1, 1)",
     "picture_four": "pic(0, 64, 64, 3)",
-    "half_a_line": "put(b'{\"picture\": [0, 64'); os._exit(0)",
+    "half_a_line": "put(b'{\"pictures\": [[0, 64'); os._exit(0)",
     "restart_endless": "while True: say({'restart': True})",
     "restart_and_pictures": "while True: pic(); say({'restart': True})",
     "clip_without_pictures": "say({'clip': clip})",
@@ -93,8 +93,14 @@ ATTACKS = {
     "odd_signal": "signal.pthread_kill(__import__('threading').get_ident(), 40)",
     "note": "mmap.mmap(ring, 0)[-8:] = b'\\x00' * 8; os._exit(3)",
     "grow": "os.ftruncate(ring, 1 << 40)",
-    "holes": "say({'picture': [0, 1, 1, 1, 1]})",
-    "descriptors": "say({'picture': {'0': 1}})",
+    "holes": "say({'pictures': [[0, 1, 1, 1, 1]]})",
+    "descriptors": "say({'pictures': {'0': 1}})",
+    "pictures_str": "say({'pictures': 'abc'})",
+    "pictures_none": "say({'pictures': []}); say({'clip': clip})",
+    "pictures_many": "say({'pictures': [[0, 1, 1]] * 257})",
+    "pictures_too_many": "say({'pictures': [[0, 64, 64]] * 9})",
+    "pictures_one_of_them": "say({'pictures': [[0, 64, 64], [-1, 64, 64]]}); say({'clip': clip})",
+    "picture_alone": "say({'picture': [0, 64, 64]}); say({'clip': clip})",
 }
 
 

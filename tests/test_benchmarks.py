@@ -20,11 +20,13 @@ def tiny() -> XCLIPConfig:
 
 def test_the_figures_of_a_gpu_are_measured_in_one_run() -> None:
     size, clips = gpu.Size("tiny", 2, 5000, 1.5, tiny), gpu.Clips(64, 48, 2, 2, 0.75)
-    rows = list(gpu.rows(torch.device("cpu"), [size], [clips]))
+    rows = list(gpu.rows(torch.device("cpu"), [size], [clips], videos=40))
     assert [row.what for row in rows] == [
         "cpu: products in bfloat16",
         "tiny, batch 2: encode",
         "tiny, batch 2: encode",
+        "16 workers with pictures of 320x240 at hand: the parent's own time a picture",
+        "16 workers with pictures of 320x240 at hand, resized: 2 threads",
         "tiny, one clip: pixels → 400 logits",
         "the same logits in float32",
         "classify, 64x48, 4 s",

@@ -22,10 +22,16 @@ import torch
 from xclip_cli import Classifier, XCLIPConfig, XCLIPModel, XCLIPProcessor
 from xclip_cli.cores import usable_cores
 from xclip_cli.engine import lanes
+from xclip_cli.model.images import XCLIPImageProcessor
+from xclip_cli.video import pool
 from xclip_cli.video.pool import AHEAD, Decoders
+from xclip_cli.video.sampling import ClipRequest
 
 from .inputs import encode
 from .rows import Row
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+import takeover
 
 LABELS = [f"label {number}" for number in range(400)]
 LARGE_TEXT = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
@@ -73,7 +79,7 @@ CLIPS = (Clips(320, 240, 64, 32, 0.75), Clips(1920, 1080, 32, 8, 0.8))
 SECONDS = 4  # of a clip
 
 
-def rows(device: torch.device, sizes: Sequence[Size], clips: Sequence[Clips]) -> Iterator[Row]:
+def rows(device: torch.device, sizes: Sequence[Size], clips: Sequence[Clips], videos: int = 2000) -> Iterator[Row]:
     """All figures; the first of the sizes is also measured alone and in the whole tool."""
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SystemExit(f"torch {torch.__version__} sees no CUDA device")
@@ -84,6 +90,7 @@ def rows(device: torch.device, sizes: Sequence[Size], clips: Sequence[Clips]) ->
     )
     for size in sizes:
         yield from _encoding(device, size, peak)
+    yield from _parent(videos)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         checkpoint = _checkpoint(folder / "checkpoint", sizes[0].config())
@@ -218,25 +225,75 @@ def _whole_tool(device: torch.device, checkpoint: Path, kind: Clips, paths: Sequ
 
 def _decoded(requests: Sequence[Any], workers: int) -> tuple[float, float, int]:
     """Videos a second of decoders whose pictures nobody looks at, the parent's own seconds, and the pictures."""
-    pictures = 0
+    seconds, own, videos, pictures = _collected(lambda _: None, requests, workers)
+    return videos / seconds, own, pictures
 
-    def count(picture: Any) -> None:
-        nonlocal pictures
-        pictures += 1
 
+def _collected(
+    receive: Callable[[Any], object], requests: Sequence[Any], workers: int
+) -> tuple[float, float, int, int]:
+    """Seconds until all was collected, those of the parent's cores, the videos and their pictures."""
     waiting = iter(requests)
-    with Decoders(count, workers) as decoders:
+    with Decoders(receive, workers) as decoders:
         for request in (next(waiting) for _ in range(min(len(requests), workers * AHEAD))):
             decoders.submit(request)
-        decoders.collect()  # they have started
-        began, before = time.perf_counter(), time.thread_time()
-        pictures, done = 0, 0
+        for _ in range(min(decoders.pending // 2, workers)):  # they have started
+            decoders.collect()
+        began, before = time.perf_counter(), time.process_time()
+        videos, pictures = 0, 0
         while decoders.pending:
             if (request := next(waiting, None)) is not None:
                 decoders.submit(request)
-            decoders.collect()
-            done += 1
-        return done / (time.perf_counter() - began), time.thread_time() - before, pictures
+            collected = decoders.collect()
+            assert collected is not None
+            videos, pictures = videos + 1, pictures + collected[0].decoded
+        return time.perf_counter() - began, time.process_time() - before, videos, pictures
+
+
+# Stands in a worker's place (see ``takeover``), and has all pictures of a video ready when it is asked for them.
+INSTANT = """
+size = 320 * 240 * 3
+mmap.mmap(ring, 0)[:8 * size] = os.urandom(8 * size)
+pictures = {"pictures": [[i * size, 240, 320] for i in range(8)]}
+answer = b"\\n".join(json.dumps(x).encode() for x in (pictures, {"clip": {**clip, "places": list(range(8))}}))
+incoming, heard = socket.socket(fileno=files), b""
+while True:
+    if heard != b"ack\\n":
+        os.close(socket.recv_fds(incoming, 1, 1)[1][0])
+        say(answer)
+    if not (heard := sys.stdin.buffer.readline()):
+        break
+"""
+INSTANT_WORKERS = 16
+
+
+def _parent(videos: int) -> Iterator[Row]:
+    """What the parent's own time is, and what its threads gain, where pictures come faster than they can be resized."""
+    resize, honest = XCLIPImageProcessor().resize_and_crop, (pool._BOOT, pool.usable_cores)
+    requests = [ClipRequest(__file__, 8)] * videos
+    what = f"{INSTANT_WORKERS} workers with pictures of 320x240 at hand"
+    pool._BOOT = takeover.boot(INSTANT)
+    try:
+        rates: dict[int, list[float]] = {1: [], 2: []}
+        own = min(_own_seconds(_collected(lambda _: None, requests, INSTANT_WORKERS)) for _ in range(3))
+        yield Row(
+            f"{what}: the parent's own time a picture", "40 µs", own / 40e-6, "≤ 1", f"{own * 1e6:.0f} µs, as it is"
+        )
+        for threads in (1, 2) * 3:
+            pool.usable_cores = lambda threads=threads: threads  # type: ignore[misc]
+            seconds, _, _, pictures = _collected(
+                lambda picture: resize(picture).numpy().copy(), requests, INSTANT_WORKERS
+            )
+            rates[threads].append(pictures / seconds)
+        one, two = (max(found) for found in rates.values())
+        yield Row(f"{what}, resized: 2 threads", "1 thread", two / one, "> 1", f"{two:,.0f} / {one:,.0f} a second")
+    finally:
+        pool._BOOT, pool.usable_cores = honest
+
+
+def _own_seconds(collected: tuple[float, float, int, int]) -> float:
+    _, own, _, pictures = collected
+    return own / pictures
 
 
 def _checkpoint(folder: Path, made: XCLIPConfig) -> Path:
@@ -257,8 +314,8 @@ def _made(folder: Path, kind: Clips) -> list[str]:
     """Clips, made in parallel; no two are alike."""
     folder.mkdir()
     jobs = [(folder / f"{seed:03}.mp4", kind.width, kind.height, SECONDS, seed) for seed in range(kind.made)]
-    with get_context("spawn").Pool(os.cpu_count()) as pool:
-        pool.starmap(encode, jobs)
+    with get_context("spawn").Pool(os.cpu_count()) as processes:
+        processes.starmap(encode, jobs)
     return [str(path) for path, *_ in jobs]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 from fractions import Fraction
 from pathlib import Path
 
@@ -112,3 +115,30 @@ def test_large_patches_make_small_batches(checkpoint: Path) -> None:
         usual = encoder.clips_at_once
         encoder.config.vision_config.image_size = encoder.config.vision_config.patch_size = 1024
         assert encoder.clips_at_once == 1 < usual
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_receiving_pictures_starts_no_team_of_threads() -> None:
+    """Torch would start one for each thread that receives, on a machine of many cores hundreds."""
+    code = """
+        import os, threading
+        import numpy as np, torch
+        from xclip_cli.engine.encoder import Encoder
+        from xclip_cli.model.images import XCLIPImageProcessor
+        from xclip_cli.video.sampling import Views
+        torch.set_num_threads(8)
+        count = lambda: len(os.listdir("/proc/self/task"))
+        for crops in (1, 3):
+            encoder, counts = Encoder("bundled", views=Views(1, crops)), []
+            encoder.image_processor = XCLIPImageProcessor()
+            def receive():
+                counts.append(count())
+                received, side = encoder._receive(np.zeros((480, 640, 3), np.uint8))
+                counts.append(count())
+                assert (received.shape, side) == ((crops, 3, 224, 224), 480)
+            thread = threading.Thread(target=receive)
+            thread.start()
+            thread.join()
+            assert counts[0] == counts[1], counts
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=120)

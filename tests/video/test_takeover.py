@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import wait
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from xclip_cli.errors import VideoError
 from xclip_cli.video import pool, processes
 from xclip_cli.video.limits import Limits
+from xclip_cli.video.pending import Pending
 from xclip_cli.video.pool import Decoders
 from xclip_cli.video.processes import RunningClock
 from xclip_cli.video.protocol import line
@@ -142,8 +144,8 @@ CHANGES = st.dictionaries(
     st.sampled_from([*FIT, "other"]), st.one_of(NUMBERS, st.lists(NUMBERS, max_size=3)), max_size=2
 )
 REPLIES = st.one_of(
-    st.just({"picture": [0, 2, 2]}),
-    st.lists(NUMBERS, max_size=4).map(lambda place: {"picture": place}),
+    st.integers(1, 4).map(lambda count: {"pictures": [[0, 2, 2]] * count}),
+    st.lists(st.lists(NUMBERS, max_size=4), max_size=2).map(lambda places: {"pictures": places}),
     CHANGES.map(lambda changes: {"clip": {**FIT, **changes}}),
     st.integers(0, 4).map(lambda count: {"clip": {**FIT, "following": count}}),
     st.tuples(NUMBERS, NUMBERS).map(lambda both: {"error": {"code": both[0], "message": both[1]}}),
@@ -160,20 +162,23 @@ class Spoken(pool._Worker[int]):
     def __init__(self, ring_bytes: int, clock: RunningClock) -> None:
         self._clock, self.retired, self.pending, self.heard, self._answered = clock, False, pool.deque(), clock.now(), 0
         self._ring_bytes, self._ring = 1000, bytearray(1000)
-        self._unread, self._lines = b"", pool.deque()
+        self.listened_to = False
+        self._unsent, self._unread, self._lines, self._receiving = b"", b"", pool.deque(), None
         reader, self.writer = os.pipe()
         self.replies = os.fdopen(reader, "rb")
 
-    def take(self, pending: pool._Pending[int], file: int) -> None:
+    def take(self, pending: Pending[int], file: int) -> None:
         self.pending.append(pending)
 
-    def _send(self, line: bytes) -> None:
-        pass
+    def flush(self, _: object = None) -> bool:
+        return False
 
     def end(self, limits: Limits) -> VideoError:
         return VideoError("it ended", "crashed")
 
     def close(self) -> None:
+        if self._receiving is not None:
+            wait([self._receiving])
         self.replies.close()
         if self.writer is not None:
             os.close(self.writer)
@@ -194,7 +199,7 @@ def check_replies(path: Path, said: list[bytes], many: bool) -> None:
         return worker
 
     pool._Worker = make  # type: ignore[assignment,misc]
-    make.catch_up, make.read = pool_worker.catch_up, pool_worker.read  # type: ignore[attr-defined]
+    make.catch_up, make.read, make.flush = pool_worker.catch_up, pool_worker.read, Spoken.flush  # type: ignore[attr-defined]
     try:
         with Decoders(lambda picture: int(picture.sum()), timeout=5) as decoders:
             decoders.submit(request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections import deque
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from hypothesis import strategies as st
 
 from xclip_cli.video import pool
 from xclip_cli.video.pool import Decoders
+from xclip_cli.video.protocol import NOTE_BYTES, TOGETHER_BYTES
 from xclip_cli.video.sampling import ClipRequest
 from xclip_cli.video.worker import _Server
 
@@ -102,3 +105,31 @@ def test_the_memory_of_a_long_video_is_that_of_a_short_one(tmp_path: Path) -> No
             if not collected[0].following:
                 break
     assert sizes[1] - sizes[0] < 12_000, sizes  # kilobytes; all its frames would be 33,000
+
+
+def test_small_pictures_share_a_line_and_an_ack() -> None:
+    said, heard, side = io.BytesIO(), io.BytesIO(b"ack\n" * 2), 1024
+    server = _Server(bytearray(3 * TOGETHER_BYTES + NOTE_BYTES), heard, said, guard=None, files=None)
+    small, large = np.zeros((side // 8, side // 4, 3), np.uint8), np.zeros((side, side, 3), np.uint8)
+
+    def lines() -> list[dict[str, Any]]:
+        found = [json.loads(text) for text in said.getvalue().splitlines()]
+        said.seek(0)
+        said.truncate()
+        return found
+
+    for _ in range(3):
+        server.put(small)
+    assert lines() == []
+    server.reply({"alive": True})  # nothing overtakes them
+    places = [[i * small.nbytes, side // 8, side // 4] for i in range(3)]
+    assert lines() == [{"pictures": places}, {"alive": True}]
+    server.put(small)
+    server.put(large)  # which is received while the next is decoded
+    behind = [[3 * small.nbytes, *small.shape[:2]], [4 * small.nbytes, *large.shape[:2]]]
+    assert lines() == [{"pictures": behind}]
+    server.put(small)
+    server.put(large)  # for which there is no room before both lines are free: the parent hears of what it has to free
+    last = [4 * small.nbytes + large.nbytes, *small.shape[:2]]
+    assert lines() == [{"pictures": [last]}, {"pictures": [[0, *large.shape[:2]]]}]
+    assert list(server._told) == [1, 1]

@@ -470,9 +470,12 @@ class Encoder:
         self.close()
 
     def _receive(self, picture: Picture) -> Received:
-        # Every picture is cut down on arrival: 32 frames of 4K would take 800 MB.
+        import torch
+
+        # Every picture is cut down on arrival: 32 frames of 4K would take 800 MB. NumPy copies, as torch would start a
+        # team of threads for each thread that receives.
         crops = self.image_processor.resize_and_crops(picture, self.views.crops)
-        return crops.clone(), min(picture.shape[:2])
+        return torch.from_numpy(crops.numpy().copy(order="K")), min(picture.shape[:2])
 
     def _gathered(self, batch: Sequence[Decoded[Received]]) -> Tensor:
         """[windows * views, T, 3, H, W] of bytes: window after window, clip after clip, each in all its crops."""

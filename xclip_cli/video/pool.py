@@ -1,7 +1,8 @@
 """The decode workers, from their parent's side: the one door to this room for everybody outside.
 
 What breaks in decoding costs one video, and the workers work while the parent imports torch. ``protocol`` is what they
-say to each other.
+say to each other. Pictures are received in a few threads, those of one worker in one at a time; what it says after them
+waits until that is done. All else happens in the thread that collects.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Generic, Self, TypeVar, cast
 
 import numpy as np
@@ -26,6 +28,7 @@ from ..cores import usable_cores
 from ..errors import VideoError, XClipError
 from .files import anonymous_file, open_file
 from .limits import DECODE_TIMEOUT, DEFAULT_LIMITS, MEGABYTE, Limits
+from .pending import Pending
 from .processes import RunningClock, boot, start
 from .protocol import (
     ACK,
@@ -39,6 +42,7 @@ from .protocol import (
     read_reply,
     request_line,
 )
+from .receiving import Receivers
 from .sampling import STDIN, ClipInfo, ClipRequest
 from .spool import Spool
 
@@ -51,65 +55,22 @@ MOST_THREADS = 16  # of a decoder: each takes address space
 LONGEST_WAIT = 1.0  # seconds, for anything
 CLIPS_AHEAD = 4  # clips of one request that are kept for being collected
 KILL_SECONDS = 5.0  # how long a process that was killed, or that has closed its stdout, is waited for
-MOST_RESTARTS = 4  # of a request: a seek that fails is one
 
 _BOOT = boot("xclip_cli.video.worker.serve", 2)
 
 T = TypeVar("T")
 
-
-@dataclass
-class _Pending(Generic[T]):
-    """A request and what has come of it so far."""
-
-    request: ClipRequest
-    threads: int
-    limits: Limits
-    pictures: list[T] = field(default_factory=list)  # those that clips to come may need
-    dropped: int = 0  # pictures that came before them
-    restarts: int = 0
-    windows: int = 0  # clips that came
-    following: int | None = None  # clips that are to come; None: nobody has said
-    waited: float = 0.0  # seconds, for the worker that has it to say something
-    clips: deque[tuple[ClipInfo, list[T]]] = field(default_factory=deque)  # whole and not collected
-    error: VideoError | None = None  # after those
-
-    def add_picture(self, picture: T) -> None:
-        """Take in a picture. Raises BrokenWorkerError where nobody asked for so many."""
-        if len(self.pictures) >= self.request.most_pictures:
-            raise BrokenWorkerError("it sends pictures without end")
-        self.pictures.append(picture)
-
-    def restart(self) -> None:
-        """Forget the pictures so far. Raises BrokenWorkerError where that happens without end."""
-        self.restarts += 1
-        if self.restarts > MOST_RESTARTS or self.windows:
-            raise BrokenWorkerError("it begins again without end")
-        self.pictures.clear()
-
-    def add(self, clip: ClipInfo) -> None:
-        """Take in a clip with its pictures; no later one needs a picture from before its first.
-
-        Raises BrokenWorkerError where its pictures are not there, or as many are to follow as should not.
-        """
-        used = sorted(set(clip.places))
-        if not 0 <= used[0] - self.dropped <= used[-1] - self.dropped < len(self.pictures):
-            raise BrokenWorkerError("it names pictures that it has not sent")
-        if self.following is not None and clip.following != self.following - 1:
-            raise BrokenWorkerError(f"it says that {clip.following} windows follow, and said {self.following} before")
-        pictures = [self.pictures[place - self.dropped] for place in used]
-        self.clips.append((replace(clip, places=tuple(used.index(place) for place in clip.places)), pictures))
-        del self.pictures[: used[0] - self.dropped]
-        self.dropped, self.following = used[0], clip.following
-        self.windows += 1
+Receive = Callable[["Iterator[Picture]"], Future[list[T]]]  # as ``Receivers.start``
 
 
 class Decoders(Generic[T]):
     """A pool of decode workers, replaced when they break: ``submit`` requests, ``collect`` their clips in that order.
 
     ``receive`` is called with each different picture [H, W, 3] on arrival and makes of it what a clip keeps; the
-    picture is valid only during the call. Workers start when there is work for them. ``timeout``: seconds without a
-    packet or picture after which a worker counts as hanging. ``limits``: what a video may cost.
+    picture is valid only during the call. It is called in threads: in order for the pictures of one worker, for those
+    of several at the same time; what it raises, ``collect`` raises. Workers start when there is work for them.
+    ``timeout``: seconds without a packet or picture after which a worker counts as hanging. ``limits``: what a video
+    may cost.
     """
 
     def __init__(
@@ -119,14 +80,15 @@ class Decoders(Generic[T]):
         timeout: float = DECODE_TIMEOUT,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        self._receive = receive
+        self._receivers = Receivers(receive, min(workers, usable_cores()))
         self._size = workers
         self._timeout = timeout
         self._limits = limits
         self._workers: list[_Worker[T]] = []
-        self._pending: deque[_Pending[T]] = deque()  # submitted and not collected, oldest first
-        self._waiting: deque[_Pending[T]] = deque()  # those that no worker has yet
+        self._pending: deque[Pending[T]] = deque()  # submitted and not collected, oldest first
+        self._waiting: deque[Pending[T]] = deque()  # those that no worker has yet
         self._selector = selectors.DefaultSelector()
+        self._selector.register(self._receivers.done, selectors.EVENT_READ)
         self._spool = Spool()
         self._clock = RunningClock(min(LONGEST_WAIT, timeout / 8))
         self._closed = False
@@ -142,7 +104,7 @@ class Decoders(Generic[T]):
             raise RuntimeError("the decoders are closed")
         # A clip on its own may use all cores; many share them, a core each.
         threads = 1 if self._pending else min(usable_cores(), MOST_THREADS)
-        pending: _Pending[T] = _Pending(request, threads, self._limits)
+        pending: Pending[T] = Pending(request, threads, self._limits)
         self._pending.append(pending)
         if request.path in STDIN:
             try:
@@ -172,7 +134,7 @@ class Decoders(Generic[T]):
         return clip
 
     def cancel(self) -> None:
-        """Forget what was submitted and not collected."""
+        """Forget what was submitted and not collected; ``receive`` is no longer called for it."""
         self._pending.clear()
         self._waiting.clear()
         for worker in [worker for worker in self._workers if worker.pending]:
@@ -183,6 +145,7 @@ class Decoders(Generic[T]):
         self.cancel()
         for worker in self._workers[:]:
             self._remove(worker)
+        self._receivers.close()
         self._selector.close()
         self._spool.close()
         self._closed = True
@@ -198,6 +161,12 @@ class Decoders(Generic[T]):
         self.close()
 
     def _assign(self) -> None:
+        """Give waiting requests to workers, and have all of them told what there is to tell, at once."""
+        self._give()
+        while any(self._tend(worker, _Worker.flush) for worker in self._workers[:]):
+            self._give()  # what those had that did not read
+
+    def _give(self) -> None:
         """Give waiting requests to workers: first to the one with the least to do, or to a new one.
 
         A file is opened here, with the rights that a worker has not, and only when it is its turn.
@@ -244,7 +213,7 @@ class Decoders(Generic[T]):
             return False
         self._listen_where_there_is_room()
         if wake is not None:
-            self._selector.register(wake, selectors.EVENT_READ)
+            self._selector.register(wake, selectors.EVENT_READ, wake)
         began, busy = self._clock.now(), [worker for worker in self._workers if worker.busy]
         try:
             ready = self._selector.select(timeout=min(max(0.01, self._seconds_left()), self._clock.step))
@@ -255,7 +224,9 @@ class Decoders(Generic[T]):
             worker.pending[0].waited += self._clock.now() - began
         woken = False
         for key, _ in ready:
-            if key.data is None:
+            if key.fileobj is self._receivers.done:
+                self._receivers.clear()  # whose pictures those are is seen in ``catch_up``
+            elif key.data is wake:
                 woken = True
             elif not self._tend(key.data, _Worker.read) and key.data in self._workers:
                 self._replace(key.data, key.data.end(self._limits))
@@ -264,10 +235,10 @@ class Decoders(Generic[T]):
         self._assign()
         return woken
 
-    def _tend(self, worker: _Worker[T], take: Callable[[_Worker[T], Callable[[Picture], T]], bool]) -> bool:
+    def _tend(self, worker: _Worker[T], take: Callable[[_Worker[T], Receive[T]], bool]) -> bool:
         """What ``take`` makes of a worker; one that is broken is replaced."""
         try:
-            return take(worker, self._receive)
+            return take(worker, self._receivers.start)
         except BrokenWorkerError as error:
             self._replace(worker, _broken(error))
             return True
@@ -287,11 +258,12 @@ class Decoders(Generic[T]):
                 self._replace(worker, VideoError(message, "crashed"))
 
     def _listen_where_there_is_room(self) -> None:
-        listening = self._selector.get_map()
         for worker in self._workers:
-            if worker.full and worker.replies in listening:
+            if worker.held_back and worker.listened_to:
+                worker.listened_to = False
                 self._selector.unregister(worker.replies)
-            elif not worker.full and worker.replies not in listening:
+            elif not worker.held_back and not worker.listened_to:
+                worker.listened_to = True
                 worker.heard = self._clock.now()  # it had to wait
                 self._selector.register(worker.replies, selectors.EVENT_READ, worker)
 
@@ -320,7 +292,7 @@ class Decoders(Generic[T]):
 
     def _remove(self, worker: _Worker[T]) -> None:
         self._workers.remove(worker)
-        if worker.replies in self._selector.get_map():
+        if worker.listened_to:
             self._selector.unregister(worker.replies)
         worker.close()
 
@@ -331,7 +303,8 @@ class _Worker(Generic[T]):
     def __init__(self, ring_bytes: int, clock: RunningClock) -> None:
         self._clock = clock
         self.retired = False  # it does no more, of its own will
-        self.pending: deque[_Pending[T]] = deque()  # what it was given and has not answered, oldest first
+        self.listened_to = False
+        self.pending: deque[Pending[T]] = deque()  # what it was given and has not answered, oldest first
         self.heard = self._clock.now()  # when it last said something, or was given something to do
         self._answered = 0  # requests
         self._ring_bytes = ring_bytes
@@ -348,10 +321,12 @@ class _Worker(Generic[T]):
         self.replies = cast("IO[bytes]", self._process.stdout)
         for channel in (self._requests, self._files):
             os.set_blocking(channel.fileno(), False)
+        self._unsent = b""  # until ``flush``
         self._unread = b""  # the start of a line whose end has not come
         self._lines: deque[bytes] = deque()  # read, and not handled for want of room
+        self._receiving: Future[list[T]] | None = None  # of its pictures: nothing after them is handled before
 
-    def take(self, pending: _Pending[T], file: int) -> None:
+    def take(self, pending: Pending[T], file: int) -> None:
         """Send it a request, and the open file that it is about. Raises BrokenWorkerError."""
         if not self.pending:
             self.heard = self._clock.now()
@@ -363,19 +338,19 @@ class _Worker(Generic[T]):
             raise BrokenWorkerError("it takes no files") from error
         except ConnectionError:
             return  # it died; its replies end
-        self._send(request_line(pending.request, pending.threads, pending.limits))
+        self._unsent += request_line(pending.request, pending.threads, pending.limits)
 
     @property
-    def full(self) -> bool:
-        """Whether as many clips as are kept wait for being collected."""
-        return bool(self.pending) and len(self.pending[0].clips) >= CLIPS_AHEAD
+    def held_back(self) -> bool:
+        """Whether its pictures are being received, or as many clips as are kept wait for being collected."""
+        return self._receiving is not None or (bool(self.pending) and len(self.pending[0].clips) >= CLIPS_AHEAD)
 
     @property
     def busy(self) -> bool:
         """Whether it should make progress."""
-        return bool(self.pending) and not self.full
+        return bool(self.pending) and not self.held_back
 
-    def read(self, receive: Callable[[Picture], T]) -> bool:
+    def read(self, receive: Receive[T]) -> bool:
         """Take in what it sent; False when it has ended. Raises BrokenWorkerError."""
         data = os.read(self.replies.fileno(), 1 << 16)
         *lines, self._unread = (self._unread + data).split(b"\n")
@@ -386,22 +361,25 @@ class _Worker(Generic[T]):
         self.heard = self._clock.now()  # after the handling, which may have taken a while
         return bool(data)
 
-    def catch_up(self, receive: Callable[[Picture], T]) -> bool:
-        """Handle what was read, as far as there is room → whether anything was handled. Raises BrokenWorkerError."""
+    def catch_up(self, receive: Receive[T]) -> bool:
+        """Handle what was read, as far as can be → whether anything was handled. Raises BrokenWorkerError."""
         before = len(self._lines)
-        while self._lines and not self.full:
+        if done := self._receiving is not None and self._receiving.done():
+            received, self._receiving = self._receiving, None
+            self.heard = self._clock.now()  # it had to wait
+            self.pending[0].pictures += received.result()
+            self._unsent += ACK
+        while self._lines and not self.held_back:
             if not self.pending:
                 raise BrokenWorkerError("it speaks without being asked")
             self._handle(read_reply(self._lines.popleft(), self.pending[0].request, self._ring_bytes), receive)
-        return len(self._lines) < before
+        return done or len(self._lines) < before
 
-    def _handle(self, reply: Reply, receive: Callable[[Picture], T]) -> None:
+    def _handle(self, reply: Reply, receive: Receive[T]) -> None:
         oldest = self.pending[0]
-        if isinstance(reply, Place):
-            shape = (reply.height, reply.width, 3)
-            picture = np.frombuffer(self._ring, np.uint8, reply.size, reply.offset).reshape(shape)
-            oldest.add_picture(receive(picture))
-            self._send(ACK)
+        if isinstance(reply, list):
+            oldest.expect(len(reply))
+            self._receiving = receive(map(self._picture, reply))
         elif isinstance(reply, Restart):
             oldest.restart()
         elif isinstance(reply, ClipInfo):
@@ -417,15 +395,24 @@ class _Worker(Generic[T]):
                 raise BrokenWorkerError("it retires before it has done anything")
             self.retired = True
 
-    def _send(self, line: bytes) -> None:
-        """Without waiting: what a worker has not read yet always fits into its pipe, unless it does not read."""
+    def _picture(self, place: Place) -> Picture:
+        ring = np.frombuffer(self._ring, np.uint8, place.size, place.offset)
+        return ring.reshape(place.height, place.width, 3)
+
+    def flush(self, _: object = None) -> bool:
+        """Tell it all that there is to tell → False. Raises BrokenWorkerError.
+
+        Without waiting: what a worker has not read yet always fits into its pipe, unless it does not read.
+        """
+        lines, self._unsent = self._unsent, b""
         try:
-            if os.write(self._requests.fileno(), line) < len(line):
+            if lines and os.write(self._requests.fileno(), lines) < len(lines):
                 raise BlockingIOError
         except BlockingIOError as error:
             raise BrokenWorkerError("it reads nothing") from error
         except BrokenPipeError:
             pass  # it died; its replies end
+        return False
 
     def end(self, limits: Limits) -> VideoError:
         """Wait for a worker that ended → what is to be said of the video that it had."""
@@ -444,8 +431,10 @@ class _Worker(Generic[T]):
         return VideoError(f"the decoder {how} on this file{reason}", "crashed")
 
     def close(self) -> None:
-        """End the process and free its memory."""
+        """End the process and free its memory; what is being received of it is dropped."""
         self._process.kill()
+        if self._receiving is not None and not self._receiving.cancel():
+            wait([self._receiving])
         for pipe in (self._requests, self.replies, self._files):
             with suppress(BrokenPipeError):  # unsent bytes for a dead worker
                 pipe.close()

@@ -2,11 +2,12 @@
 
 For each worker the parent owns a ring of memory that the worker inherits. Requests and replies are JSON lines on the
 worker's stdin and stdout, and the file of each request is passed open, over a socket, so that the worker needs no right
-to open any. Pictures cross in the ring, one at a time, and the parent frees each when it is done with it:
+to open any. Pictures cross in the ring, small ones several a line, and the parent frees those of a line when it is done
+with them:
 
     parent → worker   {"num_frames": …, …, "threads": …, "limits": {…}}   a request, and a descriptor
-                      ack                                             the oldest picture is free
-    worker → parent   {"picture": [offset, height, width]}
+                      ack                                             the pictures of the oldest line are free
+    worker → parent   {"pictures": [[offset, height, width], …]}
                       {"alive": true}                                 now and then, as packets are read
                       {"restart": true}                               the pictures of this request so far are void
                       {"clip": {…}}                                   one a window; its "following" is how many more
@@ -25,7 +26,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 from ..errors import VideoError
@@ -38,6 +39,7 @@ NOTE_BYTES = 8  # after the pictures of a ring: the most address space that its 
 MOST_HELD = (
     256  # pictures in a ring: their acks fit into the smallest pipe, so that the parent never waits for a worker
 )
+TOGETHER_BYTES = 1 << 21  # of pictures that share a line: those of a small clip do, a larger one is received meanwhile
 LONGEST_TEXT = 1000  # characters, of a message or warning
 MOST_WARNINGS = 20
 BYTES_A_FRAME = 40  # of a clip's line, at most: a time and a place
@@ -75,7 +77,7 @@ class Retired:
     """The worker does no more."""
 
 
-Reply = Place | ClipInfo | VideoError | Restart | Alive | Retired
+Reply = list[Place] | ClipInfo | VideoError | Restart | Alive | Retired
 _SIGNS: dict[str, Reply] = {"restart": Restart(), "alive": Alive(), "retired": Retired()}
 
 
@@ -86,7 +88,7 @@ def line(message: dict[str, Any]) -> bytes:
 
 def request_line(request: ClipRequest, threads: int, limits: Limits) -> bytes:
     """A request without its path, the threads to decode it with and its limits, as one line."""
-    return line({**request.to_json(), "path": "", "threads": threads, "limits": asdict(limits)})
+    return line({**request.to_json(), "path": "", "threads": threads, "limits": vars(limits)})
 
 
 def read_request(text: bytes, descriptor: int) -> tuple[ClipRequest, int, Limits]:
@@ -107,8 +109,9 @@ def read_reply(text: bytes, request: ClipRequest, ring_bytes: int) -> Reply:
     try:
         message = json.loads(text)
         ((kind, value),) = message.items()
-        if kind == "picture":
-            return _place(value, ring_bytes)
+        if kind == "pictures":
+            _require(type(value) is list and 1 <= len(value) <= MOST_HELD)
+            return [_place(place, ring_bytes) for place in value]
         if kind == "clip":
             return _clip(value, request)
         if kind == "error":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Self
 
@@ -69,7 +69,7 @@ class ClipRequest:
 
     def to_json(self) -> dict[str, Any]:
         """The plain form that crosses to a decode worker: times as exact ratios."""
-        return {key: str(value) if isinstance(value, Fraction) else value for key, value in asdict(self).items()}
+        return {key: str(value) if isinstance(value, Fraction) else value for key, value in vars(self).items()}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:

@@ -26,7 +26,7 @@ from .files import anonymous_file
 from .guard import Guard
 from .limits import DEFAULT_LIMITS, Limits
 from .processes import RunningClock
-from .protocol import ACK, LONGEST_TEXT, MOST_HELD, NOTE_BYTES, line, read_request
+from .protocol import ACK, LONGEST_TEXT, MOST_HELD, NOTE_BYTES, TOGETHER_BYTES, line, read_request
 from .sampling import ClipRequest
 
 if TYPE_CHECKING:
@@ -94,6 +94,9 @@ class _Server:
         self._began_clip = 0.0
         self._windows = 0  # of the request, that are done
         self._held: deque[tuple[int, int]] = deque()  # start and end of each picture not yet freed, oldest first
+        self._untold: list[list[int]] = []  # those of them that the parent does not know of
+        self._untold_bytes = 0
+        self._told: deque[int] = deque()  # how many it was told of with each line
 
     def next_request(self) -> tuple[ClipRequest, int, Limits] | None:
         """The next request, how many threads to decode it with, and its limits; None when the parent is done."""
@@ -114,16 +117,21 @@ class _Server:
         self.reply({"clip": {**clip, "seconds": self._began_clip - began}})
 
     def put(self, picture: Picture) -> None:
-        """Copy a picture in, waiting for room, and tell the parent."""
+        """Copy a picture in, waiting for room, and tell the parent, of small ones together."""
+        if self._untold and self._room(picture.nbytes) is None:
+            self.reply()  # what the parent does not know of it does not free
         began = self._clock.now()
-        while len(self._held) >= MOST_HELD or (offset := self._room(picture.nbytes)) is None:
+        while (offset := self._room(picture.nbytes)) is None:
             if not self._listen():
                 raise SystemExit  # the parent is gone
         self._waited += self._clock.now() - began
         end = offset + picture.nbytes
         self._ring[offset:end].reshape(picture.shape)[:] = picture
         self._held.append((offset, end))
-        self.reply({"picture": [offset, *picture.shape[:2]]})
+        self._untold.append([offset, *picture.shape[:2]])
+        self._untold_bytes += picture.nbytes
+        if self._untold_bytes >= TOGETHER_BYTES:
+            self.reply()
 
     def _worked(self) -> float:
         """Seconds on a clock that stands still while this waits for the parent."""
@@ -151,11 +159,15 @@ class _Server:
         if cause := self._guard.cause(error):
             raise cause from error
 
-    def reply(self, message: dict[str, Any]) -> None:
-        """Send one line to the parent, who may not listen at once."""
+    def reply(self, *messages: dict[str, Any]) -> None:
+        """Send messages to the parent, who may not listen at once, after the pictures that it does not know of."""
         began = self._clock.now()
+        if self._untold:
+            messages = ({"pictures": self._untold}, *messages)
+            self._told.append(len(self._untold))
+            self._untold, self._untold_bytes = [], 0
         try:
-            self._outgoing.write(line(message))
+            self._outgoing.write(b"".join(map(line, messages)))
             self._outgoing.flush()
         except BrokenPipeError:
             os._exit(0)  # the parent is gone, and nobody is left to tell
@@ -165,7 +177,8 @@ class _Server:
         """Take in one line from the parent; False when there will be no more."""
         heard = self._incoming.readline()
         if heard == ACK:
-            self._held.popleft()
+            for _ in range(self._told.popleft()):
+                self._held.popleft()
         elif heard:
             _, (descriptor,), _, _ = socket.recv_fds(self._files, 1, 1)
             self._requests.append(read_request(heard, descriptor))
@@ -175,6 +188,8 @@ class _Server:
         """Where ``size`` bytes fit: as far in front as can be, so that no more memory is used than is needed."""
         if not self._held:
             return 0
+        if len(self._held) >= MOST_HELD:
+            return None
         oldest, newest_end = self._held[0][0], self._held[-1][1]
         if newest_end > oldest:
             if size <= oldest:
