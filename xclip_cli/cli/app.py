@@ -24,6 +24,7 @@ from .doctor import doctor
 from .embed import embed
 from .exits import FAILURE, NO_MODEL, USAGE
 from .help import Command, Group, help_of
+from .merge import merge
 from .report import report
 from .search import search
 from .takes_flags import takes_flags
@@ -115,6 +116,7 @@ _add(app, timeline)
 _add(app, embed)
 _add(app, search)
 _add(app, report)
+_add(app, merge)
 _add(app, demo)
 _add(app, doctor)
 of_labels = _group("labels", "List, show and check label sets.")

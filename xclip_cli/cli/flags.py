@@ -34,7 +34,7 @@ from ..video.limits import (
 from ..video.sampling import ONE_VIEW, Views
 
 if TYPE_CHECKING:
-    from ..inputs import Inputs
+    from ..inputs import Inputs, Shard
     from ..labels import Labels
 
 
@@ -66,6 +66,13 @@ def seconds(text: str) -> Fraction:
 def _views(text: str | Views) -> Views:
     with usage_errors(ValueError):
         return text if isinstance(text, Views) else Views.parse(text)
+
+
+def _shard(text: str | Shard) -> Shard:
+    from ..inputs import Shard
+
+    with usage_errors(ValueError):
+        return text if isinstance(text, Shard) else Shard.parse(text)
 
 
 def _check_device(name: str) -> str:
@@ -174,6 +181,15 @@ class InputFlags:
         str | None,
         typer.Option(metavar="PATTERN", help="Of an index: only videos whose path or name matches, such as '*.mp4'."),
     ] = None
+    shard: Annotated[
+        Any,  # a Shard: typer reads these lines when nothing has imported that yet
+        typer.Option(
+            parser=_shard,
+            metavar="I/N",
+            help="Take only the I-th of N parts of all inputs, by a hash of their paths: one for each of N machines. "
+            "`xclip merge` joins the results.",
+        ),
+    ] = None
     start: Annotated[
         Fraction | None,
         typer.Option(parser=seconds, metavar="TIME", help="Start of the part to analyse: seconds or HH:MM:SS.mmm."),
@@ -198,7 +214,8 @@ class InputFlags:
         if not given:
             raise typer.BadParameter("give at least one video or folder, or a list of them with --from-file")
         with usage_errors(ResultsError):
-            return expand_inputs(given, self.recursive, self.only)
+            found = expand_inputs(given, self.recursive, self.only)
+        return found.sharded(self.shard) if self.shard is not None else found
 
 
 @dataclass(frozen=True)
