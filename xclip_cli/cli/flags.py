@@ -96,6 +96,7 @@ class OutputFormat(StrEnum):
     json = "json"
     jsonl = "jsonl"
     csv = "csv"
+    parquet = "parquet"
 
 
 class Preprocess(StrEnum):
@@ -338,9 +339,11 @@ class OutputFlags:
         """Raises typer.BadParameter where ``inputs`` cannot be written like this, or the output would destroy one of
         them or of the other ``files`` that are read."""
         from ..output.files import check_output
+        from ..output.parquet import check_format
 
-        if self.path is not None:
-            with usage_errors(ResultsError):
+        with usage_errors(ResultsError):
+            check_format(form, self.path)
+            if self.path is not None:
                 check_output(self.path, self.may_exist, [*inputs.paths, *files])
 
 

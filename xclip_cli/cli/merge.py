@@ -19,6 +19,7 @@ class MergeFormat(StrEnum):
     jsonl = "jsonl"
     json = "json"
     csv = "csv"
+    parquet = "parquet"
 
 
 def merge(
@@ -53,6 +54,7 @@ def merge(
     """
     from ..output.files import check_output, format_of, write
     from ..output.notes import Notes
+    from ..output.parquet import check_format
     from ..output.timelines import FORMATS
     from ..results.merging import Merge
     from ..text import listed
@@ -61,6 +63,7 @@ def merge(
     if form not in MergeFormat.__members__:
         raise typer.BadParameter(f"{output} has no suffix that names a format: pass --format")
     with usage_errors(ResultsError):
+        check_format(form, output)
         check_output(output, force, [*map(str, results), *filter(None, [from_file])])
     notes = Notes(quiet)
     try:
