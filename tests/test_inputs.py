@@ -10,7 +10,7 @@ import pytest
 
 from xclip_cli import inputs
 from xclip_cli.errors import ResultsError
-from xclip_cli.inputs import entry_of, expand_inputs, read_path_list
+from xclip_cli.inputs import Shard, entry_of, expand_inputs, read_path_list
 from xclip_cli.results.records import Failure
 
 
@@ -192,3 +192,20 @@ def test_linked_folders_are_entered_once(tmp_path: Path) -> None:
     found = expand_inputs([str(inside)], recursive=True).items
     assert found == [str(inside / name) for name in ("other/b.mp4", "other/deep/c.mp4", "real/a.mp4")]
     assert len(expand_inputs([str(inside)]).items) == 1  # not without --recursive
+
+
+def test_shards_share_out_all_inputs_and_each_once() -> None:
+    given = [f"videos/{number}.mp4" for number in range(1000)]
+    inputs = expand_inputs([*given, "https://example.com/a.mp4"])
+    shards = [inputs.sharded(Shard.parse(f"{number}/7")).names for number in range(1, 8)]
+    assert sorted(name for names in shards for name in names) == sorted(inputs.names)
+    assert all(100 < len(names) < 190 for names in shards)
+    for names in shards:
+        assert names == [name for name in inputs.names if name in names]
+
+
+def test_a_shard_is_the_same_everywhere_and_for_ever() -> None:
+    # by `printf %s NAME | sha256sum`: the first 16 digits, as a number, modulo 4
+    shards = {"a.mp4": 1, "c.mp4": 2, "caf\udce9.webm": 3, "/mnt/c.mp4": 4}
+    for name, number in shards.items():
+        assert [name in Shard(i, 4) for i in range(1, 5)] == [i == number for i in range(1, 5)], name

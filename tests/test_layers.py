@@ -137,7 +137,7 @@ def run(*arguments: str) -> set[str]:
     "arguments", [["--help"], ["--version"], ["classify", "--help"], ["labels", "list"], ["labels", "show", "ucf-101"]]
 )
 def test_light_commands_import_neither_torch_nor_av(arguments: list[str]) -> None:
-    assert not run(*arguments) & {"torch", "av", "transformers"}
+    assert not run(*arguments) & {"torch", "av", "transformers", "pyarrow", "ray"}
 
 
 def test_reports_without_pictures_import_neither_torch_nor_av(tmp_path: Path) -> None:

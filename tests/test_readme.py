@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -79,6 +80,7 @@ def test_every_flag_and_file_exists() -> None:
         "evaluate",
         "adapt",
         "report",
+        "merge",
         "doctor",
         "cache",
         "labels",
@@ -86,7 +88,7 @@ def test_every_flag_and_file_exists() -> None:
         "models convert",
     )
     helps = "".join(shell(f"xclip {command} --help", README.parent).stdout for command in commands)
-    for flag in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) - {"--extra-index-url"}:
+    for flag in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) - {"--extra-index-url", "--array", "--wrap"}:
         assert flag in helps, flag
     (tree,) = (block for language, block in BLOCKS if "xclip_cli/" in block and not language)
     for name in re.findall(r"^  (\S+)", tree, re.MULTILINE):
@@ -118,6 +120,43 @@ def test_the_table_of_models_is_that_of_the_data() -> None:
 def test_the_install_lines_are_commands() -> None:
     lines = [line for language, text in BLOCKS if language == "sh" for line in text.splitlines()]
     assert all(shlex.split(line, comments=True)[0] in {"make", "pip", "xclip"} for line in lines)
+
+
+# What takes the place of each scheduler: it runs what it is given as the real one does, for each of its tasks.
+SBATCH = """
+case "$1 $2" in --array=1-8\\ --wrap=*) ;; *) exit 2;; esac
+for i in 1 2 3 4 5 6 7 8; do SLURM_ARRAY_TASK_ID=$i sh -c "${2#--wrap=}" || exit; done
+"""
+PARALLEL = 'while read -r i; do sh -c "$(printf %s "$*" | sed "s/{}/$i/g")" || exit; done'
+KUBECTL = 'test "$*" = "apply -f -" && exec python -c "$KUBECTL"'
+JOBS = """
+import os, subprocess, sys, yaml
+job = yaml.safe_load(sys.stdin)["spec"]
+(container,) = job["template"]["spec"]["containers"]
+assert job["completionMode"] == "Indexed"
+for index in range(job["completions"]):
+    environment = {**os.environ, "JOB_COMPLETION_INDEX": str(index)}
+    subprocess.run([*container["command"], *container["args"]], check=True, env=environment)
+"""
+
+
+@pytest.mark.parametrize(("scheduler", "stand_in"), [("sbatch", SBATCH), ("parallel", PARALLEL), ("kubectl", KUBECTL)])
+def test_the_lines_for_many_machines(scheduler: str, stand_in: str, tmp_path: Path) -> None:
+    (lines,) = (text for language, text in BLOCKS if language == "bash" and f"{scheduler} " in text)
+    assert shell("xclip demo clips", tmp_path).returncode == 0
+    names = sorted((f"clips/{path.name}" for path in (tmp_path / "clips").iterdir()), reverse=True)
+    (tmp_path / "videos.txt").write_text("\n".join(names))
+    program = tmp_path / "bin" / scheduler
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{stand_in}\n")
+    program.chmod(0o755)
+    done = shell(f"export PATH={program.parent}:$PATH KUBECTL={shlex.quote(JOBS)}\n{lines}", tmp_path)
+    assert done.returncode == 0, done.stderr
+    header, *records = map(json.loads, (tmp_path / "all.jsonl").read_text().splitlines())
+    assert header["kind"] == "run"
+    assert [record["video"] for record in records] == names
+    assert {record["status"] for record in records} == {"ok"}
+    assert len(list(tmp_path.glob("part-*.jsonl"))) == 8
 
 
 def test_there_is_a_bundled_model() -> None:

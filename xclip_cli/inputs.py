@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import hashlib
 import os
 import re
 import sys
@@ -19,7 +20,7 @@ from .errors import ResultsError, VideoError
 from .results.index import Index, StoredVideo
 from .results.lines import is_index
 from .results.records import Failure, Record
-from .text import other_encoding, printable
+from .text import other_encoding, printable, quoted
 
 R = TypeVar("R", bound=Record)
 
@@ -33,6 +34,7 @@ VIDEO_SUFFIXES = (
 
 MAX_LIST = 1 << 28  # bytes of a list of paths
 
+_SHARD = re.compile(r"(\d{1,9})/(\d{1,9})", re.ASCII)
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 
@@ -65,6 +67,10 @@ class Inputs:
         """The same, less some videos."""
         items = [item for item, name in zip(self.items, self.names, strict=True) if name not in videos]
         return replace(self, items=items)
+
+    def sharded(self, shard: Shard) -> Inputs:
+        """The same, only what a shard has of them."""
+        return self.without({name for name in self.names if name not in shard})
 
     def spelled_as(self, videos: Iterable[str]) -> Inputs:
         """The same, those that ``videos`` name, too, by the spelling that they have there."""
@@ -99,6 +105,30 @@ class Inputs:
         if self.ignored:
             notices.append(f"ignored {self.ignored} files in folders that are no videos by their suffix")
         return notices
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of ``count`` parts of all inputs, the ``number``-th from 1. Which part an input is in depends on its path as
+    given alone: it is the same in every run, on every machine, whatever else is given."""
+
+    number: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """``I/N`` → the shard. Raises ValueError."""
+        found = _SHARD.fullmatch(text)
+        if not found or not 1 <= int(found[1]) <= int(found[2]):
+            raise ValueError(f"{quoted(text)} is no shard: give I/N with I from 1 to N, such as 1/8 for the first of 8")
+        return cls(int(found[1]), int(found[2]))
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    def __contains__(self, path: str) -> bool:
+        digest = hashlib.sha256(os.fsencode(path)).digest()
+        return int.from_bytes(digest[:8], "big") % self.count == self.number - 1
 
 
 def expand_inputs(given: Iterable[str], recursive: bool = False, only: str | None = None) -> Inputs:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Run
-from datasets import write_text
+from layouts import write_text
 
 from xclip_cli.bundled.generator import write_samples
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from datasets import CLASSES, FORMS
+from layouts import CLASSES, FORMS
 from sklearn import metrics as theirs
 
 from xclip_cli.errors import LabelsError, ResultsError

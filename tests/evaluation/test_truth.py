@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from datasets import CLASSES, FORMS, PLACES, VIDEOS, camel, snake, write_text
+from layouts import CLASSES, FORMS, PLACES, VIDEOS, camel, snake, write_text
 
 from xclip_cli.errors import LabelsError
 from xclip_cli.evaluation import Truth, read_truth

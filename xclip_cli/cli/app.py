@@ -26,6 +26,7 @@ from .embed import embed
 from .evaluate import evaluate
 from .exits import FAILURE, NO_MODEL, USAGE
 from .help import Command, Group, help_of
+from .merge import merge
 from .report import report
 from .search import search
 from .takes_flags import takes_flags
@@ -119,6 +120,7 @@ _add(app, search)
 _add(app, evaluate)
 _add(app, adapt)
 _add(app, report)
+_add(app, merge)
 _add(app, demo)
 _add(app, doctor)
 of_labels = _group("labels", "List, show and check label sets.")

@@ -43,6 +43,7 @@ from .options import (
     Tokenizer,
     check_device,
     either,
+    read_shard,
     read_views,
     seconds,
     usage_errors,
@@ -73,6 +74,15 @@ class InputFlags:
         str | None,
         typer.Option(metavar="PATTERN", help="Of an index: only videos whose path or name matches, such as '*.mp4'."),
     ] = None
+    shard: Annotated[
+        Any,  # a Shard: typer reads these lines when nothing has imported that yet
+        typer.Option(
+            parser=read_shard,
+            metavar="I/N",
+            help="Take only the I-th of N parts of all inputs, by a hash of their paths: one for each of N machines. "
+            "`xclip merge` joins the results.",
+        ),
+    ] = None
     start: Annotated[
         Fraction | None,
         typer.Option(parser=seconds, metavar="TIME", help="Start of the part to analyse: seconds or HH:MM:SS.mmm."),
@@ -97,7 +107,8 @@ class InputFlags:
         if not given:
             raise typer.BadParameter("give at least one video or folder, or a list of them with --from-file")
         with usage_errors(ResultsError):
-            return expand_inputs(given, self.recursive, self.only)
+            found = expand_inputs(given, self.recursive, self.only)
+        return found.sharded(self.shard) if self.shard is not None else found
 
 
 @dataclass(frozen=True)
@@ -232,9 +243,11 @@ class OutputFlags:
         """Raises typer.BadParameter where ``inputs`` cannot be written like this, or the output would destroy one of
         them or of the other ``files`` that are read."""
         from ..output.files import check_output
+        from ..output.parquet import check_format
 
-        if self.path is not None:
-            with usage_errors(ResultsError):
+        with usage_errors(ResultsError):
+            check_format(form, self.path)
+            if self.path is not None:
                 check_output(self.path, self.may_exist, [*inputs.paths, *files])
 
 

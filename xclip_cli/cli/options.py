@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..engine.devices import DEVICES
 from ..text import parse_time, quoted
 from ..video.sampling import Views
+
+if TYPE_CHECKING:
+    from ..inputs import Shard
 
 MOST_THREADS = 1024
 MODEL_VARIABLE = "XCLIP_MODEL"  # of the environment: another default
@@ -48,6 +51,14 @@ def read_views(text: str | Views) -> Views:
         return text if isinstance(text, Views) else Views.parse(text)
 
 
+def read_shard(text: str | Shard) -> Shard:
+    """A share given as a flag. Raises typer.BadParameter."""
+    from ..inputs import Shard
+
+    with usage_errors(ValueError):
+        return text if isinstance(text, Shard) else Shard.parse(text)
+
+
 def check_device(name: str) -> str:
     """The name of a device, or of several. Raises typer.BadParameter."""
     if not re.fullmatch(r"auto|all|cpu|cuda(:\d{1,3})?(,cuda(:\d{1,3})?){0,99}", name):
@@ -70,6 +81,7 @@ class OutputFormat(StrEnum):
     json = "json"
     jsonl = "jsonl"
     csv = "csv"
+    parquet = "parquet"
 
 
 class Preprocess(StrEnum):

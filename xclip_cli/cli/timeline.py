@@ -29,6 +29,7 @@ class TimelineFormat(StrEnum):
     json = "json"
     jsonl = "jsonl"
     csv = "csv"
+    parquet = "parquet"
     srt = "srt"
     vtt = "vtt"
 

@@ -82,7 +82,7 @@ class KnownFlags:
         """Those of the truth among the inputs. Raises typer.BadParameter where there are none, LabelsError where the
         truth has labels that are not among the ``labels``."""
         truth.check_labels(labels.wanted.names)
-        found = TruthInputs(self.videos, True, None, False, self.only, self.start, self.end, truth)
+        found = TruthInputs(self.videos, True, only=self.only, start=self.start, end=self.end, truth=truth)
         there = {truth.find(name) for name in found.expand().names}
         if missing := [video for video in truth.videos if video not in there]:
             notes.say(

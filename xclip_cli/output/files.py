@@ -21,6 +21,7 @@ SUFFIXES = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".csv": "csv",
+    ".parquet": "parquet",
     ".txt": "table",
     ".srt": "srt",
     ".vtt": "vtt",

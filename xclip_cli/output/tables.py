@@ -14,6 +14,7 @@ from ..results.records import Record, RunHeader
 from ..text import printable
 from .data import write_csv, write_json, write_jsonl
 from .files import Format
+from .parquet import write_parquet
 
 BAR_WIDTH = 24
 LABEL_WIDTH = 28  # at least, where there is room
@@ -130,4 +131,10 @@ def bar(share: float, width: int, blocks: bool = True) -> str:
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
 
 
-FORMATS: dict[str, Format] = {"table": write_table, "json": write_json, "jsonl": write_jsonl, "csv": write_csv}
+FORMATS: dict[str, Format] = {
+    "table": write_table,
+    "json": write_json,
+    "jsonl": write_jsonl,
+    "csv": write_csv,
+    "parquet": write_parquet,
+}

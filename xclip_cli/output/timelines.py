@@ -13,6 +13,7 @@ from ..segments import Segment
 from .data import write_csv, write_json_by_video, write_jsonl
 from .drawing import Drawing
 from .files import Format
+from .parquet import write_parquet
 from .subtitles import format_srt, format_vtt
 from .tables import format_failure, format_heading, format_warnings, write_each
 
@@ -52,6 +53,7 @@ FORMATS: dict[str, Format] = {
     "json": write_json_by_video,
     "jsonl": write_jsonl,
     "csv": write_csv,
+    "parquet": write_parquet,
     "srt": _subtitles(format_srt),
     "vtt": _subtitles(format_vtt),
 }

@@ -101,7 +101,7 @@ def read_results(path: Path) -> Results:
     notices: list[str] = []
     try:
         with path.open("rb") as lines:
-            results = Results.of(_records(path, lines, notices))
+            results = Results.of(record for _, record in read_lines(path, lines, notices))
     except OSError as error:
         raise _unreadable(path, error) from error
     if not results.videos:
@@ -114,7 +114,7 @@ def iter_results(path: Path) -> Iterator[Record | RunHeader | None]:
     """The header and the records of a file, one by one, as ``read_results`` takes them in. Raises ResultsError."""
     try:
         with path.open("rb") as lines:
-            yield from _records(path, lines, [])
+            yield from (record for _, record in read_lines(path, lines, []))
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -123,8 +123,14 @@ def _unreadable(path: Path, error: OSError) -> ResultsError:
     return ResultsError(f"cannot read the results {path}: {error.strerror}")
 
 
-def _records(path: Path, lines: Iterable[bytes], notices: list[str]) -> Iterator[Record | RunHeader | None]:
+def read_lines(
+    path: Path, lines: Iterable[bytes], notices: list[str]
+) -> Iterator[tuple[int, Record | RunHeader | None]]:
+    """The records of the lines of ``path``, each with where its line ends, in bytes; None for a kind that this version
+    does not know. Raises ResultsError. A last line that was cut off becomes a notice."""
+    end = 0
     for number, line in enumerate(lines, start=1):
+        end += len(line)
         if not line.strip():
             continue
         try:
@@ -139,4 +145,4 @@ def _records(path: Path, lines: Iterable[bytes], notices: list[str]) -> Iterator
             record = from_json(values)
         except ValueError as error:
             raise ResultsError(f"{path}, line {number}: not a record of xclip's results: {error}") from error
-        yield record
+        yield end, record

@@ -86,13 +86,7 @@ class RunFile:
             self._file.truncate()
             self._write(ours)
             return
-        # None: a field that the version that wrote the file did not know
-        if differing := [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]:
-            shown = listed(
-                differing,
-                SETTINGS_SHOWN,
-                lambda key: f"{one_line(key, 40)} was {_shown(theirs.get(key))}, is {_shown(ours.get(key))}",
-            )
+        if shown := differences(theirs, ours, "{} was {}, is {}"):
             raise ResultsError(
                 f"cannot resume {self.path}: it was made in another way: {shown}; "
                 "run as it was made, or give another file"
@@ -176,6 +170,17 @@ class RunFile:
             self._file = part.file
         else:
             self._file.seek(0, os.SEEK_END)
+
+
+def differences(one: dict[str, Any], other: dict[str, Any], said: str) -> str:
+    """What two headers do not share; "" where they are the same. ``said`` has places for a field and its two values."""
+    # None: a field that the version that wrote the file did not know
+    differing = [key for key in {**one, **other} if one.get(key) != other.get(key)]
+    return listed(
+        differing,
+        SETTINGS_SHOWN,
+        lambda key: said.format(one_line(key, 40), _shown(one.get(key)), _shown(other.get(key))),
+    )
 
 
 def _shown(value: Any) -> str:
