@@ -240,6 +240,8 @@ def test_the_commands(xclip: Run, clips: Path, index: Index, tmp_path: Path) -> 
     assert "16 examples of 4 of 4 labels" in done.stderr
     again = xclip("adapt", clips, *model, "-o", head)
     assert "exists: pass --force" in " ".join(again.stderr.replace("│", " ").split())
+    wrong = xclip("adapt", clips, *model, "-o", clips / "labels.csv", "--force")
+    assert "labels.csv: a head is a .safetensors file" in " ".join(wrong.stderr.replace("│", " ").split())
     video = next(iter(index)).video
     record = json.loads(xclip("classify", video, "--head", head, "--dtype", "float32").stdout)
     assert record["predictions"][0]["label"] == Path(video).parent.name.replace("_", " ")

@@ -180,6 +180,10 @@ def test_the_published_figure_stands_beside(xclip: Run, dataset: Path, tmp_path:
         (["RESULTS", "--truth", "TRUTH", "-o", "x.jsonl"], "is for new records"),
         (["RESULTS", "RESULTS", "--truth", "TRUTH"], "give it alone"),
         (["RESULTS", "--truth", "TRUTH", "--f1"], "give one of --precision, --recall and --f1, with --write-labels"),
+        (["RESULTS", "--truth", "TRUTH", "--write-labels", "l.json", "--summary", "l.json"], "and two are the same"),
+        (["DATASET", "-o", "x.jsonl", "--summary", "./x.jsonl", "-f", "json"], "and two are the same"),
+        (["RESULTS", "--truth", "TRUTH", "--summary", "RESULTS", "-f", "json", "--force"], "is one of the inputs"),
+        (["RESULTS", "--truth", "TRUTH", "--summary", "TRUTH", "--force"], "is one of the inputs"),
         (["RESULTS", "--truth", "TRUTH", "--write-labels", "l.txt"], "label files with thresholds are .json files"),
     ],
 )

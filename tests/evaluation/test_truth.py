@@ -170,5 +170,17 @@ def test_videos_are_found_by_the_ends_of_their_paths() -> None:
         truth.find("x.mp4")
 
 
+def test_ids_of_kinetics_may_be_several_clips(tmp_path: Path) -> None:
+    lines = ["label,youtube_id,time_start,time_end,split", "x,abc,1,11,validate", "y,abc,20,30,validate"]
+    truth = read_truth(write_text(tmp_path / "val.csv", [*lines, "z,def,1,11,train"]))
+    assert truth.split_names() == ("validate",)
+    assert truth.find("k/abc_000020_000030.mp4") == "abc_000020_000030"
+    assert truth.find("k/def.webm") == "def_000001_000011"
+    with pytest.raises(LabelsError, match="'abc.mp4' may be 'abc_000001_000011', 'abc_000020_000030' of the truth"):
+        truth.find("abc.mp4")
+    named = Truth.of({"abc_000001_000011.mp4": "x"})  # only the names of Kinetics have times
+    assert named.find("abc.mp4") is None
+
+
 def test_places_are_those_of_the_csv() -> None:
     assert {snake(label) for label in CLASSES} == {Path(place).parent.name for place in PLACES.values()}

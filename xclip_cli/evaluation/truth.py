@@ -20,10 +20,18 @@ from ..inputs import VIDEO_SUFFIXES
 from ..text import listed, quoted
 
 ONLY_SPLIT = ""  # of a dataset that has no splits
-TESTED = ("test", "testing", "val", "valid", "validation")  # which splits are evaluated, where none is named
+TESTED = (
+    "test",
+    "testing",
+    "val",
+    "valid",
+    "validate",
+    "validation",
+)  # which splits are evaluated, where none is named
 TRAINED = ("train", "training")  # and which are learned from
 SPLITS = (*TRAINED, *TESTED)
 
+_TIMES = re.compile(r"_\d{6}_\d{6}\Z")  # of Kinetics' names
 _NOT_A_LETTER = re.compile(r"[\W_]+")
 
 
@@ -60,6 +68,7 @@ class Truth:
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # videos of each; empty: there are none
     repeated: tuple[str, ...] = ()  # videos listed more than once, with the same label
     several: bool = False  # whether a video may have several labels
+    timed: bool = False  # whether names are those of Kinetics, id_start_end, of which files may have the id alone
 
     @classmethod
     def of(cls, labels: Mapping[str, str | Iterable[str]]) -> Self:
@@ -100,8 +109,10 @@ class Truth:
         """
         parts = parts_of(path)
         found: list[tuple[int, str]] = []
-        for name in dict.fromkeys((parts[-1], _stem(parts[-1]))):
-            for theirs, video in self._by_name.get(name, ()):
+        stem = _stem(parts[-1])
+        places = [self._by_name.get(name, ()) for name in dict.fromkeys((parts[-1], stem))]
+        for place in (*places, self._by_id.get(stem, ())):
+            for theirs, video in place:
                 shared = min(len(theirs), len(parts)) - 1
                 if not shared or theirs[-shared - 1 : -1] == parts[-shared - 1 : -1]:
                     found.append((shared, video))
@@ -121,6 +132,13 @@ class Truth:
             parts = parts_of(video)
             names.setdefault(parts[-1], []).append((parts, video))
         return names
+
+    @cached_property
+    def _by_id(self) -> dict[str, list[tuple[tuple[str, ...], str]]]:
+        ids: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+        for video in self.videos if self.timed else ():
+            ids.setdefault(_TIMES.sub("", video), []).append(((video,), video))
+        return ids
 
     def check_labels(self, labels: Iterable[str]) -> None:
         """Raises LabelsError for classes that are none of the ``labels``: no answer could be right."""
@@ -153,6 +171,7 @@ class Collector:
 
     def __init__(self, form: str, classes: Sequence[str] = ()) -> None:
         self.several = False  # whether a video may have several labels
+        self.timed = False  # whether names are those of Kinetics
         self._form, self._classes = form, tuple(classes)
         self._videos: dict[str, tuple[str, ...]] = {}
         self._splits: dict[str, dict[str, None]] = {}
@@ -183,4 +202,5 @@ class Collector:
             {} if list(splits) == [ONLY_SPLIT] else splits,
             tuple(self._repeated),
             self.several,
+            self.timed,
         )
