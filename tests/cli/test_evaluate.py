@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Run
-from datasets import write_text
+from datasets import FORMS, spread, write_text
 
 from xclip_cli.bundled.generator import write_samples
+from xclip_cli.evaluation.truth import class_key
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,30 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "color_bars" / "broken.mp4").write_bytes(b"no video")
     shutil.move(folder / "flashing_lights" / "flashing-lights.mp4", folder / "a_black_screen")
     return folder
+
+
+@pytest.mark.slow
+def test_every_form_of_a_dataset(xclip: Run, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """As the plain CSV, whatever files and classes are called, with the classes as labels."""
+    clips = [path for path, _ in write_samples(tmp_path_factory.mktemp("samples"))]
+    found = {}
+    for form, (write, places) in FORMS.items():
+        folder = tmp_path / form
+        for clip, place in zip(clips, places.values(), strict=False):
+            spread(folder / "videos", clip, {clip.name: place})
+        (folder / "lists").mkdir()
+        command = ["evaluate", folder / "videos", "--truth", write(folder / "lists"), "-o", folder / "r.jsonl"]
+        done = xclip(*command, "--model", "bundled", "--dtype", "float32")
+        assert done.returncode == 0, done.stderr
+        values = json.loads(done.stdout)
+        classes = sorted((class_key(each["label"]), each["videos"], each["correct"]) for each in values["classes"])
+        found[form] = (
+            classes,
+            *(values[name] for name in ("videos", "missing", "labels", "top1")),
+            round(values["log_loss"], 4),
+        )
+    assert found["csv"][1:4] == (6, 0, 3)
+    assert {form: each for form, each in found.items() if each != found["csv"]} == {}
 
 
 COMMON = ["--labels", "picture-state", "--dtype", "float32"]

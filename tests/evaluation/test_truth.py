@@ -9,7 +9,7 @@ from datasets import CLASSES, FORMS, PLACES, VIDEOS, camel, snake, write_text
 
 from xclip_cli.errors import LabelsError
 from xclip_cli.evaluation import Truth, read_truth
-from xclip_cli.evaluation.truth import Names, class_key
+from xclip_cli.evaluation.truth import Names, class_key, spoken
 
 
 def found(truth: Truth, places: dict[str, str], root: str) -> dict[str, str]:
@@ -160,6 +160,11 @@ def test_spellings_of_a_class() -> None:
     assert [names.find(n) for n in ("apply_eye_makeup", "Apply Eye Makeup", "Brush_Hair", "u\u0308ben")] == [0, 0, 3, 4]
     assert [names.find(n) for n in ("C", "C++", "c")] == [1, 2, None]  # the last may be either
     assert names.find("sit") is None
+
+
+def test_classes_are_texts_with_blanks() -> None:
+    names = ("ApplyEyeMakeup", "apply_eye_makeup", "YoYo", "TV on", "iPhone", "CPR")
+    assert [spoken(n) for n in names] == ["Apply Eye Makeup", "apply eye makeup", "Yo Yo", "TV on", "iPhone", "CPR"]
 
 
 def test_videos_are_found_by_the_ends_of_their_paths() -> None:

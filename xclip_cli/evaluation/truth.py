@@ -32,6 +32,7 @@ TRAINED = ("train", "training")  # and which are learned from
 SPLITS = (*TRAINED, *TESTED)
 
 _TIMES = re.compile(r"_\d{6}_\d{6}\Z")  # of Kinetics' names
+_NEW_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _NOT_A_LETTER = re.compile(r"[\W_]+")
 
 
@@ -39,6 +40,12 @@ def class_key(name: str) -> str:
     """What is the same in all spellings of a class: ``ApplyEyeMakeup``, ``apply_eye_makeup``, ``apply eye makeup``."""
     plain = unicodedata.normalize("NFC", name).casefold()
     return _NOT_A_LETTER.sub("", plain) or plain
+
+
+def spoken(name: str) -> str:
+    """A class's name as a text for the model: ``apply_eye_makeup`` and ``ApplyEyeMakeup`` with blanks."""
+    words = name.replace("_", " ")
+    return words if " " in words or not words[:1].isupper() else _NEW_WORD.sub(" ", words)
 
 
 class Names:
