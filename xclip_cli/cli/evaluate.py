@@ -161,6 +161,7 @@ class _Figures:
 
     def _page(self, path: Path, found: Evaluation, values: dict[str, Any], ours: bool) -> str:
         """With pictures of the surest mistakes."""
+        from ..output.evaluations import remarks
         from ..report.accuracy import MISTAKES_SHOWN, render
         from ..report.thumbnails import Gallery, beside
         from ..results.reading import Results, iter_results
@@ -172,4 +173,5 @@ class _Figures:
         gallery = Gallery(Results.of(kept), PICTURES * len(shown), place)
         for _ in self.notes.steps(gallery.fill(), len(gallery.requests), "decoding"):
             pass
-        return render(found, values, gallery.thumbnails, path.name)
+        said = [line for lines in remarks(values) for line in lines]
+        return render(found, values, gallery.thumbnails, path.name, said)
