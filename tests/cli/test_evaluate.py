@@ -181,10 +181,42 @@ def test_the_published_figure_stands_beside(xclip: Run, dataset: Path, tmp_path:
     records.write_text(records.read_text().replace('"bundled"', '"microsoft/xclip-base-patch16-zero-shot"'))
     values = json.loads(xclip("evaluate", records, "--truth", truth, "--protocol", "ucf-101").stdout)
     assert values["protocol"]["published"] == "72.0 ± 2.3 (top-1)"
+    done = xclip("evaluate", records, "--truth", truth, "--protocol", "kinetics-600")
+    assert "no video of the truth has one of the 231 labels" in " ".join(done.stderr.replace("│", " ").split())
+    records.write_text(records.read_text().replace("patch16-zero-shot", "patch16-kinetics-600"))
     values = json.loads(xclip("evaluate", records, "--truth", truth, "--protocol", "kinetics-600").stdout)
+    assert values["protocol"]["published"] == "85.3 / 97.1 (top-1 / top-5)"
     assert "these records were made with views 1x1" in values["protocol"]["said"]
     done = xclip("evaluate", dataset, "--truth", truth, "--protocol", "ucf-101", "--views", "4x3", "-o", "s.jsonl")
     assert "the protocol ucf-101 has views 1x1: leave the flag out" in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_draws_of_unseen_classes(xclip: Run, dataset: Path, tmp_path: Path) -> None:
+    lines = ["color-bars.mp4,abseiling", "fade-in.mp4,using a wrench", "blurry.mov,alligator wrestling"]
+    truth = write_text(tmp_path / "t.csv", ["path,label", *lines])
+    command = ["--truth", truth, "--protocol", "kinetics-600", "--labels", tmp_path / "unseen.txt"]
+    model = ["--model", "bundled", "--dtype", "float32"]
+    known = xclip("labels", "show", "kinetics-400").stdout.splitlines()
+    unseen = [name for name in xclip("labels", "show", "kinetics-600").stdout.splitlines() if name not in known]
+    unseen = [name for name in unseen if len(name) < 25]  # the bundled model reads no longer texts
+    labels = write_text(tmp_path / "unseen.txt", unseen)
+    lost = write_text(tmp_path / "u.csv", ["path,label", *lines[1:]])
+    records = tmp_path / "r.jsonl"
+    done = xclip(
+        "evaluate", dataset, "--truth", lost, "--labels", labels, *model, "--preprocess", "paper", "-o", records
+    )
+    assert done.returncode == 0, done.stderr
+    records.write_text(records.read_text().replace('"bundled"', '"microsoft/xclip-base-patch16-zero-shot"'))
+    done = xclip("evaluate", records, *command)
+    assert f"of these, 2 videos have one of the {len(unseen)} labels" in done.stderr
+    values = json.loads(done.stdout)
+    assert (values["videos"], values["labels"]) == (2, len(unseen))
+    assert values["protocol"]["published"] == "65.2 ± 0.4 / 86.1 ± 0.8 (top-1 / top-5)"
+    assert (values["draws"]["classes"], values["draws"]["of"]) == (160, len(unseen))
+    assert json.loads(xclip("evaluate", records, *command).stdout) == values
+    table = xclip("evaluate", records, *command, "-f", "table", env={"COLUMNS": "300"}).stdout
+    assert f"draws of 160 of these {len(unseen)} labels: top-1 " in " ".join(table.split())
+    assert "which xclip does not have: pass yours as --labels" in " ".join(table.split())
 
 
 @pytest.mark.parametrize(

@@ -60,9 +60,15 @@ def evaluate(
 
     notes, form, results = Notes(running.quiet), output.form(), evaluated.results
     calibration.check(output.force)
-    labels, model = _followed(compared.published, labels, model)
+    protocol = compared.published_for(model, results)
+    labels, model = _followed(protocol, labels, model)
     right, labels = truth.read(evaluated, labels, TESTED, notes)
-    figures = _Figures(right, labels, truth.split or (), compared, calibration, output, form, notes)
+    if protocol is not None and protocol.beyond:
+        right = right.among(labels.wanted.names)
+        if not right.videos:
+            raise typer.BadParameter(f"no video of the truth has one of the {len(labels.wanted.names)} labels")
+        notes.say(f"of these, {len(right.videos)} videos have one of the {len(labels.wanted.names)} labels")
+    figures = _Figures(right, labels, truth.split or (), compared, protocol, calibration, output, form, notes)
     if results is not None:
         if output.path is not None:
             raise typer.BadParameter(f"-o is for new records, and those of {results} are there: use --summary")
@@ -84,6 +90,8 @@ def evaluate(
 
 def _followed(protocol: Protocol | None, labels: LabelFlags, model: ModelFlags) -> tuple[LabelFlags, ModelFlags]:
     """The flags with what a protocol says in the place of those that were not given. Raises typer.BadParameter."""
+    from ..evaluation.truth import Names
+    from ..labels import read_labels
     from ..video.sampling import Views
 
     if protocol is None:
@@ -93,8 +101,14 @@ def _followed(protocol: Protocol | None, labels: LabelFlags, model: ModelFlags) 
     for name, value in wanted.items():
         if getattr(model, name) not in (getattr(usual, name), value):
             raise typer.BadParameter(f"--{name}: the protocol {protocol.name} has {name} {value}: leave the flag out")
-    own = bool(labels.sources or labels.label or labels.head)
-    return labels if own else replace(labels, sources=[protocol.labels]), replace(model, **wanted)
+    model = replace(model, **wanted)
+    if labels.sources or labels.label or labels.head:
+        return labels, model
+    if not protocol.beyond:
+        return replace(labels, sources=[protocol.labels]), model
+    known = Names(name for name, _ in read_labels(protocol.beyond))
+    unseen = [name for name, _ in read_labels(protocol.labels) if known.find(name) is None]
+    return replace(labels, label=unseen), model
 
 
 @dataclass(frozen=True)
@@ -105,6 +119,7 @@ class _Figures:
     labels: LabelFlags
     splits: Sequence[str]
     compared: ComparedFlags
+    protocol: Protocol | None
     calibration: CalibrationFlags
     output: FiguresFlags
     form: str
@@ -152,9 +167,10 @@ class _Figures:
         settings: dict[str, Any] = {"splits": self.splits}
         settings |= {} if self.compared.threshold is None else {"threshold": self.compared.threshold}
         fitted, against = self.calibration.write_labels is not None, self.compared.against
-        found = measure(iter_results(path), self.right, keep_scores=fitted, **settings)
+        keep = fitted or bool(self.protocol and self.protocol.drawn)
+        found = measure(iter_results(path), self.right, keep_scores=keep, **settings)
         other = measure(iter_results(against), self.right, **settings) if against else None
-        values = figures(found, other, self.compared.published)
+        values = figures(found, other, self.protocol)
         if fitted:
             values["calibration"] = self.calibration.write(found, self.labels.wanted)
         return found, values

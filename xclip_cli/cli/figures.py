@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from ..errors import LabelsError, ResultsError
-from .flags import OutputFlags
+from .flags import ModelFlags, OutputFlags
 from .options import Force, OutputFormat, either, usage_errors
 from .truth import RESULTS_SUFFIXES
 
@@ -61,16 +61,26 @@ class ComparedFlags:
     threshold: Annotated[
         float | None,
         typer.Option(
-            min=0, max=1, metavar="SCORE", help="Where videos have several labels: the score for F1. Default: one half."
+            min=0,
+            max=1,
+            metavar="SCORE",
+            help="Where videos have several labels: the score for F1, the same for all labels (a label file's lowest "
+            "logits are not used). Default: one half.",
         ),
     ] = None
 
-    @property
-    def published(self) -> Protocol | None:
-        """The protocol that is followed, if any is."""
-        from ..evaluation.protocols import protocols
+    def published_for(self, model: ModelFlags, results: Path | None) -> Protocol | None:
+        """The protocol that is followed, if any is, for the model of the flags, or of the results. Raises
+        ResultsError."""
+        from ..evaluation.protocols import OPEN, protocols
+        from ..results.reading import iter_results
 
-        return protocols()[self.protocol.value] if self.protocol else None
+        if self.protocol is None:
+            return None
+        header = None if results is None else next(iter_results(results), None)
+        made = OPEN if model.is_default else model.name
+        name = made if results is None else getattr(header, "model", None)
+        return protocols()[self.protocol.value].of(name)
 
 
 @dataclass(frozen=True)

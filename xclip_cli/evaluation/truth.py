@@ -109,6 +109,13 @@ class Truth:
         videos = {video: self.videos[video] for split in splits.values() for video in split}
         return replace(self, splits=splits, videos=videos)
 
+    def among(self, labels: Iterable[str]) -> Truth:
+        """The truth without the videos that have other labels."""
+        names = Names(labels)
+        videos = {v: right for v, right in self.videos.items() if all(names.find(name) is not None for name in right)}
+        splits = {name: tuple(v for v in split if v in videos) for name, split in self.splits.items()}
+        return replace(self, classes=_in_order(videos.values()), videos=videos, splits=splits)
+
     def find(self, path: str) -> str | None:
         """Which of ``videos`` is at a path: the one that agrees with the end of it, or the other way round.
 

@@ -44,8 +44,19 @@ def _parts(values: Mapping[str, Any], blocks: bool) -> list[RenderableType]:
 def remarks(values: Mapping[str, Any]) -> list[list[str]]:
     """What is said beside the figures, some lines each: the protocol, another run, what was fitted."""
     said = [[printable(values["protocol"]["said"])]] if values.get("protocol") else []
+    if "draws" in values:
+        said[-1].append(_draws(values["draws"]))
     said += [[_against(values["against"])]] if values.get("against") else []
     return said + ([_calibration(values["calibration"])] if values.get("calibration") else [])
+
+
+def _draws(draws: Mapping[str, Any] | None) -> str:
+    if not draws or not draws["top1"]:
+        return "measured by draws: unavailable, there are too few labels, or the records lack some"
+    shares = ", ".join(
+        f"{ACCURACIES[k]} {draws[k]['mean'] * 100:.1f} ± {draws[k]['sd'] * 100:.1f}" for k in ("top1", "top5")
+    )
+    return f"measured by {draws['top1']['splits']} draws of {draws['classes']} of these {draws['of']} labels: {shares}"
 
 
 def _counts(values: Mapping[str, Any]) -> str:
