@@ -257,6 +257,15 @@ def test_the_commands(xclip: Run, clips: Path, index: Index, tmp_path: Path) -> 
     assert "leave --labels out to use the head's own" in " ".join(done.stderr.split())
 
 
+@pytest.mark.parametrize(("name", "value"), [("views", "9x9x9"), ("preprocess", "nope")])
+def test_a_head_with_settings_that_do_not_exist(xclip: Run, name: str, value: str, tmp_path: Path) -> None:
+    labels = Labels.of(LABELS)
+    head = Head(settings(labels), labels, np.zeros((4, 8), np.float32))
+    done = xclip("classify", "v.mp4", "--head", spoiled(head, tmp_path / "h.safetensors", **{name: value}))
+    assert done.returncode == 2
+    assert f"'{value}' is no" in " ".join(done.stderr.replace("│", " ").split())
+
+
 def test_a_head_that_is_no_better_is_not_written(xclip: Run, clips: Path, tmp_path: Path) -> None:
     """One example a label leaves nothing to measure with."""
     head, lines = tmp_path / "h.safetensors", ["path,label"]

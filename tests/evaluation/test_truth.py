@@ -115,6 +115,7 @@ def test_several_labels(tmp_path: Path) -> None:
         ("t.jsonl", ["{"], "t.jsonl:1: not JSON"),
         ("t.jsonl", ["[]"], "must be an object"),
         ("t.csv", ["label,youtube_id,time_start,time_end", "x,abc,soon,17"], "time_start and time_end are seconds"),
+        ("t.csv", ["label,youtube_id,time_start,time_end", "x,abc,1e999,17"], "time_start and time_end are seconds"),
         ("t.csv", ["youtube_id,time_start,time_end", "abc,7,17"], "the label or the youtube_id is missing"),
         ("testlist01.txt", ["v_a_g01_c01.avi"], "has no class of classInd.txt as its folder"),
         ("brush_hair_test_split1.txt", ["a.avi 1"], "one class of HMDB-51: give the folder"),
@@ -126,7 +127,11 @@ def test_faults(name: str, lines: list[str], message: str, tmp_path: Path) -> No
 
 
 def test_faults_of_lists(tmp_path: Path) -> None:
-    for lines, message in ((["a.mp4"], "not a path and a number"), (["a.mp4 7"], "the class 7 has no name")):
+    for lines, message in (
+        (["a.mp4"], "not a path and a number"),
+        (["a.mp4 7"], "the class 7 has no name"),
+        (["a.mp4 " + "9" * 5000], "a path and a number"),
+    ):
         with pytest.raises(LabelsError, match=message):
             read_truth(write_text(tmp_path / "v.txt", lines), ["x"])
     for name in ("a.csv", "b.csv"):
