@@ -98,6 +98,7 @@ def kinetics(folder: Path) -> Path:
     return write_csv(folder / "val.csv", "label,youtube_id,time_start,time_end,split", rows)
 
 
+BARE_PLACES = {name: f"{snake(label)}/{name}.mp4" for name, label in VIDEOS.items()}
 KINETICS_PLACES = {name: f"{snake(label)}/{name}_000007_000017.mp4" for name, label in VIDEOS.items()}
 PLACES = {name: f"{snake(label)}/{name}.avi" for name, label in VIDEOS.items()}
 CAMEL_PLACES = {name: f"{camel(label)}/{name}.avi" for name, label in VIDEOS.items()}
@@ -110,4 +111,5 @@ FORMS = {
     "ucf": (ucf, CAMEL_PLACES),
     "hmdb": (hmdb, PLACES),
     "kinetics": (kinetics, KINETICS_PLACES),
+    "kinetics without times": (kinetics, BARE_PLACES),
 }

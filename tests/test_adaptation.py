@@ -240,6 +240,8 @@ def test_the_commands(xclip: Run, clips: Path, index: Index, tmp_path: Path) -> 
     assert "16 examples of 4 of 4 labels" in done.stderr
     again = xclip("adapt", clips, *model, "-o", head)
     assert "exists: pass --force" in " ".join(again.stderr.replace("│", " ").split())
+    wrong = xclip("adapt", clips, *model, "-o", clips / "labels.csv", "--force")
+    assert "labels.csv: a head is a .safetensors file" in " ".join(wrong.stderr.replace("│", " ").split())
     video = next(iter(index)).video
     record = json.loads(xclip("classify", video, "--head", head, "--dtype", "float32").stdout)
     assert record["predictions"][0]["label"] == Path(video).parent.name.replace("_", " ")
@@ -253,6 +255,15 @@ def test_the_commands(xclip: Run, clips: Path, index: Index, tmp_path: Path) -> 
     done = xclip("classify", video, "--head", head, "--label", "a cat")
     assert done.returncode == 2
     assert "leave --labels out to use the head's own" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(("name", "value"), [("views", "9x9x9"), ("preprocess", "nope")])
+def test_a_head_with_settings_that_do_not_exist(xclip: Run, name: str, value: str, tmp_path: Path) -> None:
+    labels = Labels.of(LABELS)
+    head = Head(settings(labels), labels, np.zeros((4, 8), np.float32))
+    done = xclip("classify", "v.mp4", "--head", spoiled(head, tmp_path / "h.safetensors", **{name: value}))
+    assert done.returncode == 2
+    assert f"'{value}' is no" in " ".join(done.stderr.replace("│", " ").split())
 
 
 def test_a_head_that_is_no_better_is_not_written(xclip: Run, clips: Path, tmp_path: Path) -> None:

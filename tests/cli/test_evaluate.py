@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Run
-from layouts import write_text
+from layouts import FORMS, spread, write_text
 
 from xclip_cli.bundled.generator import write_samples
+from xclip_cli.evaluation.truth import class_key
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,30 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "color_bars" / "broken.mp4").write_bytes(b"no video")
     shutil.move(folder / "flashing_lights" / "flashing-lights.mp4", folder / "a_black_screen")
     return folder
+
+
+@pytest.mark.slow
+def test_every_form_of_a_dataset(xclip: Run, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """As the plain CSV, whatever files and classes are called, with the classes as labels."""
+    clips = [path for path, _ in write_samples(tmp_path_factory.mktemp("samples"))]
+    found = {}
+    for form, (write, places) in FORMS.items():
+        folder = tmp_path / form
+        for clip, place in zip(clips, places.values(), strict=False):
+            spread(folder / "videos", clip, {clip.name: place})
+        (folder / "lists").mkdir()
+        command = ["evaluate", folder / "videos", "--truth", write(folder / "lists"), "-o", folder / "r.jsonl"]
+        done = xclip(*command, "--model", "bundled", "--dtype", "float32")
+        assert done.returncode == 0, done.stderr
+        values = json.loads(done.stdout)
+        classes = sorted((class_key(each["label"]), each["videos"], each["correct"]) for each in values["classes"])
+        found[form] = (
+            classes,
+            *(values[name] for name in ("videos", "missing", "labels", "top1")),
+            round(values["log_loss"], 4),
+        )
+    assert found["csv"][1:4] == (6, 0, 3)
+    assert {form: each for form, each in found.items() if each != found["csv"]} == {}
 
 
 COMMON = ["--labels", "picture-state", "--dtype", "float32"]
@@ -156,10 +181,42 @@ def test_the_published_figure_stands_beside(xclip: Run, dataset: Path, tmp_path:
     records.write_text(records.read_text().replace('"bundled"', '"microsoft/xclip-base-patch16-zero-shot"'))
     values = json.loads(xclip("evaluate", records, "--truth", truth, "--protocol", "ucf-101").stdout)
     assert values["protocol"]["published"] == "72.0 ± 2.3 (top-1)"
+    done = xclip("evaluate", records, "--truth", truth, "--protocol", "kinetics-600")
+    assert "no video of the truth has one of the 231 labels" in " ".join(done.stderr.replace("│", " ").split())
+    records.write_text(records.read_text().replace("patch16-zero-shot", "patch16-kinetics-600"))
     values = json.loads(xclip("evaluate", records, "--truth", truth, "--protocol", "kinetics-600").stdout)
+    assert values["protocol"]["published"] == "85.3 / 97.1 (top-1 / top-5)"
     assert "these records were made with views 1x1" in values["protocol"]["said"]
     done = xclip("evaluate", dataset, "--truth", truth, "--protocol", "ucf-101", "--views", "4x3", "-o", "s.jsonl")
     assert "the protocol ucf-101 has views 1x1: leave the flag out" in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_draws_of_unseen_classes(xclip: Run, dataset: Path, tmp_path: Path) -> None:
+    lines = ["color-bars.mp4,abseiling", "fade-in.mp4,using a wrench", "blurry.mov,alligator wrestling"]
+    truth = write_text(tmp_path / "t.csv", ["path,label", *lines])
+    command = ["--truth", truth, "--protocol", "kinetics-600", "--labels", tmp_path / "unseen.txt"]
+    model = ["--model", "bundled", "--dtype", "float32"]
+    known = xclip("labels", "show", "kinetics-400").stdout.splitlines()
+    unseen = [name for name in xclip("labels", "show", "kinetics-600").stdout.splitlines() if name not in known]
+    unseen = [name for name in unseen if len(name) < 25]  # the bundled model reads no longer texts
+    labels = write_text(tmp_path / "unseen.txt", unseen)
+    lost = write_text(tmp_path / "u.csv", ["path,label", *lines[1:]])
+    records = tmp_path / "r.jsonl"
+    done = xclip(
+        "evaluate", dataset, "--truth", lost, "--labels", labels, *model, "--preprocess", "paper", "-o", records
+    )
+    assert done.returncode == 0, done.stderr
+    records.write_text(records.read_text().replace('"bundled"', '"microsoft/xclip-base-patch16-zero-shot"'))
+    done = xclip("evaluate", records, *command)
+    assert f"of these, 2 videos have one of the {len(unseen)} labels" in done.stderr
+    values = json.loads(done.stdout)
+    assert (values["videos"], values["labels"]) == (2, len(unseen))
+    assert values["protocol"]["published"] == "65.2 ± 0.4 / 86.1 ± 0.8 (top-1 / top-5)"
+    assert (values["draws"]["classes"], values["draws"]["of"]) == (160, len(unseen))
+    assert json.loads(xclip("evaluate", records, *command).stdout) == values
+    table = xclip("evaluate", records, *command, "-f", "table", env={"COLUMNS": "300"}).stdout
+    assert f"draws of 160 of these {len(unseen)} labels: top-1 " in " ".join(table.split())
+    assert "which xclip does not have: pass yours as --labels" in " ".join(table.split())
 
 
 @pytest.mark.parametrize(
@@ -180,6 +237,10 @@ def test_the_published_figure_stands_beside(xclip: Run, dataset: Path, tmp_path:
         (["RESULTS", "--truth", "TRUTH", "-o", "x.jsonl"], "is for new records"),
         (["RESULTS", "RESULTS", "--truth", "TRUTH"], "give it alone"),
         (["RESULTS", "--truth", "TRUTH", "--f1"], "give one of --precision, --recall and --f1, with --write-labels"),
+        (["RESULTS", "--truth", "TRUTH", "--write-labels", "l.json", "--summary", "l.json"], "and two are the same"),
+        (["DATASET", "-o", "x.jsonl", "--summary", "./x.jsonl", "-f", "json"], "and two are the same"),
+        (["RESULTS", "--truth", "TRUTH", "--summary", "RESULTS", "-f", "json", "--force"], "is one of the inputs"),
+        (["RESULTS", "--truth", "TRUTH", "--summary", "TRUTH", "--force"], "is one of the inputs"),
         (["RESULTS", "--truth", "TRUTH", "--write-labels", "l.txt"], "label files with thresholds are .json files"),
     ],
 )

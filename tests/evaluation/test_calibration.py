@@ -122,6 +122,12 @@ def test_records_that_were_cut_are_refused() -> None:
         calibrate(evaluation(logits, right, keep=3))
 
 
+def test_nothing_is_fitted_to_failures() -> None:
+    found = evaluate([Failure("a.mp4", "missing", "no such file")], Truth.of({"a.mp4": "x"}), keep_scores=True)
+    with pytest.raises(ResultsError, match="thresholds are unavailable: no video was classified"):
+        calibrate(found)
+
+
 def test_the_label_file_goes_round(tmp_path: Path) -> None:
     logits, right = drawn(1)
     fitted = calibrate(evaluation(logits, right), Goal("recall", 0.5))

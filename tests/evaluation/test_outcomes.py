@@ -4,6 +4,7 @@ import json
 import time
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,26 @@ def test_the_surest_mistakes_and_the_most_frequent_ones() -> None:
     found = evaluate(records, Truth.of({f"{i}.mp4": "a" if i < 3 else "c" for i in range(5)}))
     assert found.mistakes(10) == [2, 4, 3, 1]
     assert found.confusions() == [("a", "b", 2), ("c", "a", 1), ("c", "b", 1)]
+
+
+def test_fewer_labels_to_choose_from() -> None:
+    """As records of those labels alone give it."""
+    data, chosen = Random(1), np.array([0, 2, 3, 6])
+    names = [LABELS[k] for k in chosen]
+    found = evaluate(data.records(), data.truth, keep_scores=True)
+    drawn = found.among(np.array([found.labels.index(name) for name in names]))
+    videos = {f"{i}.mp4": LABELS[k] for i, k in enumerate(data.right) if k in chosen}
+    records = [
+        record
+        if isinstance(record, Failure)
+        else replace(record, predictions=tuple(p for p in record.predictions if p.label in names))
+        for record in data.records()
+    ]
+    alone = evaluate(records, Truth.of(videos))
+    assert drawn is not None
+    assert len(drawn) == len(alone)
+    assert drawn.top(3) == alone.top(3)
+    assert evaluate(data.records(), data.truth).among(chosen) is None
 
 
 def test_two_runs_are_compared_on_the_videos_of_both() -> None:

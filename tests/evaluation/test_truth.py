@@ -9,7 +9,7 @@ from layouts import CLASSES, FORMS, PLACES, VIDEOS, camel, snake, write_text
 
 from xclip_cli.errors import LabelsError
 from xclip_cli.evaluation import Truth, read_truth
-from xclip_cli.evaluation.truth import Names, class_key
+from xclip_cli.evaluation.truth import Names, class_key, spoken
 
 
 def found(truth: Truth, places: dict[str, str], root: str) -> dict[str, str]:
@@ -115,6 +115,7 @@ def test_several_labels(tmp_path: Path) -> None:
         ("t.jsonl", ["{"], "t.jsonl:1: not JSON"),
         ("t.jsonl", ["[]"], "must be an object"),
         ("t.csv", ["label,youtube_id,time_start,time_end", "x,abc,soon,17"], "time_start and time_end are seconds"),
+        ("t.csv", ["label,youtube_id,time_start,time_end", "x,abc,1e999,17"], "time_start and time_end are seconds"),
         ("t.csv", ["youtube_id,time_start,time_end", "abc,7,17"], "the label or the youtube_id is missing"),
         ("testlist01.txt", ["v_a_g01_c01.avi"], "has no class of classInd.txt as its folder"),
         ("brush_hair_test_split1.txt", ["a.avi 1"], "one class of HMDB-51: give the folder"),
@@ -126,7 +127,11 @@ def test_faults(name: str, lines: list[str], message: str, tmp_path: Path) -> No
 
 
 def test_faults_of_lists(tmp_path: Path) -> None:
-    for lines, message in ((["a.mp4"], "not a path and a number"), (["a.mp4 7"], "the class 7 has no name")):
+    for lines, message in (
+        (["a.mp4"], "not a path and a number"),
+        (["a.mp4 7"], "the class 7 has no name"),
+        (["a.mp4 " + "9" * 5000], "a path and a number"),
+    ):
         with pytest.raises(LabelsError, match=message):
             read_truth(write_text(tmp_path / "v.txt", lines), ["x"])
     for name in ("a.csv", "b.csv"):
@@ -162,12 +167,29 @@ def test_spellings_of_a_class() -> None:
     assert names.find("sit") is None
 
 
+def test_classes_are_texts_with_blanks() -> None:
+    names = ("ApplyEyeMakeup", "apply_eye_makeup", "YoYo", "TV on", "iPhone", "CPR")
+    assert [spoken(n) for n in names] == ["Apply Eye Makeup", "apply eye makeup", "Yo Yo", "TV on", "iPhone", "CPR"]
+
+
 def test_videos_are_found_by_the_ends_of_their_paths() -> None:
     truth = Truth.of({"a/x.mp4": "1", "b/x.mp4": "2", "y.mp4": "3", "/data/c/z.mp4": "4", "id_000001_000011": "5"})
     found = [truth.find(p) for p in ("/m/b/x.mp4", "./y.mp4", "c/z.mp4", "k/id_000001_000011.webm", "c/x.mp4", "q.mp4")]
     assert found == ["b/x.mp4", "y.mp4", "/data/c/z.mp4", "id_000001_000011", None, None]
     with pytest.raises(LabelsError, match=r"'x.mp4' may be 'a/x.mp4', 'b/x.mp4' of the truth"):
         truth.find("x.mp4")
+
+
+def test_ids_of_kinetics_may_be_several_clips(tmp_path: Path) -> None:
+    lines = ["label,youtube_id,time_start,time_end,split", "x,abc,1,11,validate", "y,abc,20,30,validate"]
+    truth = read_truth(write_text(tmp_path / "val.csv", [*lines, "z,def,1,11,train"]))
+    assert truth.split_names() == ("validate",)
+    assert truth.find("k/abc_000020_000030.mp4") == "abc_000020_000030"
+    assert truth.find("k/def.webm") == "def_000001_000011"
+    with pytest.raises(LabelsError, match="'abc.mp4' may be 'abc_000001_000011', 'abc_000020_000030' of the truth"):
+        truth.find("abc.mp4")
+    named = Truth.of({"abc_000001_000011.mp4": "x"})  # only the names of Kinetics have times
+    assert named.find("abc.mp4") is None
 
 
 def test_places_are_those_of_the_csv() -> None:

@@ -89,12 +89,21 @@ def test_another_run_and_a_calibration() -> None:
 
 def test_rows_for_a_spreadsheet() -> None:
     out = io.StringIO()
-    write_csv(VALUES, out)
+    difference = {"value": 0.1, "low": -0.02, "high": 0.22}
+    f1 = {"micro": 0.5, "macro": None, "threshold": 0.25}
+    write_csv(VALUES | {"against": {"difference": difference, "videos": 9}, "f1": f1}, out)
     rows = list(csv.DictReader(io.StringIO(out.getvalue())))
+    by_name = {(row["kind"], row["name"]): row for row in rows}
+    assert (by_name["difference", "top1"]["low"], by_name["difference", "top1"]["videos"]) == ("-0.02", "9")
+    assert (by_name["mean over splits", "top1"]["value"], by_name["mean over splits", "top1"]["sd"]) == (
+        "0.447",
+        "0.052",
+    )
+    assert [by_name["figure", f"f1_{kind}"]["value"] for kind in ("micro", "macro")] == ["0.5", "unavailable"]
     assert {row["name"]: row["value"] for row in rows[:3]} == {
         "top1": "0.5",
         "top5": "unavailable",
         "mean_class_accuracy": "0.5",
     }
     assert rows[-1]["name"] == "'=1+1"
-    assert len(rows) == 5 + 2 + 25 + 1
+    assert len(rows) == 5 + 2 + 2 + 1 + 2 + 25 + 1  # figures, counts, splits, difference, F1, classes, confusion

@@ -11,6 +11,7 @@ from PIL import Image
 
 from xclip_cli.evaluation import Evaluation, Truth, evaluate
 from xclip_cli.evaluation.summary import figures
+from xclip_cli.output.evaluations import remarks
 from xclip_cli.report.accuracy import class_order, matrix_picture, render
 from xclip_cli.report.entries import Thumbnails
 from xclip_cli.report.thumbnails import jpeg
@@ -55,6 +56,21 @@ def test_the_page_says_what_the_figures_say() -> None:
     assert html.count('class="panel mistake"') == min(24, len(found.mistakes(100)))
     assert "<script" not in html
     assert html.count('text-anchor="end">class number') == 6  # rows of a small matrix have names
+
+
+def test_the_page_says_what_stands_beside_the_figures() -> None:
+    found = evaluated(4, 20)
+    difference = {"value": 0.1, "low": -0.02, "high": 0.22}
+    against = {"model": "<b>", "videos": 9, "difference": difference, "only_this": 2, "only_other": 1, "p_value": 0.5}
+    spread = {"mean": 0.447, "sd": 0.052, "splits": 3}
+    pair = {"before": 2.0, "after": 1.0}
+    fitted = {"file": "c.json", "folds": 5, "temperature": 1.5, "log_loss": pair, "calibration_error": pair}
+    values = figures(found) | {"against": against, "over_splits": {"top1": spread}, "calibration": fitted}
+    said = [line for lines in remarks(values) for line in lines]
+    html = render(found, values, Thumbnails({}, {}, ""), "r.jsonl", said)
+    assert "top-1, mean ± sd of splits: 44.7 ± 5.2" in html
+    assert "Against &lt;b&gt;, on 9 videos of both: +10.0 points" in html
+    assert "temperature 1.5: log loss 2.000 → 1.000" in html
 
 
 def test_the_picture_of_the_matrix() -> None:

@@ -55,8 +55,11 @@ def adapt(
     if right.several:
         raise typer.BadParameter("adapt learns from videos with one label each, and the truth has several")
     inputs = known.among(right, labels, notes)
+    if output.suffix.lower() != ".safetensors":
+        raise typer.BadParameter(f"{output}: a head is a .safetensors file")
+    read = [*(labels.sources or ()), *([str(truth.source)] if truth.source else ())]
     with usage_errors(ResultsError):
-        check_output(output, force, inputs.expand().paths)
+        check_output(output, force, [*inputs.expand().paths, *read])
     with ExitStack() as stack:
         task = _task(inputs, labels, model, decoding, notes)
         stack.callback(task.encoder.close)

@@ -88,14 +88,17 @@ def as_decoded(decoding: DecodeFlags, made: IndexSettings | None) -> DecodeFlags
 
 
 def as_learned(model: ModelFlags, head: Head | None) -> ModelFlags:
-    """The flags that a head was fitted with, in the place of those that were not given; it refuses others itself."""
+    """The flags that a head was fitted with, in the place of those that were not given; it refuses others itself.
+    Raises typer.BadParameter for values that do not exist."""
     if head is None:
         return model
     usual, fitted = ModelFlags(), head.settings
+    with usage_errors(ValueError):  # a head may come from anybody
+        views, preprocess = Views.parse(fitted.views), Preprocess(fitted.preprocess)
     return replace(
         model,
         name=fitted.model_name if model.is_default else model.name,
-        views=Views.parse(fitted.views) if model.views == usual.views else model.views,
-        preprocess=Preprocess(fitted.preprocess) if model.preprocess == usual.preprocess else model.preprocess,
+        views=views if model.views == usual.views else model.views,
+        preprocess=preprocess if model.preprocess == usual.preprocess else model.preprocess,
         heads=fitted.heads if model.heads is None else model.heads,
     )

@@ -117,6 +117,7 @@ class TruthFlags:
         """The truth of the splits that are wanted, else of the ``usual`` ones, and the labels, which are its classes
         where none are given; what was found is said. Raises LabelsError."""
         from ..evaluation import read_truth
+        from ..evaluation.truth import spoken
 
         source: Path | None = self.source
         if source is None:
@@ -131,4 +132,4 @@ class TruthFlags:
         notes.say(f"truth: {truth.form}{splits}: {len(truth.videos)} videos, {len(truth.classes)} labels")
         if truth.repeated:
             notes.say(f"{len(truth.repeated)} videos are listed more than once: {listed(truth.repeated)}")
-        return truth, labels if own else replace(labels, label=[name.replace("_", " ") for name in truth.classes])
+        return truth, labels if own else replace(labels, label=[spoken(name) for name in truth.classes])

@@ -53,6 +53,8 @@ def calibrate(found: Evaluation, goal: Goal | None = None) -> Calibration:
     if found.logits is None:
         raise ResultsError("thresholds are unavailable: the records lack labels (--top-k, --threshold cut them)")
     there = ~found.failed
+    if not there.any():
+        raise ResultsError("thresholds are unavailable: no video was classified")
     logits = found.logits[there].astype(np.float64)
     right = found.right[there]
     wanted = right[:, None] == np.arange(len(found.labels)) if found.wanted is None else found.wanted[there]

@@ -20,10 +20,11 @@ PATH_FIELDS = ("path", "file_name", "filename", "video", "file")
 LABEL_FIELDS = ("label", "labels", "class", "class_name")
 KINETICS_FIELDS = ("youtube_id", "time_start", "time_end")
 CLASS_INDEX = "classInd.txt"  # of UCF-101
+MOST_DIGITS = 9  # of a class's number
 METADATA = ("metadata.csv", "metadata.jsonl")
 
-_UCF_LIST = re.compile(r"(train|test)list0?(\d+)\.txt")
-_HMDB_LIST = re.compile(r"(.+)_test_split(\d+)\.txt")
+_UCF_LIST = re.compile(r"(train|test)list0?(\d{1,9})\.txt")
+_HMDB_LIST = re.compile(r"(.+)_test_split(\d{1,9})\.txt")
 _HMDB_SPLITS = {"1": "train", "2": "test"}  # 0: the video is in neither
 
 Row = tuple[str, dict[str, Any]]  # where it is, and its fields
@@ -130,11 +131,12 @@ def _read_csv(path: Path, classes: Sequence[str]) -> Truth:
 
 def _read_kinetics(path: Path, rows: Iterable[Row]) -> Truth:
     collector = Collector(f"{path}, a CSV of Kinetics")
+    collector.timed = True
     for where, row in rows:
         label, name = row.get("label", ""), row["youtube_id"]
         try:
             start, end = (round(float(row[key])) for key in ("time_start", "time_end"))
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise LabelsError(f"{where}: time_start and time_end are seconds") from error
         if not label or not name:
             raise LabelsError(
@@ -230,15 +232,20 @@ def _numbered_names(path: Path) -> dict[int, str]:
         pairs = [(where, str(i), line) for i, (where, line) in enumerate(_lines(path))]
     names: dict[int, str] = {}
     for where, number, name in pairs:
-        if not number.strip().isdecimal() or int(number) in names or not name.strip():
+        if not _is_number(number.strip()) or int(number) in names or not name.strip():
             raise LabelsError(f"{where}: needs a number that no other line has, and a name")
         names[int(number)] = name.strip()
     return names
 
 
+def _is_number(text: str) -> bool:
+    """Of a class; Python refuses to read some thousand digits."""
+    return text.isdecimal() and len(text) <= MOST_DIGITS
+
+
 def _split_number(where: str, line: str, names: dict[int, str]) -> tuple[str, str]:
     video, _, number = line.replace("\t", " ").rpartition(" ")
-    if not video or not number.isdecimal():
+    if not video or not _is_number(number):
         raise LabelsError(f"{where}: {quoted(line)} is not a path and a number")
     if int(number) not in names:
         raise LabelsError(f"{where}: the class {number} has no name; there are {len(names)} names")

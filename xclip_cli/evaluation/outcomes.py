@@ -61,6 +61,7 @@ class Evaluation:
     wanted: npt.NDArray[np.bool_] | None = None  # [N, K]: all right labels; None where each video has one
     scores: npt.NDArray[np.float32] | None = None  # [N, K]; nan where the video failed
     logits: npt.NDArray[np.float32] | None = None
+    places: npt.NDArray[np.float32] | None = None  # of each label in the record, from 0: equal logits have an order
     splits: Mapping[str, npt.NDArray[np.intp]] = field(default_factory=dict)  # videos of each, by number
     header: RunHeader | None = None
 
@@ -105,9 +106,8 @@ class Evaluation:
     def part(self, chosen: npt.NDArray[Any]) -> Evaluation:
         """The same of some videos alone, by their numbers or flags."""
         numbers = np.arange(len(self))[chosen]
-        wanted, scores, logits = (
-            None if table is None else table[numbers] for table in (self.wanted, self.scores, self.logits)
-        )
+        tables = (self.wanted, self.scores, self.logits, self.places)
+        wanted, scores, logits, places = (None if table is None else table[numbers] for table in tables)
         return replace(
             self,
             videos=tuple(self.videos[i] for i in numbers),
@@ -118,8 +118,20 @@ class Evaluation:
             wanted=wanted,
             scores=scores,
             logits=logits,
+            places=places,
             splits={},
         )
+
+    def among(self, chosen: npt.NDArray[np.intp]) -> Evaluation | None:
+        """The videos of some labels, by number, with these alone to choose from; None where places are unknown."""
+        if self.places is None or self.several:
+            return None
+        part = self.part(np.isin(self.right, chosen))
+        assert part.places is not None
+        own = np.take_along_axis(part.places, part.right[:, None].astype(np.intp), axis=1)
+        rows = part.rows.copy()
+        rows["rank"] = np.where(part.failed, -1, (part.places[:, chosen] < own).sum(axis=1))
+        return replace(part, rows=rows)
 
     @cached_property
     def classified(self) -> Evaluation:
@@ -310,6 +322,7 @@ class _Tally:
             wanted=self._wanted() if self.truth.several else None,
             scores=self._table(0) if kept else None,
             logits=self._table(1) if kept else None,
+            places=self._table(None) if kept else None,
             header=header,
         )
 
@@ -320,8 +333,10 @@ class _Tally:
                 wanted[number, self._classes.find(label)] = True
         return wanted
 
-    def _table(self, which: int) -> npt.NDArray[np.float32]:
+    def _table(self, which: int | None) -> npt.NDArray[np.float32]:
+        """Scores (0), logits (1) or places (None)."""
         table = np.full((len(self.rows), len(self._labels)), np.nan, np.float32)
         for number, values in self._values.items():
-            table[number, self._orders[number]] = values[which]
+            order = self._orders[number]
+            table[number, order] = np.arange(len(order)) if which is None else values[which]
         return table

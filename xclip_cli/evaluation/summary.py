@@ -10,6 +10,8 @@ import numpy as np
 
 from .metrics import Interval
 from .outcomes import TOP, Evaluation
+from .protocols import DRAWS
+from .truth import class_key
 
 if TYPE_CHECKING:
     from .protocols import Protocol
@@ -51,6 +53,8 @@ def figures(found: Evaluation, against: Evaluation | None = None, protocol: Prot
         }
     if protocol is not None:
         values["protocol"] = protocol.to_json(header)
+        if protocol.drawn:
+            values["draws"] = _draws(found, protocol.drawn)
     if against is not None:
         values["against"] = _comparison(found, against)
     values["classes"] = _classes(found)
@@ -78,6 +82,19 @@ def _share(of_all: Interval | None, of_classified: Interval | None) -> dict[str,
 
 def _interval(each: Interval) -> dict[str, Any]:
     return {name: _number(value) for name, value in each._asdict().items()}
+
+
+def _draws(found: Evaluation, size: int) -> dict[str, Any] | None:
+    """Mean and standard deviation over random draws of labels, which the labels' names alone decide."""
+    order = np.array(sorted(range(len(found.labels)), key=lambda k: class_key(found.labels[k])), np.intp)
+    if len(order) < size:
+        return None
+    parts = [found.among(np.random.default_rng(seed).choice(order, size, replace=False)) for seed in range(DRAWS)]
+    drawn = [_accuracies(part) for part in parts if part]
+    if not drawn:
+        return None
+    spreads = {name: _spread([each[name]["value"] for each in drawn]) for name in ("top1", f"top{TOP}")}
+    return {"classes": size, "of": len(order), **spreads}
 
 
 def _number(value: float | None) -> float | None:

@@ -20,10 +20,19 @@ from ..inputs import VIDEO_SUFFIXES
 from ..text import listed, quoted
 
 ONLY_SPLIT = ""  # of a dataset that has no splits
-TESTED = ("test", "testing", "val", "valid", "validation")  # which splits are evaluated, where none is named
+TESTED = (
+    "test",
+    "testing",
+    "val",
+    "valid",
+    "validate",
+    "validation",
+)  # which splits are evaluated, where none is named
 TRAINED = ("train", "training")  # and which are learned from
 SPLITS = (*TRAINED, *TESTED)
 
+_TIMES = re.compile(r"_\d{6}_\d{6}\Z")  # of Kinetics' names
+_NEW_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _NOT_A_LETTER = re.compile(r"[\W_]+")
 
 
@@ -31,6 +40,12 @@ def class_key(name: str) -> str:
     """What is the same in all spellings of a class: ``ApplyEyeMakeup``, ``apply_eye_makeup``, ``apply eye makeup``."""
     plain = unicodedata.normalize("NFC", name).casefold()
     return _NOT_A_LETTER.sub("", plain) or plain
+
+
+def spoken(name: str) -> str:
+    """A class's name as a text for the model: ``apply_eye_makeup`` and ``ApplyEyeMakeup`` with blanks."""
+    words = name.replace("_", " ")
+    return words if " " in words or not words[:1].isupper() else _NEW_WORD.sub(" ", words)
 
 
 class Names:
@@ -60,6 +75,7 @@ class Truth:
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # videos of each; empty: there are none
     repeated: tuple[str, ...] = ()  # videos listed more than once, with the same label
     several: bool = False  # whether a video may have several labels
+    timed: bool = False  # whether names are those of Kinetics, id_start_end, of which files may have the id alone
 
     @classmethod
     def of(cls, labels: Mapping[str, str | Iterable[str]]) -> Self:
@@ -93,6 +109,13 @@ class Truth:
         videos = {video: self.videos[video] for split in splits.values() for video in split}
         return replace(self, splits=splits, videos=videos)
 
+    def among(self, labels: Iterable[str]) -> Truth:
+        """The truth without the videos that have other labels."""
+        names = Names(labels)
+        videos = {v: right for v, right in self.videos.items() if all(names.find(name) is not None for name in right)}
+        splits = {name: tuple(v for v in split if v in videos) for name, split in self.splits.items()}
+        return replace(self, classes=_in_order(videos.values()), videos=videos, splits=splits)
+
     def find(self, path: str) -> str | None:
         """Which of ``videos`` is at a path: the one that agrees with the end of it, or the other way round.
 
@@ -100,8 +123,10 @@ class Truth:
         """
         parts = parts_of(path)
         found: list[tuple[int, str]] = []
-        for name in dict.fromkeys((parts[-1], _stem(parts[-1]))):
-            for theirs, video in self._by_name.get(name, ()):
+        stem = _stem(parts[-1])
+        places = [self._by_name.get(name, ()) for name in dict.fromkeys((parts[-1], stem))]
+        for place in (*places, self._by_id.get(stem, ())):
+            for theirs, video in place:
                 shared = min(len(theirs), len(parts)) - 1
                 if not shared or theirs[-shared - 1 : -1] == parts[-shared - 1 : -1]:
                     found.append((shared, video))
@@ -121,6 +146,13 @@ class Truth:
             parts = parts_of(video)
             names.setdefault(parts[-1], []).append((parts, video))
         return names
+
+    @cached_property
+    def _by_id(self) -> dict[str, list[tuple[tuple[str, ...], str]]]:
+        ids: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+        for video in self.videos if self.timed else ():
+            ids.setdefault(_TIMES.sub("", video), []).append(((video,), video))
+        return ids
 
     def check_labels(self, labels: Iterable[str]) -> None:
         """Raises LabelsError for classes that are none of the ``labels``: no answer could be right."""
@@ -153,6 +185,7 @@ class Collector:
 
     def __init__(self, form: str, classes: Sequence[str] = ()) -> None:
         self.several = False  # whether a video may have several labels
+        self.timed = False  # whether names are those of Kinetics
         self._form, self._classes = form, tuple(classes)
         self._videos: dict[str, tuple[str, ...]] = {}
         self._splits: dict[str, dict[str, None]] = {}
@@ -183,4 +216,5 @@ class Collector:
             {} if list(splits) == [ONLY_SPLIT] else splits,
             tuple(self._repeated),
             self.several,
+            self.timed,
         )

@@ -19,7 +19,7 @@ BAR_WIDTH = 16
 CLASSES_SHOWN = 20  # of a table, the worst
 CONFUSIONS_SHOWN = 10
 UNAVAILABLE = "unavailable"
-CSV_FIELDS = ("kind", "name", "answered", "value", "low", "high", "videos")
+CSV_FIELDS = ("kind", "name", "answered", "value", "low", "high", "sd", "videos")
 ACCURACIES = {"top1": "top-1", "top5": "top-5", "mean_class_accuracy": "mean class accuracy"}
 
 
@@ -33,17 +33,30 @@ def write_table(values: Mapping[str, Any], out: TextIO) -> None:
 def _parts(values: Mapping[str, Any], blocks: bool) -> list[RenderableType]:
     parts: list[RenderableType] = [Text(_counts(values), style="bold"), _accuracies(values), _others(values)]
     parts += [Text(f"{name} is unavailable: {why}", style="yellow") for name, why in values["unavailable"].items()]
-    if values.get("protocol"):
-        parts.append(Text(printable(values["protocol"]["said"])))
-    if against := values.get("against"):
-        parts.append(Text(_against(against)))
-    if fitted := values.get("calibration"):
-        parts.append(Text(_calibration(fitted)))
+    parts += [Text("\n" + "\n ".join(lines)) for lines in remarks(values)]
     if values["classes"]:
         parts += [Text("\nThe worst classes", style="bold"), _classes(values["classes"], blocks)]
     if values["confusions"]:
         parts += [Text("\nThe most frequent mistakes", style="bold"), _confusions(values["confusions"])]
     return parts
+
+
+def remarks(values: Mapping[str, Any]) -> list[list[str]]:
+    """What is said beside the figures, some lines each: the protocol, another run, what was fitted."""
+    said = [[printable(values["protocol"]["said"])]] if values.get("protocol") else []
+    if "draws" in values:
+        said[-1].append(_draws(values["draws"]))
+    said += [[_against(values["against"])]] if values.get("against") else []
+    return said + ([_calibration(values["calibration"])] if values.get("calibration") else [])
+
+
+def _draws(draws: Mapping[str, Any] | None) -> str:
+    if not draws or not draws["top1"]:
+        return "measured by draws: unavailable, there are too few labels, or the records lack some"
+    shares = ", ".join(
+        f"{ACCURACIES[k]} {draws[k]['mean'] * 100:.1f} ± {draws[k]['sd'] * 100:.1f}" for k in ("top1", "top5")
+    )
+    return f"measured by {draws['top1']['splits']} draws of {draws['classes']} of these {draws['of']} labels: {shares}"
 
 
 def _counts(values: Mapping[str, Any]) -> str:
@@ -95,34 +108,32 @@ def _others(values: Mapping[str, Any]) -> Table:
 def _against(against: Mapping[str, Any]) -> str:
     difference = against["difference"]
     if difference["value"] is None:
-        return "\nThe other run has none of these videos."
+        return "The other run has none of these videos."
     points = {name: f"{value * 100:+.1f}" for name, value in difference.items()}
     return (
-        f"\nAgainst {printable(against['model'] or 'the other run')}, on {against['videos']:,} videos of both: "
+        f"Against {printable(against['model'] or 'the other run')}, on {against['videos']:,} videos of both: "
         f"{points['value']} points ({points['low']} to {points['high']}); only this one is right on "
         f"{against['only_this']:,}, only the other on {against['only_other']:,} (McNemar p = {against['p_value']:.3g})"
     )
 
 
-def _calibration(fitted: Mapping[str, Any]) -> str:
-    lines = [
-        f"\nWritten to {printable(fitted['file'])}; the figures are of held-out videos, in {fitted['folds']} parts"
-    ]
+def _calibration(fitted: Mapping[str, Any]) -> list[str]:
+    lines = [f"Written to {printable(fitted['file'])}; the figures are of held-out videos, in {fitted['folds']} parts"]
     if fitted["temperature"] is not None:
         loss, error = fitted["log_loss"], fitted["calibration_error"]
         lines.append(
-            f" temperature {fitted['temperature']:.3g}: log loss {loss['before']:.3f} → {loss['after']:.3f}, "
+            f"temperature {fitted['temperature']:.3g}: log loss {loss['before']:.3f} → {loss['after']:.3f}, "
             f"calibration error {error['before']:.3f} → {error['after']:.3f}"
         )
     if "precision" in fitted:
         shares = ", ".join(f"{name} {' ('.join(_percent(fitted[name]))})" for name in ("precision", "recall"))
-        lines.append(f" {fitted['min_logits']} labels have a lowest logit: {shares} %")
+        lines.append(f"{fitted['min_logits']} labels have a lowest logit: {shares} %")
         lines += [
-            f" none for {printable(label)}: {why}" for label, why in list(fitted["without"].items())[:CLASSES_SHOWN]
+            f"none for {printable(label)}: {why}" for label, why in list(fitted["without"].items())[:CLASSES_SHOWN]
         ]
         if (more := len(fitted["without"]) - CLASSES_SHOWN) > 0:
-            lines.append(f" nor for {more} others")
-    return "\n".join(lines)
+            lines.append(f"nor for {more} others")
+    return lines
 
 
 def _classes(classes: list[dict[str, Any]], blocks: bool) -> Group:
@@ -166,6 +177,19 @@ def write_csv(values: Mapping[str, Any], out: TextIO) -> None:
         if key in values
     ]
     rows += [{"kind": "figure", "name": name, "value": values[name]} for name in ("failed", "missing")]
+    rows += [
+        {"kind": "mean over splits", "name": key, "value": spread["mean"], "sd": spread["sd"]}
+        for key, spread in values.get("over_splits", {}).items()
+        if spread
+    ]
+    if against := values.get("against"):
+        difference = against["difference"]
+        rows.append({"kind": "difference", "name": "top1", "videos": against["videos"], **difference})
+    rows += [
+        {"kind": "figure", "name": f"f1_{kind}", "value": UNAVAILABLE if share is None else share}
+        for kind, share in values.get("f1", {}).items()
+        if kind != "threshold"
+    ]
     rows += [{"kind": "class", "name": each["label"], **each} for each in values["classes"]]
     rows += [{"kind": "confusion", "name": each["right"], **each} for each in values["confusions"]]
     shown = printable if out.isatty() else str

@@ -32,12 +32,15 @@ RIGHT, WRONG = (20, 148, 132), (200, 60, 45)  # read on light and on dark ground
 ACCURACIES = {"top1": "top-1", "top5": "top-5", "mean_class_accuracy": "mean class accuracy"}
 
 
-def render(found: Evaluation, values: Mapping[str, Any], thumbnails: Thumbnails, title: str) -> str:
-    """The page; ``values`` are the evaluation's figures, ``title`` the name of what was evaluated."""
+def render(
+    found: Evaluation, values: Mapping[str, Any], thumbnails: Thumbnails, title: str, remarks: Sequence[str] = ()
+) -> str:
+    """The page; ``values`` are the evaluation's figures, ``title`` the name of what was evaluated, ``remarks`` what
+    else is said of them."""
     budget = Budget(PAGE_BYTES)
     order = [] if found.several else class_order(found)
     sections = [
-        _heading(values, title),
+        _heading(values, title, remarks),
         _mistakes(found, thumbnails, budget),
         _confusions(values),
         _matrix(found, order),
@@ -66,7 +69,7 @@ def class_order(found: Evaluation) -> list[int]:
     return [int(chosen[i]) for i in np.argsort(second, kind="stable")]
 
 
-def _heading(values: Mapping[str, Any], title: str) -> str:
+def _heading(values: Mapping[str, Any], title: str, remarks: Sequence[str]) -> str:
     tiles = "".join(_tile(name, values[key]) for key, name in ACCURACIES.items())
     losses = {"log loss": values["log_loss"], "calibration error": values["calibration_error"]}
     if "f1" in values:
@@ -81,7 +84,12 @@ def _heading(values: Mapping[str, Any], title: str) -> str:
     facts += [values["model"]] if values["model"] else []
     facts += [f"{values['views']} views", f"{values['preprocess']} preprocessing"] if values["views"] else []
     notices = [f"{name} is unavailable: {why}" for name, why in values["unavailable"].items()]
-    notices += [values["protocol"]["said"]] if values.get("protocol") else []
+    notices += [
+        f"{ACCURACIES[key]}, mean ± sd of splits: {spread['mean'] * 100:.1f} ± {spread['sd'] * 100:.1f}"
+        for key, spread in values.get("over_splits", {}).items()
+        if spread
+    ]
+    notices += remarks
     said = "".join(f"<li>{text(notice)}</li>" for notice in notices)
     return f"""<header>
 <p class="mark">xclip evaluate</p>
@@ -135,7 +143,7 @@ def _confusions(values: Mapping[str, Any]) -> str:
         f'<td>{bar(each["videos"] / most)}</td><td class="n">{each["videos"]:,}</td></tr>\n'
         for each in values["confusions"][:CONFUSIONS_SHOWN]
     )
-    return f"""<section class="overview"><div class="panel"><h2>The most frequent mistakes</h2><table>
+    return f"""<section class="overview" id="confusions"><div class="panel"><h2>The most frequent mistakes</h2><table>
 <thead><tr><th>is</th><th>is called</th><th></th><th class="n">videos</th></tr></thead>{rows}</table></div></section>"""
 
 
