@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+import pytest
 import torch
 from benchmarks import gpu
 from benchmarks.rows import Ticks, busyness
@@ -18,6 +19,7 @@ def tiny() -> XCLIPConfig:
     return XCLIPConfig(text_config=small, vision_config={**vision, "mit_num_attention_heads": 2}, projection_dim=32)
 
 
+@pytest.mark.slow
 def test_the_figures_of_a_gpu_are_measured_in_one_run() -> None:
     size, clips = gpu.Size("tiny", 2, 5000, 1.5, tiny), gpu.Clips(64, 48, 2, 2, 0.75)
     rows = list(gpu.rows(torch.device("cpu"), [size], [clips], videos=40))

@@ -140,6 +140,7 @@ for index in range(job["completions"]):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheduler", "stand_in"), [("sbatch", SBATCH), ("parallel", PARALLEL), ("kubectl", KUBECTL)])
 def test_the_lines_for_many_machines(scheduler: str, stand_in: str, tmp_path: Path) -> None:
     (lines,) = (text for language, text in BLOCKS if language == "bash" and f"{scheduler} " in text)

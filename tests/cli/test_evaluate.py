@@ -123,7 +123,7 @@ def test_calibrated_labels(xclip: Run, dataset: Path, checkpoint: Path, tmp_path
     again = xclip(*command, *COMMON[:2])
     assert "exists: pass --force" in " ".join(again.stderr.replace("│", " ").split())
     table = xclip(*command, *COMMON[:2], "--force", "-f", "table", env={"COLUMNS": "120"}).stdout
-    assert "the figures are of held-out videos, in" in table
+    assert "the figures are of held-out videos, in" in " ".join(table.split())
     content = json.loads(labels.read_text())
     content["temperature"] = 4.0
     labels.write_text(json.dumps(content))

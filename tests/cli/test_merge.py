@@ -29,6 +29,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [("classify",), ("timeline", "--window", "0.5")])
 def test_shards_make_what_one_run_makes(
     xclip: Run, checkpoint: Path, videos: list[str], tmp_path: Path, command: tuple[str, ...]

@@ -104,6 +104,7 @@ def test_onnx_gives_the_same_logits_at_other_sizes(model: XCLIPModel, whole: boo
         assert np.abs(logits - expected).max() < 1e-4, (videos, texts)
 
 
+@pytest.mark.slow
 def test_torch_compile(model: XCLIPModel) -> None:
     compiled = torch.compile(Logits(model), backend="eager", dynamic=True, fullgraph=False)
     for videos, texts in SIZES[:3]:

@@ -106,6 +106,7 @@ def test_a_page_of_several_labels_a_video_and_one_of_nothing_wrong() -> None:
     assert 'id="mistakes"' not in page(found.part(found.correct))
 
 
+@pytest.mark.slow
 def test_a_page_of_ten_thousand_labels_stays_small() -> None:
     found = evaluated(3000, 3000)
     html = page(found)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from xclip_cli.video.times import AHEAD, FURTHEST, LONG_AHEAD, Mender, TimeLine, Tracer
@@ -154,6 +154,7 @@ NUMBERS = st.one_of(st.integers(-200, 2000), st.integers(-(1 << 63), (1 << 63) -
     ahead=st.sampled_from([None, AHEAD, LONG_AHEAD]),
     unit=st.sampled_from([Fraction(1), Fraction(1, 1000), Fraction(1, 1_200_000), Fraction(1, 1 << 31)]),
 )
+@example(packets=[(0, None, (1 << 62) + 1, False, False), (None, 0, 0, False, True)], ahead=None, unit=Fraction(1))
 def test_whatever_packets_say_the_line_is_one(
     packets: list[tuple[int | None, int | None, int, bool, bool]], ahead: Fraction | None, unit: Fraction
 ) -> None:

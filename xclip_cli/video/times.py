@@ -141,6 +141,7 @@ class Tracer:
 
     def add(self, pts: int | None, dts: int | None, duration: int, is_keyframe: bool, is_picture: bool) -> None:
         """The next packet. One that holds no picture has the one before it shown again."""
+        duration = min(max(duration, 0), FURTHEST)
         time = self._mender.time(pts, dts, duration, is_keyframe)
         if not is_picture:
             if time is not None:
@@ -149,7 +150,7 @@ class Tracer:
         self._unknown += time is None
         self._shown.append(UNKNOWN if time is None else time)
         self._decoded.append(UNKNOWN if dts is None or abs(dts) > FURTHEST else dts + self._mender.offset)
-        self._durations.append(min(max(duration, 0), FURTHEST))
+        self._durations.append(duration)
 
     def line(self) -> TimeLine:
         """By when pictures are shown; where that is not known, by when they are decoded, or by counting."""
