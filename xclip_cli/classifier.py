@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from . import __version__
-from .adaptation import Head
 from .engine.batches import outcomes_of
 from .engine.devices import AUTO, dtype_name
 from .engine.encoder import Encoder, Encodings, Time
@@ -37,6 +36,8 @@ from .video.sampling import ONE_VIEW, ClipInfo, ClipRequest, Views
 if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
+
+    from .adaptation import Head
 
 
 class Classifier:
@@ -89,7 +90,7 @@ class Classifier:
         cache: bool = True,
         head: Head | str | Path | None = None,
     ) -> None:
-        self.head = head if isinstance(head, Head) or head is None else Head.load(head)
+        self.head = _loaded(head) if isinstance(head, str | Path) else head
         if labels is None:
             if self.head is None:
                 raise TypeError("labels are missing: pass labels=[…], or a head, which has labels of its own")
@@ -470,3 +471,9 @@ class Classification:
     def stored(self, videos: Iterable[StoredVideo]) -> Iterator[Prediction | Failure]:
         """The same, of videos of indexes."""
         return results_of(self.classifier.classify_stored(videos, self.top_k))
+
+
+def _loaded(head: str | Path) -> Head:
+    from .adaptation import Head  # which takes longer to import than a Classifier without one
+
+    return Head.load(head)
