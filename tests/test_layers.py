@@ -27,7 +27,7 @@ VOCABULARY = [
     "video.limits",
     "cores",
 ]
-TASK = ["engine", "results", "labels", "model.checkpoint", "output.images"]
+TASK = ["stored", "engine", "results", "labels", "model.checkpoint", "output.images"]
 MAY_IMPORT: dict[str, list[str]] = {  # a room, and what it may import besides itself and the vocabulary
     "errors": [],
     "cores": [],
@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, list[str]] = {  # a room, and what it may import besides i
     "results": [],
     "output": ["results"],
     "report": ["results", "video.pool", "output.images", "evaluation"],
+    "stored": ["engine", "results"],
     "adaptation": [*TASK, "evaluation"],
     "classifier": [*TASK, "adaptation"],
     "timeline": [*TASK, "classifier"],

@@ -32,6 +32,7 @@ from .model.checkpoint.find import find_checkpoint
 from .results.fields import read
 from .results.index import Index, StoredVideo
 from .results.records import Failure, Record
+from .stored import stored_slots
 from .text import listed, one_line, printable, quoted
 
 if TYPE_CHECKING:
@@ -239,19 +240,12 @@ class Adaptation:
         yield from map(self._taken, results_of(outcomes))
 
     def _slots(self, videos: Iterable[StoredVideo]) -> Iterator[tuple[Encodings | Failure, int]]:
-        from .engine.stored import to_tensors
-
         for video in videos:
             made = video.index.settings
             if made.window is not None or made.identity != self.encoder.checkpoint.identity:
                 held = "windows, not whole videos" if made.window else f"encodings of {one_line(made.model)}"
                 raise ResultsError(f"the index {printable(str(video.index.folder))} holds {held}")
-            usable = [window for window in video.windows if window.lost is None]
-            if video.failure is not None or not usable:
-                yield video.failure or video.windows[0].failure(video.video), 0
-                continue
-            features, tokens = to_tensors(*video.rows(0, 1), self.encoder.dtype, self.encoder.device)
-            yield Encodings(video.video, usable[0].info, usable[0].short_side, features, tokens, 0.0), 0
+            yield from stored_slots(video, self.encoder)
 
     def _seen(self, encoded: Sequence[Encodings]) -> list[Example | Failure]:
         import torch

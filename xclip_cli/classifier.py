@@ -29,6 +29,7 @@ from .model.checkpoint.find import Checkpoint, choose_model, find_checkpoint, na
 from .output.images import FrameFolder
 from .results.index import Index, StoredVideo
 from .results.records import Failure, Frames, Prediction, RankedLabel, RunHeader, Seconds
+from .stored import stored_slots
 from .text import printable
 from .video.limits import DECODE_TIMEOUT, DEFAULT_LIMITS, Limits
 from .video.sampling import ONE_VIEW, ClipInfo, ClipRequest, Views
@@ -426,25 +427,6 @@ class Classifier:
             threshold=self.threshold or None,
             head=None if self.head is None else self.head.sha256,
         )
-
-
-def stored_slots(video: StoredVideo, encoder: Encoder) -> Iterator[tuple[Encodings | Failure, int]]:
-    """The windows of a video of an index as the encoder would give them, and what ended the video early; each with how
-    many follow. Raises ResultsError."""
-    from .engine.stored import to_tensors
-
-    failure, views = video.failure, encoder.views.count
-    following, row = len(video.windows) + (failure is not None), 0
-    for window in video.windows:
-        following -= 1
-        if window.lost is not None:
-            yield window.failure(video.video), following
-            continue
-        features, tokens = to_tensors(*video.rows(row, 1), encoder.dtype, encoder.device)
-        yield Encodings(video.video, window.info, window.short_side, features[:views], tokens[:views], 0.0), following
-        row += 1
-    if failure is not None:
-        yield failure, 0
 
 
 class Classification:

@@ -241,6 +241,8 @@ class Search:
 
     def _scanned(self, videos: list[StoredVideo]) -> tuple[Numbers, npt.NDArray[np.bool_]]:
         """Videos of one index: logits [K, chosen windows], and which windows were chosen."""
+        import torch
+
         from .engine.ranking import CLOSE_ENOUGH, candidates, cosines, rows_at_once, text_logits
 
         index, most = videos[0].index, rows_at_once(self.encoder)
@@ -256,7 +258,7 @@ class Search:
         texts, deltas = self.classifier.text_features[: len(self.queries)], self.classifier.deltas
         deltas = None if deltas is None else deltas[: len(self.queries)]
         if count > CLOSE_ENOUGH and not self.rules.exact:
-            directions = texts if deltas is None else _normalized(texts) + deltas
+            directions = texts if deltas is None else torch.nn.functional.normalize(texts, dim=-1) + deltas
             chosen = candidates(of_windows(cosines(self.encoder, directions, index.blocks(videos, most))))
         picked = _picked(index.blocks(videos, most), np.repeat(chosen, views))
         return of_windows(text_logits(self.encoder, texts, picked, deltas)), chosen
@@ -372,10 +374,6 @@ class Ranking:
                     return reached
                 reached = number
         return reached
-
-
-def _normalized(rows: Any) -> Any:
-    return rows / rows.norm(dim=-1, keepdim=True)
 
 
 def _by_index(shelves: Iterable[Shelf]) -> Iterator[list[Shelf]]:

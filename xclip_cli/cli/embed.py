@@ -66,7 +66,7 @@ class IndexFlags:
 
     def complete(self, model: ModelFlags) -> ModelFlags:
         """The model's flags: ``auto`` stands for what an index that is there was made with."""
-        from ..model.checkpoint.find import OPEN_LABELS_MODEL
+        from ..model.checkpoint.public import OPEN_LABELS_MODEL
         from ..results.lines import is_index, read_settings
 
         if not is_index(self.path):

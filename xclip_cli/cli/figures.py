@@ -11,7 +11,7 @@ import typer
 
 from ..errors import LabelsError, ResultsError
 from .flags import ModelFlags, OutputFlags
-from .options import Force, OutputFormat, either, usage_errors
+from .options import Force, OutputFormat, Resume, RetryFailed, either, form_of, usage_errors
 from .truth import RESULTS_SUFFIXES
 
 if TYPE_CHECKING:
@@ -165,12 +165,8 @@ class FiguresFlags:
             help="The record of each video, with all labels: `xclip evaluate FILE.jsonl` needs no model any more.",
         ),
     ] = None
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the -o .jsonl file, skipping the videos recorded in it.")
-    ] = False
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="With --resume: also retry the videos that failed.")
-    ] = False
+    resume: Resume = False
+    retry_failed: RetryFailed = False
     force: Force = False
     summary: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the figures to this file instead of stdout.")
@@ -194,19 +190,12 @@ class FiguresFlags:
 
     def form(self) -> str:
         """Of the figures. Raises typer.BadParameter."""
-        from ..output.files import check_output, format_of, is_terminal
+        from ..output.files import check_output
 
         if self.summary is not None:
             with usage_errors(ResultsError):
                 check_output(self.summary, self.force, [])
-        if self.format is not None:
-            form = self.format.value
-        elif self.summary is None:
-            form = "table" if is_terminal(None) else "json"
-        else:
-            form = format_of(self.summary) or ""
-        if form not in FiguresFormat.__members__:
-            raise typer.BadParameter(f"{self.summary} has no suffix that names a format: pass --format")
+        form = form_of(self.format, self.summary, FiguresFormat.__members__, elsewhere="json")
         if form == "html" and self.summary is None:
             raise typer.BadParameter("a page is a file: pass --summary FILE.html")
         return form

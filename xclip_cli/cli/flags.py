@@ -32,20 +32,25 @@ from .options import (
     MODEL_VARIABLE,
     MOST_THREADS,
     DType,
+    End,
     Force,
     HeadFile,
     Heads,
+    Null,
     Offline,
     OutputFormat,
     Preprocess,
     Quiet,
+    Resume,
+    RetryFailed,
+    Start,
     Templates,
     Tokenizer,
     check_device,
     either,
+    form_of,
     read_shard,
     read_views,
-    seconds,
     usage_errors,
 )
 
@@ -69,7 +74,7 @@ class InputFlags:
     from_file: Annotated[
         str | None, typer.Option("--from-file", metavar="FILE|-", help="Read video paths from a file, one per line.")
     ] = None
-    null: Annotated[bool, typer.Option("--null", "-0", help="Paths in --from-file are separated by NUL bytes.")] = False
+    null: Null = False
     only: Annotated[
         str | None,
         typer.Option(metavar="PATTERN", help="Of an index: only videos whose path or name matches, such as '*.mp4'."),
@@ -83,13 +88,8 @@ class InputFlags:
             "`xclip merge` joins the results.",
         ),
     ] = None
-    start: Annotated[
-        Fraction | None,
-        typer.Option(parser=seconds, metavar="TIME", help="Start of the part to analyse: seconds or HH:MM:SS.mmm."),
-    ] = None
-    end: Annotated[
-        Fraction | None, typer.Option(parser=seconds, metavar="TIME", help="End of the part to analyse.")
-    ] = None
+    start: Start = None
+    end: End = None
 
     def __post_init__(self) -> None:
         start = self.start or Fraction(0)
@@ -202,12 +202,8 @@ class OutputFlags:
     top_k: Annotated[
         int, typer.Option("--top-k", "-k", min=0, metavar="N", help="Labels to show per video; 0 for all.")
     ] = 5
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the -o .jsonl file, skipping the videos recorded in it.")
-    ] = False
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="With --resume: also retry the videos that failed.")
-    ] = False
+    resume: Resume = False
+    retry_failed: RetryFailed = False
     force: Force = False
 
     @property
@@ -220,24 +216,12 @@ class OutputFlags:
 
         ``known``: those that the command has. Raises typer.BadParameter where there is none, or it cannot be resumed.
         """
-        form = self._form(known)
+        form = form_of(self.format, self.path, known)
         if self.resume and (self.path is None or form != "jsonl" or self.force):
             raise typer.BadParameter("--resume goes on with a results file: pass it as -o FILE.jsonl, without --force")
         if self.retry_failed and not self.resume:
             raise typer.BadParameter("--retry-failed goes with --resume")
         return form
-
-    def _form(self, known: Collection[str]) -> str:
-        from ..output.files import format_of, is_terminal
-
-        if self.format is not None:
-            return self.format.value
-        if self.path is None:
-            return "table" if is_terminal(None) else "jsonl"
-        found = format_of(self.path)
-        if found is None or found not in known:
-            raise typer.BadParameter(f"{self.path} has no suffix that names a format: pass --format")
-        return found
 
     def check(self, form: str, inputs: Inputs, files: Iterable[str] = ()) -> None:
         """Raises typer.BadParameter where ``inputs`` cannot be written like this, or the output would destroy one of

@@ -10,7 +10,7 @@ import typer
 
 from ..errors import ResultsError
 from .exits import INTERRUPTED, SOME_FAILED
-from .options import Force, Quiet, either, usage_errors
+from .options import Force, Null, Quiet, either, form_of, usage_errors
 
 
 class MergeFormat(StrEnum):
@@ -37,9 +37,7 @@ def merge(
             metavar="FILE|-", help="Order videos as in this list of their paths, and say which of them are missing."
         ),
     ] = None,
-    null: Annotated[
-        bool, typer.Option("--null", "-0", help="Paths in --from-file are separated by NUL bytes.")
-    ] = False,
+    null: Null = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
@@ -52,16 +50,14 @@ def merge(
       xclip merge part-1.jsonl part-2.jsonl -o all.jsonl
       xclip merge part-*.jsonl --from-file videos.txt -o all.csv
     """
-    from ..output.files import check_output, format_of, write
+    from ..output.files import check_output, write
     from ..output.notes import Notes
     from ..output.parquet import check_format
     from ..output.timelines import FORMATS
     from ..results.merging import Merge
     from ..text import listed
 
-    form = format.value if format is not None else format_of(output) or ""
-    if form not in MergeFormat.__members__:
-        raise typer.BadParameter(f"{output} has no suffix that names a format: pass --format")
+    form = form_of(format, output, MergeFormat.__members__)
     with usage_errors(ResultsError):
         check_format(form, output)
         check_output(output, force, [*map(str, results), *filter(None, [from_file])])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from fractions import Fraction
@@ -66,6 +66,22 @@ def check_device(name: str) -> str:
     return name
 
 
+def form_of(given: StrEnum | None, path: Path | None, known: Collection[str], elsewhere: str = "jsonl") -> str:
+    """The format that is ``given``, else that of the output's suffix, else table on a terminal and ``elsewhere`` if
+    there is none. ``known``: those that a suffix may name. Raises typer.BadParameter where it names no format.
+    """
+    from ..output.files import format_of, is_terminal
+
+    if given is not None:
+        return given.value
+    if path is None:
+        return "table" if is_terminal(None) else elsewhere
+    found = format_of(path)
+    if found is None or found not in known:
+        raise typer.BadParameter(f"{path} has no suffix that names a format: pass --format")
+    return found
+
+
 def switch_off_hub(wanted: bool = True) -> bool:
     """Have huggingface_hub open no connection, if ``wanted``, which is returned; it reads its settings once, when it is
     imported."""
@@ -108,6 +124,16 @@ Offline = Annotated[
     bool,
     typer.Option("--offline", callback=switch_off_hub, help="Open no connection: use only what is cached."),
 ]
+Null = Annotated[bool, typer.Option("--null", "-0", help="Paths in --from-file are separated by NUL bytes.")]
+Start = Annotated[
+    Fraction | None,
+    typer.Option(parser=seconds, metavar="TIME", help="Start of the part to analyse: seconds or HH:MM:SS.mmm."),
+]
+End = Annotated[Fraction | None, typer.Option(parser=seconds, metavar="TIME", help="End of the part to analyse.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Continue the -o .jsonl file, skipping the videos recorded in it.")
+]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="With --resume: also retry the videos that failed.")]
 ModelName = Annotated[
     str, typer.Argument(metavar="NAME", help="A hub id or its short name (name@revision), a folder, or 'bundled'.")
 ]

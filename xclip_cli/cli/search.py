@@ -8,8 +8,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -18,9 +19,10 @@ from ..errors import ResultsError
 from .exits import INTERRUPTED
 from .flags import DecodeFlags, InputFlags, ModelFlags, RunFlags
 from .indexed import as_decoded, as_learned, as_made, check_indexes, stretch
-from .options import Force, HeadFile, Root, Templates, either, seconds, usage_errors
+from .options import Force, HeadFile, Root, Templates, either, form_of, seconds, usage_errors
 
 if TYPE_CHECKING:
+    from ..adaptation import Head
     from ..inputs import Inputs
     from ..labels import Labels
     from ..output.notes import Notes
@@ -91,6 +93,13 @@ class QueryFlags:
         typer.Option(parser=seconds, metavar="SECONDS", help="Of files: from one window to the next."),
     ] = None
 
+    @cached_property
+    def learned(self) -> Head | None:
+        """The head, read at the first use. Raises ModelError."""
+        from ..adaptation import Head
+
+        return None if self.head is None else Head.load(self.head)
+
     def split(self, inputs: InputFlags) -> tuple[Labels, InputFlags]:
         """The texts, and the inputs without the first of them. Raises typer.BadParameter, LabelsError."""
         from ..labels import Labels, read_templates
@@ -158,16 +167,7 @@ class FoundFlags:
 
     def form(self) -> str:
         """The format. Raises typer.BadParameter."""
-        from ..output.files import format_of, is_terminal
-
-        if self.format is not None:
-            form = self.format.value
-        elif self.path is None:
-            form = "table" if is_terminal(None) else "jsonl"
-        else:
-            form = format_of(self.path) or ""
-        if form not in SearchFormat.__members__:
-            raise typer.BadParameter(f"{self.path} has no suffix that names a format: pass --format")
+        form = form_of(self.format, self.path, SearchFormat.__members__)
         if form == "html" and self.path is None:
             raise typer.BadParameter("a page is a file: pass -o FILE.html")
         return form
@@ -195,6 +195,7 @@ def search(
     """
     from ..output.files import check_output
     from ..output.notes import Notes
+    from .run import show_plan
 
     notes, form = Notes(running.quiet), output.form()
     labels, rest = query.split(inputs)
@@ -205,8 +206,9 @@ def search(
             check_output(output.path, output.force, [*todo.paths, *filter(None, [query.like])])
     for notice in todo.notices():
         notes.say(notice)
+    model = as_made(as_learned(model, query.learned), todo.indexes[0].settings if todo.indexes else None)
     if running.dry_run:
-        _show_plan(query, labels, todo, model, notes)
+        show_plan(todo, None if query.like else labels, _model(query, labels, model, notes), model, "window")
     with ExitStack() as stack:
         task = _task(rest, query, labels, todo, model, decoding, notes)
         stack.callback(task.classifier.close)
@@ -215,19 +217,10 @@ def search(
 
 def _model(query: QueryFlags, labels: Labels, model: ModelFlags, notes: Notes) -> str:
     """The model's name, ``auto`` as the model it stands for."""
-    from ..model.checkpoint.find import OPEN_LABELS_MODEL
+    from ..model.checkpoint.public import OPEN_LABELS_MODEL
     from .run import choose
 
     return OPEN_LABELS_MODEL if query.like and model.name == AUTO else choose(model.name, labels, notes)
-
-
-def _show_plan(query: QueryFlags, labels: Labels, todo: Inputs, model: ModelFlags, notes: Notes) -> NoReturn:
-    from ..adaptation import Head
-    from .run import show_plan
-
-    head = None if query.head is None else Head.load(query.head)
-    model = as_made(as_learned(model, head), todo.indexes[0].settings if todo.indexes else None)
-    show_plan(todo, None if query.like else labels, _model(query, labels, model, notes), model, "window")
 
 
 def _task(
@@ -239,17 +232,14 @@ def _task(
     decoding: DecodeFlags,
     notes: Notes,
 ) -> Search:
-    from ..adaptation import Head
     from ..classifier import Classifier
     from ..model.checkpoint.find import find_checkpoint
     from ..search import Search, SearchRules
 
     made = todo.indexes[0].settings if todo.indexes else None
-    head = None if query.head is None else Head.load(query.head)
-    model = as_made(as_learned(model, head), made)
     checkpoint = find_checkpoint(_model(query, labels, model, notes), bar=notes.bar())
     settings: dict[str, Any] = model.settings() | as_decoded(decoding, made).settings()
-    learned = None if head is None else head.among(labels)
+    learned = None if query.learned is None else query.learned.among(labels)
     classifier = Classifier(checkpoint, labels=labels, multi_label=True, head=learned, **settings)
     for index in todo.indexes:
         classifier.check(index)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -13,7 +12,7 @@ import typer
 
 from ..text import listed
 from .flags import InputFlags, LabelFlags
-from .options import seconds
+from .options import End, Start
 
 if TYPE_CHECKING:
     from ..evaluation import Truth
@@ -59,13 +58,8 @@ class KnownFlags:
     only: Annotated[
         str | None, typer.Option(metavar="PATTERN", help="Of an index: only videos whose path or name matches.")
     ] = None
-    start: Annotated[
-        Fraction | None,
-        typer.Option(parser=seconds, metavar="TIME", help="Start of the part to analyse: seconds or HH:MM:SS.mmm."),
-    ] = None
-    end: Annotated[
-        Fraction | None, typer.Option(parser=seconds, metavar="TIME", help="End of the part to analyse.")
-    ] = None
+    start: Start = None
+    end: End = None
 
     @property
     def results(self) -> Path | None:

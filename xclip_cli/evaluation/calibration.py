@@ -15,7 +15,6 @@ import numpy as np
 from ..errors import ResultsError
 from ..labels import Labels
 from . import metrics
-from .metrics import Interval
 from .outcomes import Evaluation
 
 if TYPE_CHECKING:
@@ -153,11 +152,7 @@ def threshold(goal: Goal, logits: Floats, wanted: Flags) -> float | str:
     positives = int(wanted.sum())
     if positives < LEAST_EXAMPLES:
         return f"too few examples: {positives}, {LEAST_EXAMPLES} are needed"
-    order = np.argsort(-logits, kind="stable")
-    ranked = logits[order]
-    ends = np.append(ranked[1:] != ranked[:-1], True)
-    hits, taken = np.cumsum(wanted[order])[ends], (np.flatnonzero(ends) + 1).astype(np.float64)
-    values = ranked[ends]
+    values, hits, taken = metrics.steps(wanted, logits)
     if goal.kind == "precision":
         good = np.flatnonzero((hits + 1) / (taken + 2) >= goal.value)
         if not len(good):
@@ -185,11 +180,7 @@ def _validated(goal: Goal, logits: Floats, wanted: Flags, folds: npt.NDArray[Any
                 counts += [(given & wanted[held, k]).sum(), given.sum(), wanted[held, k].sum()]
     right, given, asked = map(int, counts)
     shares = {"precision": metrics.proportion(right, given), "recall": metrics.proportion(right, asked)}
-    return {name: _interval(share) for name, share in shares.items()}
-
-
-def _interval(share: Interval) -> dict[str, float | None]:
-    return {name: None if math.isnan(value) else value for name, value in share._asdict().items()}
+    return {name: share.to_json() for name, share in shares.items()}
 
 
 def label_file(labels: Labels, fitted: Calibration, model: str) -> str:

@@ -24,12 +24,21 @@ LEAST_PROBABILITY = float(np.finfo(np.float64).eps)  # a score of 0 for the righ
 BINS = 15  # of confidence
 
 
+def finite(value: float | None) -> float | None:
+    """A number for JSON, which has no nan: None in its place."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
 class Interval(NamedTuple):
     """A value and its 95 % interval."""
 
     value: float
     low: float
     high: float
+
+    def to_json(self) -> dict[str, float | None]:
+        """As JSON values; JSON has no nan."""
+        return {name: finite(value) for name, value in self._asdict().items()}
 
 
 def proportion(count: int, total: int) -> Interval:
@@ -101,16 +110,22 @@ def reliability(confidence: Floats, correct: Flags, bins: int = BINS) -> Reliabi
     return Reliability(counts, means[0], means[1])
 
 
+def steps(wanted: Flags, scores: Floats) -> tuple[Floats, Numbers, Floats]:
+    """One label's scores [N], best first, equal ones once → each, how many that are wanted have it or a higher one, and
+    how many in all."""
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    last_of_equal = np.append(ranked[1:] != ranked[:-1], True)
+    taken = (np.flatnonzero(last_of_equal) + 1).astype(np.float64)
+    return ranked[last_of_equal], np.cumsum(wanted[order])[last_of_equal], taken
+
+
 def average_precision(wanted: Flags, scores: Floats) -> float:
     """The area under one label's precision-recall curve, in steps: equal scores [N] are one step."""
     positives = int(wanted.sum())
     if not positives:
         return math.nan
-    order = np.argsort(-scores, kind="stable")
-    ranked = scores[order]
-    last_of_equal = np.append(ranked[1:] != ranked[:-1], True)
-    hits = np.cumsum(wanted[order])[last_of_equal]
-    taken = (np.flatnonzero(last_of_equal) + 1).astype(np.float64)
+    _, hits, taken = steps(wanted, scores)
     return float((np.diff(hits, prepend=0) * (hits / taken)).sum() / positives)
 
 

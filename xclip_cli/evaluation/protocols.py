@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..model.checkpoint.public import full_name, public_checkpoints
+from ..model.checkpoint.public import OPEN_LABELS_MODEL, PREFIX, full_name, public_checkpoints
 from ..results.records import RunHeader
 
-OPEN = "base-patch16-zero-shot"
+OPEN = OPEN_LABELS_MODEL.removeprefix(PREFIX)
 DRAWS = 3
 
 

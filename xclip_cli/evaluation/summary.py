@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .metrics import Interval
+from .metrics import Interval, finite
 from .outcomes import TOP, Evaluation
 from .protocols import DRAWS
 from .truth import class_key
@@ -36,13 +35,13 @@ def figures(found: Evaluation, against: Evaluation | None = None, protocol: Prot
         "missing": len(found.missing),
         "missing_videos": list(found.missing[:MISSING_LISTED]),
         "not_in_truth": found.strange,
-        "log_loss": _number(found.log_loss),
-        "calibration_error": _number(found.reliability.error if found.reliability else None),
+        "log_loss": finite(found.log_loss),
+        "calibration_error": finite(found.reliability.error if found.reliability else None),
     }
     if found.several:
         micro, macro = found.f1 or (None, None)
-        values["mean_average_precision"] = _number(found.mean_average_precision)
-        values["f1"] = {"micro": _number(micro), "macro": _number(macro), "threshold": found.threshold}
+        values["mean_average_precision"] = finite(found.mean_average_precision)
+        values["f1"] = {"micro": finite(micro), "macro": finite(macro), "threshold": found.threshold}
     values["unavailable"] = _unavailable(found)
     if found.splits:
         parts = {name: found.part(numbers) for name, numbers in found.splits.items()}
@@ -64,7 +63,7 @@ def figures(found: Evaluation, against: Evaluation | None = None, protocol: Prot
 
 def _accuracies(found: Evaluation) -> dict[str, Any]:
     """Videos, those that failed, and the shares of right ones: of all, where failed is wrong, and of the others."""
-    classified = found.part(~found.failed)
+    classified = found.classified
     return {
         "videos": len(found),
         "failed": int(found.failed.sum()),
@@ -77,11 +76,7 @@ def _accuracies(found: Evaluation) -> dict[str, Any]:
 def _share(of_all: Interval | None, of_classified: Interval | None) -> dict[str, Any] | None:
     if of_all is None or of_classified is None:
         return None
-    return {**_interval(of_all), "of_classified": _interval(of_classified)}
-
-
-def _interval(each: Interval) -> dict[str, Any]:
-    return {name: _number(value) for name, value in each._asdict().items()}
+    return {**of_all.to_json(), "of_classified": of_classified.to_json()}
 
 
 def _draws(found: Evaluation, size: int) -> dict[str, Any] | None:
@@ -95,11 +90,6 @@ def _draws(found: Evaluation, size: int) -> dict[str, Any] | None:
         return None
     spreads = {name: _spread([each[name]["value"] for each in drawn]) for name in ("top1", f"top{TOP}")}
     return {"classes": size, "of": len(order), **spreads}
-
-
-def _number(value: float | None) -> float | None:
-    """JSON has no nan."""
-    return None if value is None or not math.isfinite(value) else float(value)
 
 
 def _spread(values: Sequence[float | None]) -> dict[str, Any] | None:
@@ -128,7 +118,7 @@ def _classes(found: Evaluation) -> list[dict[str, Any]]:
         return []
     counts = found.confusion
     return [
-        {"label": found.labels[k], "videos": int(counts[k].sum()), "correct": int(counts[k, k]), **_interval(accuracy)}
+        {"label": found.labels[k], "videos": int(counts[k].sum()), "correct": int(counts[k, k]), **accuracy.to_json()}
         for k, accuracy in enumerate(found.class_accuracies)
         if accuracy is not None
     ]
@@ -139,8 +129,8 @@ def _comparison(found: Evaluation, other: Evaluation) -> dict[str, Any]:
     return {
         "model": other.header.model if other.header else None,
         "videos": videos,
-        "difference": _interval(compared.difference),
+        "difference": compared.difference.to_json(),
         "only_this": compared.only_first,
         "only_other": compared.only_second,
-        "p_value": _number(compared.p_value),
+        "p_value": finite(compared.p_value),
     }

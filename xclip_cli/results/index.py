@@ -19,7 +19,6 @@ import numpy as np
 
 from ..errors import ResultsError
 from ..text import printable
-from .index_writer import IndexWriter
 from .lines import (
     LINES_NAME,
     PARTS_NAME,
@@ -37,6 +36,8 @@ from .records import Failure
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from .index_writer import IndexWriter
 
 MAPPED_PARTS = 32  # at a time
 
@@ -136,6 +137,8 @@ class Index:
     @classmethod
     def create(cls, folder: str | Path, settings: IndexSettings) -> IndexWriter:
         """Make an index, or go on with one that was made with the same settings."""
+        from .index_writer import IndexWriter  # readers do without
+
         return IndexWriter(Path(folder), settings)
 
     def __len__(self) -> int:

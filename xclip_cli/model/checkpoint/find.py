@@ -24,12 +24,11 @@ from ...text import listed, quoted
 from . import hub
 from .files import CONFIG_NAME, TEXT_NAMES, find_weight_files, header_bytes, read_text
 from .hub import USUAL_ACCESS, HubAccess
-from .public import full_name, nearest, public_checkpoints
+from .public import OPEN_LABELS_MODEL, full_name, nearest, public_checkpoints
 
 AUTO = "auto"  # the name that leaves the choice to the labels
 BUNDLED = "bundled"
 BUNDLED_FOLDER = Path(__file__).parent.parent.parent / "bundled" / "checkpoint"
-OPEN_LABELS_MODEL = "microsoft/xclip-base-patch16-zero-shot"  # what its authors recommend for labels of one's own
 
 PHRASES_NAME = "phrases.json"
 MOST_PHRASES = 100_000  # of a family

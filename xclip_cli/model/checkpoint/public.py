@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 PREFIX = "microsoft/xclip-"
+OPEN_LABELS_MODEL = f"{PREFIX}base-patch16-zero-shot"  # what its authors recommend for labels of one's own
 
 # What the published probabilities were made with: dataset, its clip for each number of frames, and the texts.
 PUBLISHED_DATASET = "hf-internal-testing/spaghetti-video"
