@@ -15,7 +15,7 @@ test: $(VENV)/.develops
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 slow: $(VENV)/.develops
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow --timeout 1800
 
 check: $(VENV)/.develops
 	$(BIN)/ruff check

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,18 @@ def number_of(picture: np.ndarray) -> int:
     return sum(1 << bit for bit, mean in enumerate(bars) if mean > 125)
 
 
+@contextmanager
+def encoder_for(path: Path, **settings: Any) -> Iterator[av.container.OutputContainer]:
+    """A container to encode into. SVT-AV1 gives the thread that encodes, where it may, a real-time priority: it and
+    the processes that it starts from then on would take the cores from all others."""
+    try:
+        with av.open(str(path), "w", **settings) as container:
+            yield container
+    finally:
+        if hasattr(os, "sched_setscheduler"):
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 def write_clip(
     path: Path,
     count: int = 30,
@@ -81,7 +95,7 @@ def write_clip(
     frames = list(pictures) if pictures is not None else [numbered(i) for i in range(count)]
     height, width = frames[0].shape[:2]
     formats = {"gif": "rgb8", "png": "rgb24", "apng": "rgb24", "mjpeg": "yuvj420p", "ffv1": "yuv420p"}
-    with av.open(str(path), "w", format=container_format, options=container_options or {}) as container:
+    with encoder_for(path, format=container_format, options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.width, stream.height = width, height
         stream.pix_fmt = pix_fmt or formats.get(codec, "yuv420p")

@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import number_of, numbered, read_frames, write_clip
+from clips import encoder_for, number_of, numbered, read_frames, write_clip
 
 from xclip_cli.errors import VideoError
 from xclip_cli.video.clips import read_clips
@@ -26,7 +26,7 @@ def box(kind: bytes, *content: bytes) -> bytes:
 
 def tile(path: Path, picture: np.ndarray) -> bytes:
     """A picture as AVIF → the packet in it."""
-    with av.open(str(path), "w", format="avif") as container:
+    with encoder_for(path, format="avif") as container:
         stream = container.add_stream("libsvtav1", rate=1, options={"preset": "10", "crf": "10"})
         stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv420p"
         for frame in (av.VideoFrame.from_ndarray(picture, format="rgb24"), None):
