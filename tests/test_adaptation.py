@@ -279,6 +279,9 @@ def test_a_head_that_is_no_better_is_not_written(xclip: Run, clips: Path, tmp_pa
     assert not head.exists()
     assert xclip(*command, "--force").returncode == 0
     assert Head.load(head).settings.shots == (1, 1, 1, 1)
+    first = head.stat().st_ino
+    assert xclip(*command, "--force").returncode == 0
+    assert head.stat().st_ino != first  # a whole file took its place: a full disk costs no head
 
 
 @pytest.fixture(scope="module")

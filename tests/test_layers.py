@@ -155,6 +155,18 @@ def test_what_is_needed_before_the_weights_does_without_torch(module: str) -> No
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_a_run_imports_what_it_needs(clip: Path) -> None:
+    """A run that learns nothing, measures nothing and makes no index waits for none of that."""
+    command = [sys.executable, "-X", "importtime", "-c", "from xclip_cli.cli.app import main; main()"]
+    asked = ["classify", str(clip), "--labels", "picture-state", "--model", "bundled", "-q"]
+    done = subprocess.run([*command, *asked], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "torch" in imported
+    unneeded = ("adaptation", "evaluation", "results.index_writer", "results.reading", "search", "report")
+    assert not imported & {f"xclip_cli.{name}" for name in unneeded}
+
+
 LONG_MODULES = {"model.modeling", "bundled.generator"}  # a paper's worth each
 MOST_LINES = 500  # of any other module
 MOST_LINES_OF_A_FUNCTION = 60

@@ -45,7 +45,7 @@ def adapt(
     Exit codes: 0 written, 1 no better and not written, 2 wrong usage or labels, 4 the model is unavailable.
     """
     from ..evaluation.truth import TRAINED
-    from ..output.files import check_output
+    from ..output.files import check_output, replace_file
     from ..output.notes import Notes
 
     notes = Notes(running.quiet)
@@ -72,7 +72,7 @@ def adapt(
             notes.say("the head is not written: it is not shown to be better (--force writes it)")
             raise typer.Exit(FAILURE)
         head = task.head()
-        output.write_bytes(head.to_bytes())
+        replace_file(output, head.to_bytes())
         examples = [shots for shots in head.settings.shots if shots]
         notes.say(f"{output}: {sum(examples)} examples of {len(examples)} of {len(head.settings.shots)} labels")
 

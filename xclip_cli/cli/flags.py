@@ -171,9 +171,11 @@ class LabelFlags:
     @cached_property
     def learned(self) -> Head | None:
         """The head, read and checked at the first use. Raises ModelError."""
+        if self.head is None:
+            return None
         from ..adaptation import Head
 
-        return None if self.head is None else Head.load(self.head)
+        return Head.load(self.head)
 
     def settings(self) -> dict[str, Any]:
         """As keywords of a Classifier."""

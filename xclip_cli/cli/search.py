@@ -96,9 +96,11 @@ class QueryFlags:
     @cached_property
     def learned(self) -> Head | None:
         """The head, read at the first use. Raises ModelError."""
+        if self.head is None:
+            return None
         from ..adaptation import Head
 
-        return None if self.head is None else Head.load(self.head)
+        return Head.load(self.head)
 
     def split(self, inputs: InputFlags) -> tuple[Labels, InputFlags]:
         """The texts, and the inputs without the first of them. Raises typer.BadParameter, LabelsError."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from ..errors import ResultsError
 from ..results.records import Record, RunHeader
@@ -77,36 +77,37 @@ def write(
     if path is None:
         _write_stdout(form, records, header)
         return
-    # Undecodable bytes of file names become escapes in tables and CSV; JSON escapes them itself.
-    with _whole_file(path, force, errors="backslashreplace") as out:
-        form(records, out, header)
+    with _whole_file(path, force) as out:
+        # Undecodable bytes of file names become escapes in tables and CSV; JSON escapes them itself.
+        text = TextIOWrapper(out, "utf-8", "backslashreplace", newline="")
+        form(records, text, header)
+        text.detach()
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Write a text file that appears only when it is whole. Raises ResultsError."""
+def replace_file(path: Path, content: str | bytes) -> None:
+    """Write a file that appears only when it is whole. Raises ResultsError where it cannot be written."""
     with _whole_file(path, force=True) as out:
-        out.write(text)
+        out.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
-def _whole_file(path: Path, force: bool, errors: str = "strict") -> Iterator[TextIO]:
-    """A text file that appears at ``path`` when it is whole, and that no other run writes meanwhile; a device or a pipe
-    is written to as it is. Raises ResultsError."""
+def _whole_file(path: Path, force: bool) -> Iterator[BinaryIO]:
+    """A file that appears at ``path`` when it is whole, and that no other run writes meanwhile; a device or a pipe is
+    written to as it is. Raises ResultsError."""
     try:
         if is_special(path):
-            with open(path, "w", encoding="utf-8", errors=errors, newline="") as out:  # noqa: PTH123
+            with path.open("wb") as out:
                 yield out
             return
         part = Part(path, alone=True)
         try:
-            text = TextIOWrapper(part.file, "utf-8", errors, newline="")
-            yield text
-            text.flush()
+            yield part.file
+            part.file.flush()
             part.publish(force)
         except BaseException:
             part.delete()
             raise
-        text.close()
+        part.file.close()
     except OSError as error:
         raise ResultsError(f"cannot write {path}: {error.strerror or error}") from error
 
