@@ -123,6 +123,11 @@ def test_in_a_browser(tmp_path: Path, width: int) -> None:
         assert browser.evaluate("document.documentElement.scrollWidth") == width
         cell = browser.evaluate("document.querySelector('#matrix image').getBoundingClientRect().width / 400")
         assert cell >= 2
+        row = "document.querySelectorAll('#matrix rect:has(title)')[100]"
+        browser.evaluate(f"{row}.scrollIntoView({{block: 'center'}})")
+        place = f"{row}.getBoundingClientRect()"
+        pointed = browser.evaluate(f"document.elementFromPoint({place}.x + 5, {place}.y + 1).textContent")
+        assert pointed.startswith("class number")  # a row that is too low for its name says it
         browser.screenshot(tmp_path / f"{width}.png", whole=True)
         assert (browser.said, [url for url in browser.requested if not url.startswith("file:")]) == ([], [])
     assert re.search("content=\"default-src 'none'", (tmp_path / "page.html").read_text())

@@ -148,7 +148,8 @@ def _confusions(values: Mapping[str, Any]) -> str:
 
 
 def _matrix(found: Evaluation, order: Sequence[int]) -> str:
-    """A row a right label, a column an answer, as opaque as its share of the row; with names where there is room."""
+    """A row a right label, a column an answer, as opaque as its share of the row; with names where there is room, else
+    where one points."""
     if len(order) < 2:
         return ""
     cell = min(max(MATRIX_PIXELS // len(order), LEAST_CELL), LARGEST_CELL)
@@ -158,12 +159,16 @@ def _matrix(found: Evaluation, order: Sequence[int]) -> str:
         f'<text x="-6" y="{(i + 0.5) * cell + 4:.0f}" text-anchor="end">{text(_short(found.labels[k]))}</text>'
         for i, k in enumerate(order if margin else ())
     )
+    pointed = "".join(
+        f'<rect y="{i * cell}" width="{side}" height="{cell}" opacity="0"><title>{text(found.labels[k])}</title></rect>'
+        for i, k in enumerate(() if margin else order)
+    )
     left = len(found.labels) - len(order)
     rest = f" {counted(left, 'label')} without videos, or with fewer mistakes, are left out." if left else ""
     return f"""<section id="matrix"><div class="panel"><h2>Right labels downwards, answers across</h2>
 <div class="wide"><svg width="{side + margin}" height="{side}" viewBox="{-margin} 0 {side + margin} {side}" role="img"
 aria-label="confusion matrix"><rect class="ground" width="{side}" height="{side}"/>{names}
-<image width="{side}" height="{side}" href="{image}"/></svg></div>
+<image width="{side}" height="{side}" href="{image}"/>{pointed}</svg></div>
 <p class="meta">Right answers lie on the diagonal, mistakes beside it; a stronger colour is a larger share of a label's
 videos (its square root, so that rare ones show). Labels that are taken for each other lie side by side, in the order of
 the list below.{rest}</p></div></section>"""
