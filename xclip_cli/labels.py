@@ -36,6 +36,7 @@ MAX_LINES = 1_000_000  # of a file
 MAX_TEXTS = 1_000_000  # of all labels in all templates
 MAX_LENGTH = 1_000  # characters of a text: CLIP's models take 77 tokens
 MAX_LOGIT = 1e6  # CLIP's are under a hundred
+LEAST_TEMPERATURE = 1e-6  # logits over less are no numbers any more
 MAX_CHARACTERS = 1 << 26  # of all texts together
 
 # Suffixes of files that hold something else than labels: read line by line, their syntax would be part of each label.
@@ -411,11 +412,13 @@ def _uncalibrated(items: object, path: Path, fitted: Fitted) -> object:
     if "temperature" not in values or isinstance(values["temperature"], str | list):
         return items
     labels, temperature, model = (values.pop(key, None) for key in ("labels", "temperature", "model"))
-    number = isinstance(temperature, int | float) and not isinstance(temperature, bool) and 0 < temperature <= MAX_LOGIT
+    number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
+    number = number and LEAST_TEMPERATURE <= temperature <= 1 / LEAST_TEMPERATURE
     if values or not (number or temperature is None) or not isinstance(labels, _Pairs) or not isinstance(model, str):
         raise LabelsError(
-            f'{path}: calibrated labels are {{"labels": {{…}}, "temperature": a number over 0 or null, "model": the '
-            "identity of their model}, as `xclip evaluate --write-labels` writes them"
+            f'{path}: calibrated labels are {{"labels": {{…}}, "temperature": a number from {LEAST_TEMPERATURE:g} '
+            f'to {1 / LEAST_TEMPERATURE:g}, or null, "model": the identity of their model}}, as '
+            "`xclip evaluate --write-labels` writes them"
         )
     fitted.temperature, fitted.model = temperature, model
     return labels

@@ -157,7 +157,10 @@ def test_old_forms_stay(values: dict[str, Any], names: tuple[str, ...], tmp_path
     assert load_labels([str(path)]).temperature is None
 
 
-@pytest.mark.parametrize("change", [{"temperature": -1}, {"temperature": True}, {"model": 3}, {"labels": []}, {"x": 1}])
+@pytest.mark.parametrize(
+    "change",
+    [*({"temperature": t} for t in (-1, 0, 1e-320, 1e7, True)), {"model": 3}, {"labels": []}, {"x": 1}],
+)
 def test_files_that_make_no_sense(change: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "l.json"
     path.write_text(json.dumps({"labels": {"a": ["a"]}, "temperature": 2, "model": "sha256:abc"} | change))
