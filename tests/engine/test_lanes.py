@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from xclip_cli import ModelError, XClipError
+from xclip_cli import Classifier, ModelError, XClipError
 from xclip_cli.engine import lanes
 from xclip_cli.engine.devices import choose_devices, choose_dtype
 from xclip_cli.engine.encoder import Encoder, Encodings
@@ -222,6 +222,16 @@ def test_too_little_for_one_clip_is_an_error_in_one_line(checkpoint: Path, monke
         encoder.load()
         with pytest.raises(ModelError, match="^cpu has too little free memory for one clip: free some"):
             encoder.compute(windows(encoder, 3), features_of)
+
+
+def test_too_little_for_texts_is_an_error_in_one_line(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def encode(self: XCLIPModel, input_ids: Tensor) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(XCLIPModel, "encode_text", encode)
+    with Classifier(checkpoint, labels=["a", "b"], device="cpu", cache=False) as classifier:
+        with pytest.raises(ModelError, match="^cpu has too little free memory for 256 texts at once: free some"):
+            classifier.load()
 
 
 def test_lanes_that_run_out_of_memory_together_halve_it_once() -> None:

@@ -61,6 +61,7 @@ class Texts:
         import torch
 
         from ..model.modeling import is_text_parameter
+        from .lanes import is_out_of_memory
 
         values = [FEATURES_FORMAT, __version__, self._checkpoint.local_identity, str(dtype), device.type]
         key = json.dumps([*values, self._input_ids, self._counts])
@@ -69,7 +70,15 @@ class Texts:
         if stored is not None and stored.shape == shape and np.isfinite(stored).all():  # others may have written it
             return torch.from_numpy(stored).to(device)
         model = load_model(self._checkpoint, self._config, dtype, device, is_text_parameter)
-        features = self._encode(model, device)
+        try:
+            features = self._encode(model, device)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ModelError(
+                f"{device} has too little free memory for {TEXTS_AT_ONCE} texts at once: free some, or choose another "
+                "with --device"
+            ) from error
         if self._cache:
             self._cache.put(key, features.cpu().numpy())
         return features
