@@ -54,13 +54,13 @@ def frames_at(path: str, times: list[float]) -> list[np.ndarray]:
         stream = next(s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic)
         decoded = list(container.decode(stream))
         counted = bool(COUNTED & set(container.format.name.split(",")))
-        rate, unit = stream.guessed_rate, stream.time_base
+        rate, unit, index = stream.guessed_rate, stream.time_base, stream.index
     first = decoded[0].pts
     pictures: dict[Fraction, np.ndarray] = {}
     stamps = [i / rate if counted else (f.pts - first) * f.time_base for i, f in enumerate(decoded)]
     if path.lower().endswith(".avi"):  # which says of frames only when they are decoded
         with av.open(path, metadata_errors="ignore") as container:
-            order = [p.dts for p in container.demux(container.streams[stream.index]) if p.size]
+            order = [p.dts for p in container.demux(container.streams[index]) if p.size]
         stamps = [(dts - order[0]) * unit for dts in order]
     for time in times:
         nearest = min(range(len(stamps)), key=lambda i: abs(float(stamps[i]) - time))
