@@ -92,6 +92,8 @@ def test_logits_equal_those_of_the_reference_script(tmp_path: Path) -> None:
     for record in records:
         if record["status"] != "ok" or len(differences) == MAX_CLIPS or record["frames"]["errors"]:
             continue
+        if any("HDR" in warning for warning in record["warnings"]):
+            continue  # the reference takes its numbers for SDR
         frames = frames_at(record["video"], record["frames"]["times_seconds"])
         inputs = processor(
             text=LABELS, videos=frames, return_tensors="pt", padding=True, input_data_format="channels_last"
