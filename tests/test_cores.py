@@ -25,3 +25,11 @@ def test_quotas_of_processor_time(tmp_path: Path, membership: str, files: dict[s
         (tmp_path / name).write_text(content)
     assert list(module._quotas(tmp_path / "membership", tmp_path)) == cores
     assert list(module._quotas(tmp_path / "none", tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("share", "most"), [("1", 1), ("0", 1), ("1000000", 999_999), ("many", 999_999), ("", 999_999)]
+)
+def test_a_share_of_the_cores(monkeypatch: pytest.MonkeyPatch, share: str, most: int) -> None:
+    monkeypatch.setenv(module.CORES_VARIABLE, share)
+    assert 1 <= module.usable_cores() <= most

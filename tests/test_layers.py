@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, list[str]] = {  # a room, and what it may import besides i
     "stored": ["engine", "results"],
     "adaptation": [*TASK, "evaluation"],
     "classifier": [*TASK, "adaptation"],
+    "cluster": ["results"],
     "timeline": [*TASK, "classifier"],
     "embedding": TASK,
     "search": [*TASK, "classifier"],
@@ -52,7 +53,7 @@ MAY_IMPORT: dict[str, list[str]] = {  # a room, and what it may import besides i
     "bundled": ["classifier", "model"],
     "cli": [
         *("labels", "inputs", "engine", "model", "results", "output", "report", "video.cutting"),
-        *("classifier", "timeline", "embedding", "search", "evaluation", "adaptation", "doctor", "bundled"),
+        *("classifier", "timeline", "embedding", "search", "evaluation", "adaptation", "cluster", "doctor", "bundled"),
     ],
     "__init__": ["adaptation", "classifier", "engine.encoder", "labels", "model", "results.index"],
     "__main__": ["cli"],

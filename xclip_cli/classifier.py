@@ -454,6 +454,10 @@ class Classification:
         """The same, of videos of indexes."""
         return results_of(self.classifier.classify_stored(videos, self.top_k))
 
+    def description(self) -> str:
+        """The model and how it runs, in a line."""
+        return self.classifier.description()
+
 
 def _loaded(head: str | Path) -> Head:
     from .adaptation import Head  # which takes longer to import than a Classifier without one

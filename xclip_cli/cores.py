@@ -8,12 +8,19 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+CORES_VARIABLE = "XCLIP_CORES"  # of the environment: this process's share of the cores, where it has others beside it
+
 
 def usable_cores() -> int:
     """The processor cores that this process may use: those that it may run on, or as many as its groups' quotas of
-    processor time (cgroups, by which containers are limited) are worth."""
+    processor time (cgroups, by which containers are limited) are worth, or its share of them."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(min([cores, *_quotas(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))])))
+    return max(1, math.ceil(min([cores, *_share(), *_quotas(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))])))
+
+
+def _share() -> Iterator[int]:
+    with suppress(KeyError, ValueError):  # it has no share, or it is no number
+        yield int(os.environ[CORES_VARIABLE])
 
 
 def _quotas(membership: Path, root: Path) -> Iterator[float]:

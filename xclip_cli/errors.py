@@ -4,7 +4,8 @@ XClipError
 ├── VideoError      a video cannot be read; the run goes on, the video becomes a failure record
 ├── LabelsError     labels or templates are unusable
 ├── ModelError      a checkpoint cannot be found or loaded
-└── ResultsError    results cannot be written or read
+├── ResultsError    results cannot be written or read
+└── ClusterError    there is no cluster, or its machines are not fit for the run
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ class LabelsError(XClipError):
 
 class ModelError(XClipError, OSError):
     """A checkpoint cannot be found, downloaded or loaded; an OSError, as code written for transformers expects."""
+
+
+class ClusterError(XClipError):
+    """There is no cluster to run on, or a machine of it lacks something."""
 
 
 class ResultsError(XClipError):

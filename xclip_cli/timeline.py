@@ -83,6 +83,10 @@ class Timelines:
         outcomes = self.classifier.classify_stored(videos, windows=True)
         return assemble(outcomes, self.classifier.choices, self.rules, self.top_k)
 
+    def description(self) -> str:
+        """The model and how it runs, in a line."""
+        return self.classifier.description()
+
 
 class Assembly:
     """The windows of one video, as they come, and what they make: of each window only its scores are kept."""

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from xclip_cli.classifier import Classifier
 from xclip_cli.cli.app import app
+from xclip_cli.cli.cluster import ClusterFlags
 from xclip_cli.cli.flags import DecodeFlags, InputFlags, LabelFlags, ModelFlags, OutputFlags
 from xclip_cli.cli.options import DType, OutputFormat, Preprocess, check_device, either
 from xclip_cli.cli.takes_flags import takes_flags
@@ -141,6 +142,8 @@ def test_choices_are_the_librarys() -> None:
     ("make", "message"),
     [
         (lambda: InputFlags(start=Fraction(2), end=Fraction(1)), "--start 2 s is not before --end 1 s"),
+        (lambda: ClusterFlags(actors=2), "--actors goes with --ray"),
+        (lambda: ClusterFlags(ray_address="a:1"), "--ray-address goes with --ray"),
         (lambda: InputFlags().expand(), "give at least one video or folder"),
         (lambda: LabelFlags(none_of_these=True, multi_label=True), "--none-of-these goes without --multi-label"),
         (lambda: OutputFlags(Path("a.srt")).form(tables.FORMATS), "a.srt has no suffix that names a format"),

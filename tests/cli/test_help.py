@@ -91,7 +91,7 @@ def test_paragraphs_fill_the_width(path: tuple[str, ...], width: int) -> None:
 def test_everyday_panels_come_first_and_help_last(path: tuple[str, ...]) -> None:
     panels = re.findall(r"╭─ ([\w ]+) ─", help_at(80, path))
     assert panels[:3] == ["Arguments", "Inputs", "Labels"]
-    assert panels[-3:] == ["Model", "Decoding", "Run"]
+    assert panels[-4:] == ["Model", "Decoding", "Cluster", "Run"]
     assert "Options" not in panels
     assert "--help" in help_at(80, path).partition("╭─ Run ")[2]
 

@@ -64,3 +64,8 @@ def test_what_the_library_logs_is_said(capsys: pytest.CaptureFixture[str]) -> No
     Notes()
     logging.getLogger("xclip_cli.model.checkpoint.hub").info("downloading")
     assert capsys.readouterr().err == "downloading\n"
+
+
+def test_names_of_emoji_stay_names(capsys: pytest.CaptureFixture[str]) -> None:
+    Notes().say("failed: :cat:.mp4")
+    assert capsys.readouterr().err == "failed: :cat:.mp4\n"

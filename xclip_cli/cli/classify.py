@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .cluster import ClusterFlags
 from .flags import DecodeFlags, InputFlags, LabelFlags, ModelFlags, OutputFlags, RunFlags
 from .indexed import as_decoded, stretch
 from .run import run
@@ -22,6 +23,7 @@ def classify(
     output: OutputFlags,
     model: ModelFlags,
     decoding: DecodeFlags,
+    cluster: ClusterFlags,
     running: RunFlags,
     threshold: Annotated[
         float,
@@ -58,4 +60,4 @@ def classify(
         settings = labels.settings() | model.settings() | decoded.settings() | {"threshold": threshold}
         return Classification(Classifier(checkpoint, **settings), *stretch(inputs, made), output.top_k)
 
-    run(task_of, FORMATS, inputs, labels, output, model, running)
+    run(task_of, FORMATS, inputs, labels, output, model, cluster, running)

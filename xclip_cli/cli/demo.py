@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .classify import classify
+from .cluster import ClusterFlags
 from .flags import DecodeFlags, InputFlags, LabelFlags, ModelFlags, OutputFlags, RunFlags
 from .options import OutputFormat
 
@@ -35,5 +36,6 @@ def demo(
         OutputFlags(format=OutputFormat.table, top_k=3),
         ModelFlags("bundled"),
         DecodeFlags(),
+        ClusterFlags(),
         RunFlags(),
     )

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ..errors import ResultsError
+from .cluster import ClusterFlags
 from .figures import CalibrationFlags, ComparedFlags, FiguresFlags
 from .flags import DecodeFlags, LabelFlags, ModelFlags, RunFlags
+from .indexed import as_decoded, stretch
 from .options import Preprocess, usage_errors
+from .run import run
 from .truth import KnownFlags, TruthFlags
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ def evaluate(
     output: FiguresFlags,
     model: ModelFlags,
     decoding: DecodeFlags,
+    cluster: ClusterFlags,
     running: RunFlags,
 ) -> None:
     """Measure how often the answers are right, on videos whose labels are known.
@@ -55,8 +59,6 @@ def evaluate(
     from ..evaluation.truth import TESTED
     from ..output.notes import Notes
     from ..output.tables import FORMATS
-    from .indexed import as_decoded, stretch
-    from .run import run
 
     notes, form, results = Notes(running.quiet), output.form(), evaluated.results
     calibration.check(output.force)
@@ -85,7 +87,7 @@ def evaluate(
         return Classification(Classifier(checkpoint, **settings), *stretch(inputs, made))
 
     assert records.path is not None
-    run(task_of, FORMATS, inputs, labels, records, model, running, then=partial(figures.write, records.path))
+    run(task_of, FORMATS, inputs, labels, records, model, cluster, running, then=partial(figures.write, records.path))
 
 
 def _followed(protocol: Protocol | None, labels: LabelFlags, model: ModelFlags) -> tuple[LabelFlags, ModelFlags]:

@@ -10,18 +10,21 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 
 import typer
 
 from ..text import pace
+from .cluster import ClusterFlags
 from .exits import FAILURE, INTERRUPTED, SOME_FAILED
 from .flags import InputFlags, LabelFlags, ModelFlags, OutputFlags, RunFlags
 from .indexed import as_learned, as_made, check_indexes
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
+    from ..cluster import Source
     from ..inputs import Inputs
     from ..labels import Labels
     from ..model.checkpoint.find import Checkpoint
@@ -54,6 +57,9 @@ class Task(Protocol[R_co]):
     def stored(self, videos: Iterable[StoredVideo]) -> Iterator[R_co]:
         """The same, of videos of indexes, which are not decoded."""
 
+    def description(self) -> str:
+        """The model and how it runs, in a line."""
+
 
 def run(
     task_of: Callable[[Checkpoint, ModelFlags, IndexSettings | None], Task[R]],
@@ -62,6 +68,7 @@ def run(
     labels: LabelFlags,
     output: OutputFlags,
     model: ModelFlags,
+    cluster: ClusterFlags,
     running: RunFlags,
     unit: str = "video",
     then: Callable[[], None] = lambda: None,
@@ -88,37 +95,47 @@ def run(
     counts = Tally(running.fail_fast)
     try:
         with ExitStack() as stack:
-            file = _results_file(output, form)
-            if file is not None:
+            if (file := _results_file(output, form)) is not None:
                 stack.enter_context(file)
                 todo, counts.earlier = _not_done(todo, file, output.retry_failed, notes)
-            task = task_of(find_checkpoint(choose(model.name, wanted, notes), bar=notes.bar()), model, made_with)
+            name = choose(model.name, wanted, notes)
+            task = task_of(find_checkpoint(name, bar=notes.bar()), model, made_with)
             stack.callback(task.classifier.close)
-            records = _records(task, todo, counts)
+            there = partial(_task_there, task_of, name, model, made_with)
+            maker = cluster.maker(task, there, todo.paths, unit, notes.say, stack)
+            records = _records(maker, task, todo, counts)
             for warning in task.classifier.warnings:
                 notes.say(f"warning: {warning}")
             records = _watched(counts.counted(records, notes.say), len(todo.items), unit, form, output.path, notes)
             if running.verbose:
-                notes.say(task.classifier.description())
+                notes.say(maker.description())
             if file is not None:
-                file.begin(task.header(), retried=todo.names if output.retry_failed else ())
+                file.begin(maker.header(), retried=todo.names if output.retry_failed else ())
                 for record in records:
                     file.add(record)
             else:
-                header = None if output.path is None else task.header()
+                header = None if output.path is None else maker.header()
                 write(formats[form], records, output.path, header, output.force)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     if not counts.interrupted:
         then()
-    _conclude(counts, task.classifier.description(), notes, form == "table" and is_terminal(output.path), todo)
+    _conclude(counts, maker.description(), notes, form == "table" and is_terminal(output.path), todo)
 
 
-def _records(task: Task[R], todo: Inputs, counts: Tally) -> Iterator[R | Failure]:
-    """The records of all inputs, in their order. Work begins at once, and no more is begun once a run is to stop."""
+def _task_there(task_of: Callable[..., Task[R]], name: str, model: ModelFlags, made: IndexSettings | None) -> Task[R]:
+    """The task on a machine of a cluster, which has the model itself, or gets it. Raises ModelError."""
+    from ..model.checkpoint.find import find_checkpoint
+
+    return task_of(find_checkpoint(name), model, made)
+
+
+def _records(maker: Source[R | Failure], task: Task[R], todo: Inputs, counts: Tally) -> Iterator[R | Failure]:
+    """The records of all inputs, in their order: those of files by their maker, which may be a cluster. Work begins at
+    once, and no more is begun once a run is to stop."""
     paths = (path for path in todo.paths if not counts.stop.is_set())
     videos = (video for video in todo.stored if not counts.stop.is_set())
-    made = task.records(paths) if todo.paths else iter(())  # a cluster would stand here
+    made = maker.records(paths) if todo.paths else iter(())
     return todo.in_order(made, task.stored(videos) if todo.stored else iter(()))
 
 

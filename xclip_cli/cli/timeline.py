@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from .cluster import ClusterFlags
 from .flags import DecodeFlags, InputFlags, LabelFlags, ModelFlags, OutputFlags, RunFlags
 from .indexed import as_decoded, stretch
 from .options import either, seconds, usage_errors
@@ -125,6 +126,7 @@ def timeline(
     output: TimelineOutputFlags,
     model: ModelFlags,
     decoding: DecodeFlags,
+    cluster: ClusterFlags,
     running: RunFlags,
 ) -> None:
     """Show which label fits best at each moment of a video.
@@ -151,4 +153,4 @@ def timeline(
         rules = segments.rules(classifier.encoder.usual_window, made)
         return Timelines(classifier, rules, *stretch(inputs, made), output.top_k)
 
-    run(task_of, FORMATS, inputs, labels, output, model, running, unit="window")
+    run(task_of, FORMATS, inputs, labels, output, model, cluster, running, unit="window")

@@ -31,7 +31,7 @@ class Notes:
 
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, emoji=False)  # a name is no emoji
         if not quiet:
             handler = _Handler(self)
             logger = logging.getLogger("xclip_cli")

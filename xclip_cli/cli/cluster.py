@@ -1,0 +1,72 @@
+"""The flags of a run on a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from ..cluster import Source
+    from ..results.records import Failure, Record
+
+R = TypeVar("R", bound="Record")
+
+
+@dataclass(frozen=True)
+class ClusterFlags:
+    """Which cluster makes the records, if one does."""
+
+    panel: ClassVar[str] = "Cluster"
+
+    ray: Annotated[
+        bool,
+        typer.Option(
+            "--ray", help="Share the videos out over a Ray cluster: by default RAY_ADDRESS, else this machine."
+        ),
+    ] = False
+    ray_address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="With --ray: the cluster, such as 10.0.0.1:6379.")
+    ] = None
+    actors: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Processes that hold the model. Default: one a GPU, else one a machine."),
+    ] = None
+    actor_cpus: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Cores of each. Default: its share of the machine's.")
+    ] = None
+    actor_gpus: Annotated[
+        float | None, typer.Option(min=0, metavar="N", help="GPUs of each. Default: 1 where there are any.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        given = {
+            "ray-address": self.ray_address,
+            "actors": self.actors,
+            "actor-cpus": self.actor_cpus,
+            "actor-gpus": self.actor_gpus,
+        }
+        if not self.ray and (alone := [f"--{name}" for name, value in given.items() if value is not None]):
+            raise typer.BadParameter(f"{alone[0]} goes with --ray")
+
+    def maker(
+        self,
+        task: Source[R],
+        there: Callable[[], Source[R]],
+        paths: Sequence[str],
+        unit: str,
+        say: Callable[[str], None],
+        stack: ExitStack,
+    ) -> Source[R | Failure]:
+        """What makes the records of paths: the task, or with --ray a cluster, whose machines have each made it by
+        ``there`` and are ready. ``unit``: see ``run``. ``stack`` lets the cluster go. Raises ClusterError."""
+        if not self.ray or not paths:
+            return task
+        from ..cluster import CHUNK, CHUNK_OF_TIMELINES, Cluster, Wanted
+
+        wanted = Wanted(self.ray_address, self.actors, self.actor_cpus, self.actor_gpus)
+        cluster = Cluster(there, wanted, paths, say, CHUNK if unit == "video" else CHUNK_OF_TIMELINES)
+        return stack.enter_context(closing(cluster))

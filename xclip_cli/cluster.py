@@ -1,0 +1,424 @@
+"""A run's records made on a cluster: Ray actors hold a task each, and take small chunks of videos.
+
+Videos are decoded and computed where the actors are; the driver puts the records back in the order of the paths. What
+is in flight or waits for its turn is bounded. An actor that dies is replaced and its chunk repeated video by video; a
+video that ends its actor twice while the machine lives is a ``crashed`` record. A machine that is lost costs no video,
+and one that joins gets work. ray is an extra: nothing else imports it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from itertools import islice
+from typing import Any, Generic, Protocol, TypeVar
+
+from . import __version__
+from .cores import CORES_VARIABLE, usable_cores
+from .errors import ClusterError, XClipError
+from .results.records import Failure, Record, RunHeader
+from .text import listed, one_line, printable
+
+CHUNK = 16  # videos, at most: while an actor begins a chunk, and while it ends it, cores are idle
+CHUNK_OF_TIMELINES = 2  # whose windows keep an actor busy
+CHUNKS_AHEAD = 4  # for each actor, in flight and waiting for their turn
+MOST_ENDS = 2  # of actors, by one video
+MOST_STILLBORN = 5  # actors
+START_SECONDS = 600.0  # for the first actors: they may have to download the model
+CONNECT_SECONDS = 10.0
+LOOK_SECONDS = 2.0  # from one look at which machines there are to the next
+NODE_SECONDS = 3.0  # after which the death of an actor's machine is known, if that is why it died
+PATHS_CHECKED = 200  # of all, whether a machine has them
+SAME_VERSIONS = ("torch", "av", "numpy")  # besides xclip's own
+PASSED_ON = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "HF_HUB_OFFLINE", "XCLIP_DEBUG")  # of the environment
+
+R = TypeVar("R", bound=Record)
+R_co = TypeVar("R_co", bound=Record, covariant=True)
+
+_HOST_AND_PORT = re.compile(r"([\w.-]+):(\d{1,5})", re.ASCII)
+
+
+class Source(Protocol[R_co]):
+    """What an actor holds: a task that makes records of paths."""
+
+    def header(self) -> RunHeader:
+        """What the records are made with."""
+
+    def records(self, paths: Iterable[str]) -> Iterator[R_co]:
+        """The records of each video, in order, the last of which completes it."""
+
+    def description(self) -> str:
+        """What makes them, in a line."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which cluster, and how many actors with how much of it. None: one a GPU, else one a machine."""
+
+    address: str | None = None
+    actors: int | None = None
+    cpus: int | None = None
+    gpus: float | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an actor says of itself when it is ready. ``problem``: why it cannot work."""
+
+    node: str
+    host: str
+    header: RunHeader | None = None
+    problem: str | None = None
+
+
+def require_ray() -> None:
+    """Raises ClusterError where ray is not installed."""
+    if find_spec("ray") is None:
+        raise ClusterError("--ray needs Ray: pip install 'xclip-cli[ray]', here and on every machine of the cluster")
+
+
+def versions() -> dict[str, str | None]:
+    """What must be the same on all machines."""
+    found: dict[str, str | None] = {"xclip": __version__}
+    for name in SAME_VERSIONS:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+class Worker:
+    """An actor: it makes the task that it is sent, and the records of chunks."""
+
+    def __init__(self, made: bytes, cores: int, there: dict[str, Any]) -> None:
+        self._made, self._there = made, there
+        os.environ |= {**there["environment"], CORES_VARIABLE: str(cores)}
+
+    def report(self) -> Report:
+        """Make the task, unless something that it needs is not here."""
+        import ray
+
+        node, host = ray.get_runtime_context().get_node_id(), socket.gethostname()
+        try:
+            if problem := self._problem():
+                return Report(node, host, problem=problem)
+            self._task: Source[Record] = ray.cloudpickle.loads(self._made)()
+            next(iter(self._task.records([])), None)  # loads the weights
+            return Report(node, host, self._task.header())
+        except (XClipError, OSError, ImportError) as error:
+            return Report(node, host, problem=one_line(error))
+
+    def _problem(self) -> str | None:
+        there, ours = self._there, versions()
+        if differing := [name for name in ours if ours[name] != there["versions"].get(name)]:
+            return "has " + ", ".join(f"{n} {ours[n]}, not {there['versions'].get(n)}" for n in differing)
+        try:
+            os.chdir(there["folder"])
+        except OSError as error:
+            return f"cannot enter the folder of this run, {there['folder']}: {error.strerror}"
+        if missing := [path for path in there["paths"] if not os.path.isfile(path)]:  # noqa: PTH113 - no name is an error
+            return f"lacks {len(missing)} of {len(there['paths'])} videos that were looked up: {listed(missing, 3)}"
+        return None
+
+    def records(self, paths: Sequence[str]) -> list[Record]:
+        """All records of a chunk."""
+        return list(self._task.records(paths))
+
+
+@dataclass(eq=False)
+class _Chunk:
+    """Videos that an actor takes at once, in their place of the order."""
+
+    paths: Sequence[str]
+    records: list[Any] | None = None  # None: they are not made yet
+    ends: int = 0  # of actors, by its one video
+    begun: bool = False
+
+
+@dataclass(eq=False)
+class _Actor:
+    """An actor as the driver sees it."""
+
+    handle: Any
+    place: str | None  # the machine that it must be on; None: any
+    waits_for: Any  # a reference: its report, or the records of its chunk
+    report: Report | None = None
+    chunk: _Chunk | None = None
+
+
+@dataclass
+class _Machine:
+    """A machine of the cluster that is alive."""
+
+    node: str
+    cpus: int
+    gpus: int
+
+
+class Cluster(Generic[R]):
+    """A task's records, made on a cluster. ``make`` makes the task, on each machine; ``paths``: all that it will be
+    given. ``largest``: videos that an actor takes at once, at most. ``say`` tells the user.
+
+    Raises ClusterError where there is no cluster, it lacks something, or a machine's records would be others.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Source[R]],
+        wanted: Wanted,
+        paths: Sequence[str],
+        say: Callable[[str], None],
+        largest: int = CHUNK,
+    ) -> None:
+        require_ray()
+        self._left, self._largest = len(paths), largest
+        self._wanted, self._say = wanted, say
+        self._actors: list[_Actor] = []
+        self._refused = set[str]()  # machines that lack something
+        self._hosts = set[str]()  # those that make records, or did
+        self._places_refused = 0  # of the actors that were asked for
+        self._stillborn = 0  # actors in a row that died before they were ready
+        self._looked = 0.0
+        self._connect()
+        import ray
+
+        found = [path for path in paths[:: max(1, len(paths) // PATHS_CHECKED)] if os.path.isfile(path)]  # noqa: PTH113
+        there = {
+            "versions": versions(),
+            "folder": os.getcwd(),  # noqa: PTH109
+            "paths": found,
+            "environment": {name: os.environ[name] for name in PASSED_ON if name in os.environ},
+        }
+        self._for_actors = ray.put(ray.cloudpickle.dumps(make)), there
+        try:
+            self._header = self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    def header(self) -> RunHeader:
+        """What all actors make the records with."""
+        return self._header
+
+    def description(self) -> str:
+        """The cluster in a line."""
+        return f"model {self._header.model} on Ray, {listed(sorted(self._hosts))}"
+
+    def close(self) -> None:
+        """Let the actors go, and a local cluster end."""
+        import ray
+
+        for actor in self._actors:
+            ray.kill(actor.handle)
+        self._actors.clear()
+        ray.shutdown()
+
+    def records(self, paths: Iterable[str]) -> Iterator[R | Failure]:
+        """The records of each video, in order, the last of which completes it. Raises what the task does."""
+        source, chunks, ended = iter(paths), deque[_Chunk](), False  # chunks in order, up to the last that was begun
+        while chunks or not ended:
+            self._hire()
+            for actor in self._idle():
+                chunk = next((chunk for chunk in chunks if not chunk.begun), None)
+                if chunk is None and not ended and len(chunks) < CHUNKS_AHEAD * len(self._actors):
+                    taken = list(islice(source, self._size()))
+                    ended = not taken
+                    if taken:
+                        self._left -= len(taken)
+                        chunks.append(chunk := _Chunk(taken))
+                if chunk is None:
+                    break
+                actor.chunk, chunk.begun = chunk, True
+                actor.waits_for = actor.handle.records.remote(chunk.paths)
+            waits = True
+            while chunks and chunks[0].records is not None:
+                yield from chunks.popleft().records or ()
+                waits = False
+            if waits and (chunks or not ended):
+                self._settle(chunks, LOOK_SECONDS)
+
+    def _idle(self) -> list[_Actor]:
+        return [actor for actor in self._actors if actor.report is not None and actor.chunk is None]
+
+    def _size(self) -> int:
+        """Of the next chunk: smaller ones towards the end, so that all actors end at about the same time."""
+        return max(1, min(self._largest, self._left // (2 * max(1, len(self._actors)))))
+
+    def _connect(self) -> None:
+        import ray
+
+        address = self._wanted.address or os.environ.get("RAY_ADDRESS") or "local"
+        here: dict[str, Any] = {"num_cpus": usable_cores(), "include_dashboard": False} if address == "local" else {}
+        try:
+            if found := _HOST_AND_PORT.fullmatch(address):  # Ray would try for minutes
+                socket.create_connection((found[1], int(found[2])), CONNECT_SECONDS).close()
+            ray.init(address=address, log_to_driver=False, logging_level="error", **here)
+        except Exception as error:  # Ray raises many kinds
+            raise ClusterError(f"cannot join the Ray cluster {printable(address)}: {one_line(error)}") from error
+
+    def _start(self) -> RunHeader:
+        """The first actors. Raises ClusterError where not all of their machines are fit."""
+        self._hire()
+        if not self._actors:
+            raise ClusterError("no machine of the cluster has room for an actor")
+        began, reports = time.monotonic(), list[Report]()
+        while any(actor.report is None for actor in self._actors):
+            if time.monotonic() - began > START_SECONDS:
+                raise ClusterError(f"not all {len(self._actors)} actors have begun after {START_SECONDS:g} seconds")
+            self._settle(deque(), LOOK_SECONDS, reports)
+            if problems := [f"{each.host} {each.problem}" for each in reports if each.problem]:
+                raise ClusterError(f"the machine {'; the machine '.join(dict.fromkeys(problems))}")
+            self._hire()
+        headers = {str(report.header): report for report in reports}
+        if len(headers) > 1:
+            from .results.run_file import differences
+
+            one, other = (report.header for report in list(headers.values())[:2])
+            assert one is not None
+            assert other is not None
+            shown = differences(one.to_json(), other.to_json(), "{} is {} and {}")
+            raise ClusterError(f"the machines would make different records (flags can say which): {shown}")
+        assert reports[0].header is not None
+        return reports[0].header
+
+    def _hire(self) -> None:
+        """Start the actors that are lacking: of those that died, and of machines that joined."""
+        if time.monotonic() - self._looked < LOOK_SECONDS and self._actors:
+            return
+        self._looked = time.monotonic()
+        machines = [each for each in _machines() if each.node not in self._refused]
+        if self._wanted.actors is not None:
+            self._check_room(machines)
+            for _ in range(self._wanted.actors - self._places_refused - len(self._actors)):
+                self._actors.append(self._actor(None, *self._share(machines)))
+            return
+        for machine in machines:
+            here = sum(actor.place == machine.node for actor in self._actors)
+            for _ in range(max(1, machine.gpus) - here):
+                cpus = self._wanted.cpus or max(1, machine.cpus // max(1, machine.gpus))
+                gpus = self._wanted.gpus if self._wanted.gpus is not None else min(1, machine.gpus)
+                self._actors.append(self._actor(machine.node, cpus, gpus))
+
+    def _share(self, machines: Sequence[_Machine]) -> tuple[int, float]:
+        """The CPUs and GPUs of one of so many actors as were asked for."""
+        count = self._wanted.actors or 1
+        most = max((each.cpus for each in machines), default=1)
+        cpus = next((n for n in range(most, 1, -1) if sum(each.cpus // n for each in machines) >= count), 1)
+        gpus = 1.0 if sum(each.gpus for each in machines) >= count else 0.0
+        return self._wanted.cpus or cpus, gpus if self._wanted.gpus is None else self._wanted.gpus
+
+    def _check_room(self, machines: Sequence[_Machine]) -> None:
+        """Raises ClusterError where a first actor would wait for ever."""
+        cpus, gpus = self._share(machines)
+        room = sum(min(each.cpus // cpus, int(each.gpus // gpus) if gpus else each.cpus) for each in machines)
+        if not self._actors and room < (self._wanted.actors or 1):
+            raise ClusterError(
+                f"{self._wanted.actors} actors of {cpus} CPUs and {gpus:g} GPUs do not fit into the cluster: "
+                f"{room} do (--actors, --actor-cpus and --actor-gpus say what is needed)"
+            )
+
+    def _actor(self, place: str | None, cpus: int, gpus: float) -> _Actor:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        where = {} if place is None else {"scheduling_strategy": NodeAffinitySchedulingStrategy(place, soft=False)}
+        made, there = self._for_actors
+        handle = ray.remote(Worker).options(num_cpus=cpus, num_gpus=gpus, **where).remote(made, cpus, there)
+        return _Actor(handle, place, handle.report.remote())
+
+    def _settle(self, chunks: deque[_Chunk], seconds: float, reports: list[Report] | None = None) -> None:
+        """Wait for what comes next, and sort it in. Raises what the task does."""
+        import ray
+
+        by_reference = {actor.waits_for: actor for actor in self._actors if actor.waits_for is not None}
+        if not by_reference:
+            time.sleep(seconds)
+            return
+        done, _ = ray.wait(list(by_reference), timeout=seconds)
+        for reference in done:
+            actor = by_reference[reference]
+            actor.waits_for = None
+            try:
+                found = ray.get(reference)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause if isinstance(error.cause, XClipError) else error from None
+            except ray.exceptions.RayError as error:  # the actor is dead
+                self._bury(actor, chunks, one_line(error))
+                continue
+            if actor.chunk is not None:
+                actor.chunk.records, actor.chunk = found, None
+            else:
+                self._welcome(actor, found, reports)
+
+    def _welcome(self, actor: _Actor, report: Report, reports: list[Report] | None) -> None:
+        """Take in a report. Of machines that join later a problem is told, and the run goes on without them."""
+        if reports is not None:
+            reports.append(report)
+        elif report.problem or report.header != self._header:
+            why = report.problem or "would make other records"
+            self._say(f"warning: the machine {report.host} gets no videos: it {why}")
+            self._refused.add(report.node)
+            self._places_refused += actor.place is None
+            self._actors.remove(actor)
+            return
+        actor.report, self._stillborn = report, 0
+        self._hosts.add(report.host)
+
+    def _bury(self, actor: _Actor, chunks: deque[_Chunk], why: str) -> None:
+        """Have a dead actor replaced. Raises ClusterError where each one dies before it is ready."""
+        self._actors.remove(actor)
+        self._looked = 0.0
+        if actor.chunk is not None:
+            self._repeat(actor, chunks)
+            return
+        self._stillborn += 1
+        if self._stillborn >= MOST_STILLBORN:
+            raise ClusterError(f"{self._stillborn} actors died before they were ready, the last: {why}")
+
+    def _repeat(self, actor: _Actor, chunks: deque[_Chunk]) -> None:
+        """Have the chunk of a dead actor made again: video by video, where its machine lives and one of them may be
+        the cause."""
+        chunk, report = actor.chunk, actor.report
+        assert chunk is not None
+        assert report is not None
+        chunk.begun = False
+        if not _lives(report.node):
+            return
+        if len(chunk.paths) == 1:
+            chunk.ends += 1
+            if chunk.ends >= MOST_ENDS:
+                message = f"it ended the process that decodes and computes it, {chunk.ends} times"
+                chunk.records = [Failure(chunk.paths[0], "crashed", message)]
+            return
+        at = chunks.index(chunk)
+        del chunks[at]
+        for place, path in enumerate(chunk.paths):
+            chunks.insert(at + place, _Chunk([path]))
+
+
+def _machines() -> list[_Machine]:
+    import ray
+
+    found = []
+    for node in ray.nodes():
+        resources = node["Resources"]
+        if node["Alive"] and resources.get("CPU", 0) >= 1:
+            found.append(_Machine(node["NodeID"], int(resources["CPU"]), int(resources.get("GPU", 0))))
+    return found
+
+
+def _lives(node: str) -> bool:
+    """Whether a machine, an actor of which has died, lives on."""
+    until = time.monotonic() + NODE_SECONDS
+    while time.monotonic() < until:
+        if all(machine.node != node for machine in _machines()):
+            return False
+        time.sleep(0.1)
+    return True
