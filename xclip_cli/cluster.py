@@ -8,6 +8,7 @@ and one that joins gets work. ray is an extra: nothing else imports it.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import socket
@@ -24,7 +25,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from . import __version__
 from .cores import CORES_VARIABLE, usable_cores
 from .errors import ClusterError, XClipError
-from .results.records import Failure, Record, RunHeader
+from .results.records import Failure, RunHeader
 from .text import listed, one_line, printable
 
 CHUNK = 16  # videos, at most: while an actor begins a chunk, and while it ends it, cores are idle
@@ -40,8 +41,8 @@ PATHS_CHECKED = 200  # of all, whether a machine has them
 SAME_VERSIONS = ("torch", "av", "numpy")  # besides xclip's own
 PASSED_ON = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "HF_HUB_OFFLINE", "XCLIP_DEBUG")  # of the environment
 
-R = TypeVar("R", bound=Record)
-R_co = TypeVar("R_co", bound=Record, covariant=True)
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 _HOST_AND_PORT = re.compile(r"([\w.-]+):(\d{1,5})", re.ASCII)
 
@@ -71,7 +72,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Report:
-    """What an actor says of itself when it is ready. ``problem``: why it cannot work."""
+    """What an actor says of itself when it is ready. ``problem``: why it cannot work, to follow the machine's name."""
 
     node: str
     host: str
@@ -109,25 +110,25 @@ class Worker:
         try:
             if problem := self._problem():
                 return Report(node, host, problem=problem)
-            self._task: Source[Record] = ray.cloudpickle.loads(self._made)()
+            self._task: Source[Any] = ray.cloudpickle.loads(self._made)()
             next(iter(self._task.records([])), None)  # loads the weights
             return Report(node, host, self._task.header())
         except (XClipError, OSError, ImportError) as error:
-            return Report(node, host, problem=one_line(error))
+            return Report(node, host, problem=f": {one_line(error)}")
 
     def _problem(self) -> str | None:
         there, ours = self._there, versions()
         if differing := [name for name in ours if ours[name] != there["versions"].get(name)]:
-            return "has " + ", ".join(f"{n} {ours[n]}, not {there['versions'].get(n)}" for n in differing)
+            return " has " + ", ".join(f"{n} {ours[n]}, not {there['versions'].get(n)}" for n in differing)
         try:
             os.chdir(there["folder"])
         except OSError as error:
-            return f"cannot enter the folder of this run, {there['folder']}: {error.strerror}"
+            return f" cannot enter the folder of this run, {there['folder']}: {error.strerror}"
         if missing := [path for path in there["paths"] if not os.path.isfile(path)]:  # noqa: PTH113 - no name is an error
-            return f"lacks {len(missing)} of {len(there['paths'])} videos that were looked up: {listed(missing, 3)}"
+            return f" lacks {len(missing)} of {len(there['paths'])} videos that were looked up: {listed(missing, 3)}"
         return None
 
-    def records(self, paths: Sequence[str]) -> list[Record]:
+    def records(self, paths: Sequence[str]) -> list[Any]:
         """All records of a chunk."""
         return list(self._task.records(paths))
 
@@ -160,6 +161,10 @@ class _Machine:
     node: str
     cpus: int
     gpus: int
+
+    def room(self, cpus: int, gpus: float) -> int:
+        """Actors of so many CPUs and GPUs that fit into it."""
+        return int(min(self.cpus / cpus if cpus else math.inf, self.gpus / gpus if gpus else math.inf))
 
 
 class Cluster(Generic[R]):
@@ -198,6 +203,7 @@ class Cluster(Generic[R]):
         }
         self._for_actors = ray.put(ray.cloudpickle.dumps(make)), there
         try:
+            self._cpus, self._gpus = self._sizes()
             self._header = self._start()
         except BaseException:
             self.close()
@@ -266,14 +272,12 @@ class Cluster(Generic[R]):
     def _start(self) -> RunHeader:
         """The first actors. Raises ClusterError where not all of their machines are fit."""
         self._hire()
-        if not self._actors:
-            raise ClusterError("no machine of the cluster has room for an actor")
         began, reports = time.monotonic(), list[Report]()
         while any(actor.report is None for actor in self._actors):
             if time.monotonic() - began > START_SECONDS:
                 raise ClusterError(f"not all {len(self._actors)} actors have begun after {START_SECONDS:g} seconds")
             self._settle(deque(), LOOK_SECONDS, reports)
-            if problems := [f"{each.host} {each.problem}" for each in reports if each.problem]:
+            if problems := [f"{each.host}{each.problem}" for each in reports if each.problem]:
                 raise ClusterError(f"the machine {'; the machine '.join(dict.fromkeys(problems))}")
             self._hire()
         headers = {str(report.header): report for report in reports}
@@ -293,44 +297,41 @@ class Cluster(Generic[R]):
         if time.monotonic() - self._looked < LOOK_SECONDS and self._actors:
             return
         self._looked = time.monotonic()
-        machines = [each for each in _machines() if each.node not in self._refused]
         if self._wanted.actors is not None:
-            self._check_room(machines)
             for _ in range(self._wanted.actors - self._places_refused - len(self._actors)):
-                self._actors.append(self._actor(None, *self._share(machines)))
+                self._actors.append(self._actor(None, self._cpus or 1))
             return
-        for machine in machines:
+        for machine in _machines():
+            if machine.node in self._refused:
+                continue
+            cpus = self._cpus or max(1, machine.cpus // max(1, machine.room(0, self._gpus) if self._gpus else 1))
             here = sum(actor.place == machine.node for actor in self._actors)
-            for _ in range(max(1, machine.gpus) - here):
-                cpus = self._wanted.cpus or max(1, machine.cpus // max(1, machine.gpus))
-                gpus = self._wanted.gpus if self._wanted.gpus is not None else min(1, machine.gpus)
-                self._actors.append(self._actor(machine.node, cpus, gpus))
+            for _ in range(machine.room(cpus, self._gpus) - here):
+                self._actors.append(self._actor(machine.node, cpus))
 
-    def _share(self, machines: Sequence[_Machine]) -> tuple[int, float]:
-        """The CPUs and GPUs of one of so many actors as were asked for."""
-        count = self._wanted.actors or 1
-        most = max((each.cpus for each in machines), default=1)
-        cpus = next((n for n in range(most, 1, -1) if sum(each.cpus // n for each in machines) >= count), 1)
-        gpus = 1.0 if sum(each.gpus for each in machines) >= count else 0.0
-        return self._wanted.cpus or cpus, gpus if self._wanted.gpus is None else self._wanted.gpus
+    def _sizes(self) -> tuple[int | None, float]:
+        """The CPUs and GPUs of each actor; None: its share of the machine's. One GPU, where there are enough: machines
+        without hold no actor then, as they might make other records. Raises ClusterError where actors do not fit."""
+        machines, actors = _machines(), self._wanted.actors or 1
+        cpus, gpus = self._wanted.cpus, self._wanted.gpus
+        if gpus is None:
+            gpus = 1.0 if sum(each.gpus for each in machines) >= actors else 0.0
+        sizes = [cpus] if cpus else range(max((each.cpus for each in machines), default=1), 0, -1)
+        for size in sizes:
+            if (room := sum(each.room(size, gpus) for each in machines)) >= actors:
+                return cpus if self._wanted.actors is None else size, gpus
+        raise ClusterError(
+            f"the cluster has room for {room} of {actors} actors of {size} CPUs and {gpus:g} GPUs (--actors, "
+            "--actor-cpus and --actor-gpus say what is needed)"
+        )
 
-    def _check_room(self, machines: Sequence[_Machine]) -> None:
-        """Raises ClusterError where a first actor would wait for ever."""
-        cpus, gpus = self._share(machines)
-        room = sum(min(each.cpus // cpus, int(each.gpus // gpus) if gpus else each.cpus) for each in machines)
-        if not self._actors and room < (self._wanted.actors or 1):
-            raise ClusterError(
-                f"{self._wanted.actors} actors of {cpus} CPUs and {gpus:g} GPUs do not fit into the cluster: "
-                f"{room} do (--actors, --actor-cpus and --actor-gpus say what is needed)"
-            )
-
-    def _actor(self, place: str | None, cpus: int, gpus: float) -> _Actor:
+    def _actor(self, place: str | None, cpus: int) -> _Actor:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         where = {} if place is None else {"scheduling_strategy": NodeAffinitySchedulingStrategy(place, soft=False)}
         made, there = self._for_actors
-        handle = ray.remote(Worker).options(num_cpus=cpus, num_gpus=gpus, **where).remote(made, cpus, there)
+        handle = ray.remote(Worker).options(num_cpus=cpus, num_gpus=self._gpus, **where).remote(made, cpus, there)
         return _Actor(handle, place, handle.report.remote())
 
     def _settle(self, chunks: deque[_Chunk], seconds: float, reports: list[Report] | None = None) -> None:
@@ -362,8 +363,8 @@ class Cluster(Generic[R]):
         if reports is not None:
             reports.append(report)
         elif report.problem or report.header != self._header:
-            why = report.problem or "would make other records"
-            self._say(f"warning: the machine {report.host} gets no videos: it {why}")
+            why = report.problem or " would make other records"
+            self._say(f"warning: no videos for the machine {report.host}{why}")
             self._refused.add(report.node)
             self._places_refused += actor.place is None
             self._actors.remove(actor)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,11 +15,13 @@ from . import __version__
 from .engine.devices import dtype_name
 from .engine.encoder import Encoder, Encodings
 from .engine.pipeline import Outcome
-from .errors import VideoError
-from .results.index_writer import IndexWriter, content_hash, is_unfinished, line_of
+from .errors import ResultsError, VideoError
+from .results.index import Index
+from .results.index_writer import CHUNKS, IndexWriter, content_hash, is_unfinished, line_of
 from .results.lines import IndexSettings, StoredWindow, VideoLine
 from .results.parts import Rows
-from .results.records import Failure, Seen, SeenWindow
+from .results.records import Failure, RunHeader, Seen, SeenWindow
+from .text import printable
 from .video.sampling import ClipRequest
 
 
@@ -62,6 +66,46 @@ def index_settings(
     )
 
 
+@dataclass(frozen=True)
+class Chunked:
+    """A record of a video that a machine of a cluster has embedded, and the index that it is in."""
+
+    record: Seen | SeenWindow | Failure
+    folder: Path
+
+
+class ChunkEmbedding:
+    """What a machine of a cluster makes of videos: each chunk is an index, in a folder that all machines share.
+
+    Raises ResultsError where the folder is not there, or encodings would not be those of ``wanted``.
+    """
+
+    def __init__(self, encoder: Encoder, settings: IndexSettings, wanted: IndexSettings, folder: Path) -> None:
+        if differing := wanted.differences(settings):
+            raise ResultsError(f"its encodings would be others: {'; '.join(differing)}")
+        if not folder.is_dir():
+            raise ResultsError(f"it lacks {printable(str(folder.parent))}: give an index in a folder that all share")
+        self._encoder, self._settings, self._folder = encoder, settings, folder
+
+    def header(self) -> RunHeader:
+        """What the encodings are made by."""
+        return RunHeader(__version__, self._settings.model, dtype=self._settings.dtype)
+
+    def description(self) -> str:
+        """The model and how it runs, in a line."""
+        return self._encoder.description()
+
+    def records(self, paths: Iterable[str]) -> Iterator[Chunked]:
+        """Embed a chunk, into an index that is complete when the last record has come."""
+        folder = self._folder / secrets.token_hex(8)
+        task = Embedding(self._encoder, folder, self._settings)
+        try:
+            for record in task.records(paths):
+                yield Chunked(record, folder)
+        finally:
+            task.writer.close()
+
+
 class Embedding:
     """The task of adding videos to an index. Raises ResultsError where that cannot be."""
 
@@ -76,6 +120,7 @@ class Embedding:
         self._begun: tuple[str, list[StoredWindow]] | None = (
             None  # the video whose windows are coming, and those so far
         )
+        self._chunks: Path | None = None
         self._by_size: dict[int, list[str]] = {}
         for video, entry in self.writer.entries.items():
             self._by_size.setdefault(entry.line.size, []).append(video)
@@ -138,9 +183,37 @@ class Embedding:
             start = (start or 0) + len(self.writer.windows_of(entry)) * stride
         return self.encoder.request(path, start, end, window, stride)
 
+    def chunks(self) -> Path:
+        """A new folder for what the machines of a cluster make, which ``gather`` takes. Raises ResultsError."""
+        self._chunks = self.writer.folder / f"{CHUNKS}{secrets.token_hex(8)}"
+        try:
+            self._chunks.mkdir()
+        except OSError as error:
+            folder = printable(str(self.writer.folder))
+            raise ResultsError(f"cannot write the index {folder}: {error.strerror}") from error
+        return self._chunks
+
+    def gather(self, made: Iterable[Chunked | Failure]) -> Iterator[Seen | SeenWindow | Failure]:
+        """Take over what a cluster has made of videos, in order, and the failures of those that ended its actors."""
+        last: Path | None = None
+        for each in made:
+            if isinstance(each, Failure):
+                self._known[each.video] = _file_of(each.video) or VideoLine(each.video)
+                self._fail(each, ())
+                yield each
+                continue
+            if each.folder != last:
+                last = each.folder
+                with Index.open(last) as index:
+                    self.writer.replace(index)
+                shutil.rmtree(last, ignore_errors=True)
+            yield each.record
+
     def close(self) -> None:
         """Have all that was embedded in the index, and end the decode workers."""
         self.encoder.close()
+        if self._chunks is not None:
+            shutil.rmtree(self._chunks, ignore_errors=True)
         try:
             if self._begun is not None:
                 self.writer.flush()
@@ -220,10 +293,9 @@ class Embedding:
     def _fail(self, failure: Failure, windows: Sequence[StoredWindow]) -> None:
         """Record why a video is not in the index, or not to its end. What the index holds of a file that is gone, it
         keeps."""
-        entry = self.writer.entries.get(failure.video)
-        line = self._line(failure.video)
-        if entry is None or entry.line.error is not None or line.size:
-            self.writer.finish(line_of(failure, line), windows)
+        line = line_of(failure, self._line(failure.video))
+        if not self.writer.keeps(line):
+            self.writer.finish(line, windows)
 
     def _line(self, video: str) -> VideoLine:
         """Which file a video on its way is."""

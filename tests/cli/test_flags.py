@@ -144,6 +144,7 @@ def test_choices_are_the_librarys() -> None:
         (lambda: InputFlags(start=Fraction(2), end=Fraction(1)), "--start 2 s is not before --end 1 s"),
         (lambda: ClusterFlags(actors=2), "--actors goes with --ray"),
         (lambda: ClusterFlags(ray_address="a:1"), "--ray-address goes with --ray"),
+        (lambda: ClusterFlags(ray=True, actor_gpus=1.5), "--actor-gpus 1.5 is not a part of one GPU, or a whole"),
         (lambda: InputFlags().expand(), "give at least one video or folder"),
         (lambda: LabelFlags(none_of_these=True, multi_label=True), "--none-of-these goes without --multi-label"),
         (lambda: OutputFlags(Path("a.srt")).form(tables.FORMATS), "a.srt has no suffix that names a format"),

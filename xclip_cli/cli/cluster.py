@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from ..cluster import Source
-    from ..results.records import Failure, Record
+    from ..cluster import Cluster, Source
 
-R = TypeVar("R", bound="Record")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -51,20 +50,19 @@ class ClusterFlags:
         }
         if not self.ray and (alone := [f"--{name}" for name, value in given.items() if value is not None]):
             raise typer.BadParameter(f"{alone[0]} goes with --ray")
+        if (gpus := self.actor_gpus or 0) > 1 and gpus % 1:
+            raise typer.BadParameter(f"--actor-gpus {gpus:g} is not a part of one GPU, or a whole number of them")
 
-    def maker(
+    def join(
         self,
-        task: Source[R],
         there: Callable[[], Source[R]],
         paths: Sequence[str],
         unit: str,
         say: Callable[[str], None],
         stack: ExitStack,
-    ) -> Source[R | Failure]:
-        """What makes the records of paths: the task, or with --ray a cluster, whose machines have each made it by
-        ``there`` and are ready. ``unit``: see ``run``. ``stack`` lets the cluster go. Raises ClusterError."""
-        if not self.ray or not paths:
-            return task
+    ) -> Cluster[R]:
+        """The cluster that makes the records of paths: its machines have each made the task by ``there``. ``unit``: see
+        ``run``. ``stack`` lets the cluster go. Raises ClusterError."""
         from ..cluster import CHUNK, CHUNK_OF_TIMELINES, Cluster, Wanted
 
         wanted = Wanted(self.ray_address, self.actors, self.actor_cpus, self.actor_gpus)

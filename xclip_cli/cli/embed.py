@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
 from ..engine.devices import AUTO
+from .cluster import ClusterFlags
 from .exits import INTERRUPTED
 from .flags import DecodeFlags, InputFlags, ModelFlags, RunFlags
 from .options import DType, seconds, usage_errors
 
 if TYPE_CHECKING:
-    from ..embedding import Embedding
+    from ..cluster import Cluster
+    from ..embedding import Chunked, ChunkEmbedding, Embedding
+    from ..engine.encoder import Encoder
     from ..inputs import Inputs
     from ..output.notes import Notes
+    from ..results.lines import IndexSettings
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,14 @@ class IndexFlags:
         )
 
 
-def embed(inputs: InputFlags, index: IndexFlags, model: ModelFlags, decoding: DecodeFlags, running: RunFlags) -> None:
+def embed(
+    inputs: InputFlags,
+    index: IndexFlags,
+    model: ModelFlags,
+    decoding: DecodeFlags,
+    cluster: ClusterFlags,
+    running: RunFlags,
+) -> None:
     """Keep what the model sees of videos in an index, to ask it any number of labels and questions later.
 
     Videos that the index holds already, also under another path, are skipped; those that changed are replaced.
@@ -92,6 +105,7 @@ def embed(inputs: InputFlags, index: IndexFlags, model: ModelFlags, decoding: De
 
     The exit codes are those of xclip classify.
     """
+    from ..embedding import Embedding
     from ..output.notes import Notes
     from .run import show_plan
 
@@ -100,27 +114,34 @@ def embed(inputs: InputFlags, index: IndexFlags, model: ModelFlags, decoding: De
         raise typer.BadParameter("embed takes videos: `xclip index merge` joins indexes")
     for notice in todo.notices():
         notes.say(notice)
-    window, stride = index.windows()
+    unit = "video" if index.windows()[0] is None else "window"
     model = index.complete(model)
     if running.dry_run:
-        show_plan(todo, None, model.name, model, "video" if window is None else "window")
+        show_plan(todo, None, model.name, model, unit)
+    if cluster.ray and model.dtype == DType.auto:
+        model = replace(model, dtype=DType(_encoder(inputs, index, model, decoding)[1].dtype))
+        notes.say(f"the index is made in {model.dtype.value}, as on this machine: --dtype chooses another")
     with ExitStack() as stack:
-        task = _task(inputs, index, model, decoding, notes, (window, stride))
+        encoder, made = _encoder(inputs, index, model, decoding, notes.bar())
+        task = Embedding(encoder, index.path, made, index.retry_failed)
         stack.callback(task.close)
-        code = _run(task, todo, running, notes, "video" if window is None else "window")
+        for part, videos in task.writer.damaged.items():
+            notes.say(f"the part {part} is damaged: {len(videos)} videos are not in the index any more")
+
+        def join(paths: list[str]) -> Cluster[Chunked]:
+            there = partial(_task_there, inputs, index, model, decoding, made, task.chunks())
+            return cluster.join(there, paths, unit, notes.say, stack)
+
+        code = _run(task, todo, join if cluster.ray else None, running, notes, unit)
     notes.say(_sizes(index.path))
     raise typer.Exit(code)
 
 
-def _task(
-    inputs: InputFlags,
-    index: IndexFlags,
-    model: ModelFlags,
-    decoding: DecodeFlags,
-    notes: Notes,
-    windows: tuple[Fraction | None, Fraction | None],
-) -> Embedding:
-    from ..embedding import Embedding, index_settings
+def _encoder(
+    inputs: InputFlags, index: IndexFlags, model: ModelFlags, decoding: DecodeFlags, bar: type | None = None
+) -> tuple[Encoder, IndexSettings]:
+    """What encodes, and what an index of that is made with. Raises ModelError."""
+    from ..embedding import index_settings
     from ..engine.encoder import Encoder
     from ..model.checkpoint.find import find_checkpoint
     from ..output.images import FrameFolder
@@ -128,17 +149,34 @@ def _task(
     settings = model.settings() | decoding.settings()
     del settings["tokenizer"]  # there are no texts
     folder = settings.pop("save_frames")
-    checkpoint = find_checkpoint(model.name, bar=notes.bar())
+    checkpoint = find_checkpoint(model.name, bar=bar)
     encoder = Encoder(checkpoint, **settings, saver=FrameFolder(folder) if folder else None)
-    made = index_settings(encoder, index.compact, inputs.start, inputs.end, *windows)
-    task = Embedding(encoder, index.path, made, index.retry_failed)
-    for part, videos in task.writer.damaged.items():
-        notes.say(f"the part {part} is damaged: {len(videos)} videos are not in the index any more")
-    return task
+    return encoder, index_settings(encoder, index.compact, inputs.start, inputs.end, *index.windows())
 
 
-def _run(task: Embedding, todo: Inputs, running: RunFlags, notes: Notes, unit: str) -> int:
-    """Embed what the index does not hold yet → the exit code."""
+def _task_there(
+    inputs: InputFlags,
+    index: IndexFlags,
+    model: ModelFlags,
+    decoding: DecodeFlags,
+    wanted: IndexSettings,
+    folder: Path,
+) -> ChunkEmbedding:
+    """The task on a machine of a cluster, which has the model itself, or gets it. Raises ModelError, ResultsError."""
+    from ..embedding import ChunkEmbedding
+
+    return ChunkEmbedding(*_encoder(inputs, index, model, decoding), wanted, folder)
+
+
+def _run(
+    task: Embedding,
+    todo: Inputs,
+    join: Callable[[list[str]], Cluster[Chunked]] | None,
+    running: RunFlags,
+    notes: Notes,
+    unit: str,
+) -> int:
+    """Embed what the index does not hold yet → the exit code. ``join``: gives the cluster that does, if one does."""
     from .run import Tally
 
     counts = Tally(running.fail_fast, "embedded")
@@ -152,11 +190,16 @@ def _run(task: Embedding, todo: Inputs, running: RunFlags, notes: Notes, unit: s
     rest = todo.without(known)
     try:
         paths = (path for path in rest.paths if not counts.stop.is_set())
-        records = rest.in_order(task.records(paths) if rest.paths else iter(()), iter(()))
+        cluster = join(rest.paths) if join and rest.paths else None
+        if cluster is not None:
+            made = task.gather(cluster.records(paths))
+        else:
+            made = task.records(paths) if rest.paths else iter(())
+        records = rest.in_order(made, iter(()))
         for warning in task.warnings:
             notes.say(f"warning: {warning}")
         if running.verbose:
-            notes.say(task.description())
+            notes.say((cluster or task).description())
         part = None if unit == "video" else unit
         for _ in notes.progress(counts.counted(records, notes.say), len(rest.items), part, doing="embedding"):
             pass

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -41,7 +42,7 @@ from .records import Error, Failure
 from .writing import Part, open_locked
 
 if TYPE_CHECKING:
-    from .index import Index
+    from .index import Index, StoredVideo
 
 FLUSH_SECONDS = 30.0  # rows are in no part for so long at most
 SMALL_PART = PART_BYTES // 2  # bytes: smaller ones are joined
@@ -49,6 +50,7 @@ HASHED = 1 << 20  # bytes, of each of three places of a video
 COPIED_AT_ONCE = 256  # rows
 MANY_WINDOWS = 100_000  # of fewer, a line has room
 SAID_OF_ROWS = 4  # times the bytes of a line about an unfinished video
+CHUNKS = ".xclip-chunks-"  # folders of indexes that the machines of a cluster make, to be copied into this one
 UNFINISHED = "unfinished"  # the code of the error of such a video
 
 
@@ -155,18 +157,28 @@ class IndexWriter:
 
         Raises ResultsError where the other was made with other settings.
         """
+        known = self.entries
+        lacking = [v for v in other if v.video not in known or (known[v.video].line.error and not v.failure)]
+        self._copy(other, lacking)
+        self.flush()
+        return len(lacking), len(other) - len(lacking)
+
+    def replace(self, other: Index) -> None:
+        """Copy the videos of another index, which was made later, also over those that this one has. They are safe when
+        this is flushed. Raises ResultsError where the other was made with other settings."""
+        self._copy(other, [video for video in other if not self.keeps(other.entries[video.video].line)])
+
+    def keeps(self, line: VideoLine) -> bool:
+        """Whether what it holds of a video stays, as the line says that the file is gone."""
+        known = self.entries.get(line.video)
+        return known is not None and known.line.error is None and line.error is not None and not line.size
+
+    def _copy(self, other: Index, videos: Iterable[StoredVideo]) -> None:
         self._refuse_other(other.settings, other.folder)
-        taken = 0
-        for video in other:
-            known = self.entries.get(video.video)
-            if known is not None and (known.line.error is None or video.failure is not None):
-                continue
+        for video in videos:
             for first in range(0, video.num_windows, COPIED_AT_ONCE):
                 self.add(video.rows(first, min(COPIED_AT_ONCE, video.num_windows - first)))
             self.finish(other.entries[video.video].line, video.windows)
-            taken += 1
-        self.flush()
-        return taken, len(other) - taken
 
     def flush(self) -> None:
         """Have all rows in parts, and all lines that wait for that in the file."""
@@ -341,6 +353,8 @@ class IndexWriter:
         for path in self._parts.iterdir():
             if path.name.startswith(".xclip-"):
                 path.unlink(missing_ok=True)  # of a writer that was killed: this is the only one
+        for path in self.folder.glob(f"{CHUNKS}*"):  # of a run on a cluster that was
+            shutil.rmtree(path, ignore_errors=True)
         unused = self._sizes().keys() - self._live().keys()
         with (self.folder / SETTINGS_NAME).open("rb") as file, suppress(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
