@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from records import assert_all_same
 
-from xclip_cli import cluster
+from xclip_cli import Classifier, cluster
+from xclip_cli.classifier import Classification
 from xclip_cli.cluster import Cluster, Wanted
 from xclip_cli.errors import ClusterError, ModelError
+from xclip_cli.results.index import Index
 from xclip_cli.results.records import Failure, Record, RunHeader
+from xclip_cli.video import pool
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 HEADER = RunHeader("0", "m")
@@ -138,10 +144,12 @@ def test_what_is_in_flight_is_bounded(ray_cluster: Any, said: list[str]) -> None
 def test_what_does_not_fit_is_said_before_the_run(
     ray_cluster: Any, said: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with pytest.raises(ClusterError, match="3 actors of 1 CPUs and 0 GPUs do not fit into the cluster: 2 do"):
+    with pytest.raises(ClusterError, match="the cluster has room for 2 of 3 actors of 1 CPUs and 0 GPUs"):
         joined(ray_cluster, said, actors=3)
-    with pytest.raises(ClusterError, match="1 actors of 1 CPUs and 1 GPUs do not fit"):
+    with pytest.raises(ClusterError, match="room for 0 of 1 actors of 1 CPUs and 1 GPUs"):
         joined(ray_cluster, said, actors=1, gpus=1)
+    with pytest.raises(ClusterError, match="room for 0 of 1 actors of 2 CPUs and 0 GPUs"):
+        joined(ray_cluster, said, cpus=2)
     monkeypatch.setattr(cluster, "versions", lambda: {"xclip": "0.0.1", "torch": "1"})
     with pytest.raises(ClusterError, match=r"the machine \S+ has xclip \S+, not 0.0.1, torch \S+, not 1"):
         joined(ray_cluster, said)
@@ -163,7 +171,7 @@ class Unfit(Echo):
     ("task", "message"),
     [
         (Stillborn, "5 actors died before they were ready, the last: "),
-        (Unfit, r"the machine \S+ the model m is not here"),
+        (Unfit, r"the machine \S+: the model m is not here"),
     ],
 )
 def test_actors_that_cannot_begin(ray_cluster: Any, said: list[str], task: type[Echo], message: str) -> None:
@@ -173,6 +181,127 @@ def test_actors_that_cannot_begin(ray_cluster: Any, said: list[str], task: type[
     with pytest.raises(ClusterError, match=message) as raised:
         Cluster(task, Wanted(ray_cluster.address), [], said.append)
     assert "\n" not in str(raised.value)
+
+
+class Cards(Echo):
+    """Records say which GPUs and how many cores an actor has."""
+
+    def records(self, paths: Any) -> Iterator[Record]:
+        for path in paths:
+            time.sleep(0.2)
+            cards = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+            yield Failure(path, "made", f"{os.getpid()} {cards} {os.environ['XCLIP_CORES']}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("wanted", "cards", "cores"),
+    [
+        ({}, ["0", "1"], 2),  # one a GPU, on the machine that has them
+        ({"gpus": 0.5}, ["0", "0", "1", "1"], 1),
+        ({"gpus": 2}, ["0,1"], 4),
+        ({"cpus": 3}, ["0"], 3),  # there are no cores for another
+        ({"actors": 2, "gpus": 0.5}, ["0", "0"], 2),
+        ({"gpus": 0}, ["", "", ""], None),  # one a machine
+    ],
+)
+def test_actors_have_the_gpus_and_cores_they_need(
+    ray_cluster: Any, said: list[str], wanted: dict[str, Any], cards: list[str], cores: int | None
+) -> None:
+    """GPUs that are Ray's word alone: what it hands out is what an actor sees."""
+    import ray
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    machine = ray_cluster.add_node(num_cpus=4, num_gpus=2)
+    try:
+        found = Cluster(Cards, Wanted(ray_cluster.address, **wanted), ["a"] * 1000, said.append, largest=1)
+        try:
+            seen = {record.message for record in found.records(map(str, range(20)))}
+        finally:
+            found.close()
+    finally:
+        ray_cluster.remove_node(machine)
+    assert sorted(each.split(" ")[1] for each in seen) == cards
+    assert cores is None or {int(each.split(" ")[2]) for each in seen} == {cores}
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({}, None),
+        ({"paths": ["here.mp4", "b.mp4"]}, " lacks 1 of 2 videos that were looked up: b.mp4"),
+        ({"folder": "/no such"}, " cannot enter the folder of this run, /no such: No such file or directory"),
+        ({"versions": {"xclip": "9"}}, r" has xclip \S+, not 9, torch \S+, not None, av"),
+    ],
+)
+def test_what_a_machine_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], problem: str | None
+) -> None:
+    monkeypatch.setenv("XCLIP_CORES", "1")
+    monkeypatch.chdir(tmp_path)
+    Path("here.mp4").touch()
+    there = {"versions": cluster.versions(), "folder": str(tmp_path), "paths": ["here.mp4"], "environment": {}}
+    found = cluster.Worker(b"", 1, there | changed)._problem()
+    assert found == problem or re.match(str(problem), str(found))
+
+
+class Hazards:
+    """A task on real videos. Some of them crash their decoder, or end the process, or do that once."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        crash = "if os.pread(request.descriptor, 5, 0) == b'crash': os.kill(os.getpid(), 11)"
+        pool._BOOT = (
+            "import sys; sys.path[:] = sys.argv[4:]; import os, xclip_cli.video.worker as worker\n"
+            f"def read(request, *more, honest=worker.read_clips):\n    {crash}\n    return honest(request, *more)\n"
+            f"worker.read_clips = read\n{pool._BOOT}"
+        )
+        settings: dict[str, Any] = {"device": "cpu", "dtype": "float32", "workers": 1, "threads": 1}
+        self.task = Classification(Classifier(checkpoint, labels=["a", "b", "c"], **settings))
+        self.header, self.description = self.task.header, self.task.description
+
+    def records(self, paths: Any) -> Iterator[Record]:
+        for path in paths:
+            name = Path(path)
+            if name.stem == "ends" or (name.stem == "once" and not name.with_suffix(".done").exists()):
+                name.with_suffix(".done").touch()
+                time.sleep(0.2)  # others of its chunk are on their way
+                os.kill(os.getpid(), signal.SIGKILL)
+        yield from self.task.records(paths)
+
+
+@pytest.mark.slow
+def test_whatever_happens_records_are_those_of_one_machine(
+    ray_cluster: Any, said: list[str], folder: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """An actor is killed, a machine is lost and another joins; a video crashes its decoder, one ends its actors. Ray
+    has much to say of that, and not on stdout."""
+    import ray
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr(pool, "_BOOT", pool._BOOT)
+    (folder / "05.mp4").write_bytes(b"crash")
+    (folder / "12.mp4").rename(folder / "ends.mp4")
+    (folder / "23.mp4").rename(folder / "once.mp4")
+    paths = sorted(map(str, folder.glob("*.mp4")), key=lambda path: Path(path).stem[-1])
+    found, records = Cluster(partial(Hazards, checkpoint), Wanted(ray_cluster.address), paths, said.append, 4), []
+    try:
+        made = found.records(paths)
+        records += [next(made) for _ in range(5)]
+        ray_cluster.remove_node(ray_cluster.joined.pop(), allow_graceful=False)
+        ray_cluster.joined.append(ray_cluster.add_node(num_cpus=1))
+        records += made
+    finally:
+        found.close()
+    assert capsys.readouterr().out == ""
+    assert Path(folder / "once.done").exists()
+    local = Hazards(checkpoint)
+    expected = {record.video: record for record in local.task.records(paths)}
+    local.task.classifier.close()
+    ends = str(folder / "ends.mp4")
+    expected[ends] = Failure(ends, "crashed", "it ended the process that decodes and computes it, 2 times")
+    assert_all_same(records, expected.values())
+    failed = {Path(record.video).stem: record.error.code for record in records if record.error}
+    assert failed == {"05": "crashed", "07": "unsupported", "ends": "crashed"}
 
 
 @pytest.mark.slow
@@ -209,10 +338,11 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", [("classify",), ("timeline", "--window", "0.5")])
+@pytest.mark.parametrize("task", [("classify",), ("timeline", "--window", "0.5"), ("evaluate", "--truth", "truth.csv")])
 def test_records_are_those_of_one_machine(
     ray_cluster: Any, folder: Path, checkpoint: Path, task: tuple[str, ...]
 ) -> None:
+    (folder / "truth.csv").write_text("path,label\n" + "".join(f"{n:02}.mp4,{'ab'[n % 2]}\n" for n in range(40)))
     local = command(checkpoint, *task, ".", "-o", "local.jsonl")
     assert subprocess.run(local, cwd=folder, check=False).returncode == 3
     on_ray = command(checkpoint, *task, ".", "-o", "ray.jsonl", "--ray", "--ray-address", ray_cluster.address)
@@ -220,6 +350,44 @@ def test_records_are_those_of_one_machine(
     assert done.returncode == 3, done.stderr
     assert "39 of 40 videos classified, 1 failed" in done.stderr
     assert_all_same(lines(folder / "ray.jsonl"), lines(folder / "local.jsonl"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [(), ("--window", "0.5", "--stride", "0.5")])
+def test_an_index_is_that_of_one_machine(
+    ray_cluster: Any, folder: Path, checkpoint: Path, more: tuple[str, ...]
+) -> None:
+    """Also where the driver is killed three times. No two videos have the same content, which would be recognised."""
+    for number, path in enumerate(sorted(folder.glob("*.mp4")), start=8):
+        with path.open("ab") as file:
+            file.write(number.to_bytes(4, "big") + b"free".ljust(number - 4, b"x"))
+    embed = (
+        "import xclip_cli.results.index_writer as writer; writer.FLUSH_SECONDS = 0.0; "  # lines are written at once
+        "from xclip_cli.cli.app import main; main()"
+    )
+    fixed = ("--device", "cpu", "--dtype", "float32", "-m", str(checkpoint), *more)
+    local = [sys.executable, "-c", embed, "embed", ".", *fixed, "-o"]
+    on_ray = [*local, "ray", "--ray", "--ray-address", ray_cluster.address]
+    assert subprocess.run([*local, "local"], cwd=folder, check=False).returncode == 3
+    for least in (0, 1, 18):  # lines
+        driver = subprocess.Popen(on_ray, cwd=folder, stderr=subprocess.DEVNULL)
+        lines = folder / "ray" / "videos.jsonl"
+        while not lines.exists() or lines.read_bytes().count(b"\n") < least:
+            assert driver.poll() is None
+            time.sleep(0.001)
+        driver.kill()
+        driver.wait()
+    assert least <= lines.read_bytes().count(b"\n") < 40
+    done = subprocess.run(on_ray, cwd=folder, check=False, capture_output=True, text=True)
+    assert done.returncode == 3, done.stderr
+    assert "videos are in the index already" in done.stderr
+    assert sorted(path.name for path in (folder / "ray").iterdir()) == ["index.json", "parts", "videos.jsonl"]
+    with Index.open(folder / "ray") as ours, Index.open(folder / "local") as theirs:
+        assert [video.video for video in ours] == [video.video for video in theirs]
+        for a, b in zip(ours, theirs, strict=True):
+            assert (a.failure, a.windows) == (b.failure, b.windows)
+            assert np.allclose(a.features, b.features, atol=1e-5)
+            assert np.allclose(a.tokens, b.tokens, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -195,7 +195,7 @@ class Cluster(Generic[R]):
         import ray
 
         found = [path for path in paths[:: max(1, len(paths) // PATHS_CHECKED)] if os.path.isfile(path)]  # noqa: PTH113
-        there = {
+        there: dict[str, Any] = {
             "versions": versions(),
             "folder": os.getcwd(),  # noqa: PTH109
             "paths": found,
@@ -204,6 +204,8 @@ class Cluster(Generic[R]):
         self._for_actors = ray.put(ray.cloudpickle.dumps(make)), there
         try:
             self._cpus, self._gpus = self._sizes()
+            if not self._gpus:
+                there["environment"]["CUDA_VISIBLE_DEVICES"] = ""  # Ray would leave them all visible
             self._header = self._start()
         except BaseException:
             self.close()
@@ -266,6 +268,8 @@ class Cluster(Generic[R]):
             if found := _HOST_AND_PORT.fullmatch(address):  # Ray would try for minutes
                 socket.create_connection((found[1], int(found[2])), CONNECT_SECONDS).close()
             ray.init(address=address, log_to_driver=False, logging_level="error", **here)
+            # Of machines that are lost Ray would tell on stdout, which is data alone; nothing public stops that.
+            ray._private.worker._worker_logs_enabled = False
         except Exception as error:  # Ray raises many kinds
             raise ClusterError(f"cannot join the Ray cluster {printable(address)}: {one_line(error)}") from error
 
