@@ -229,7 +229,7 @@ def test_actors_have_the_gpus_and_cores_they_need(
     ("changed", "problem"),
     [
         ({}, None),
-        ({"paths": ["here.mp4", "b.mp4"]}, " lacks 1 of 2 videos that were looked up: b.mp4"),
+        ({"paths": ["here.mp4", "b.mp4"]}, " lacks 1 of 2 files that were looked up: b.mp4"),
         ({"folder": "/no such"}, " cannot enter the folder of this run, /no such: No such file or directory"),
         ({"versions": {"xclip": "9"}}, r" has xclip \S+, not 9, torch \S+, not None, av"),
     ],
@@ -361,6 +361,7 @@ def test_an_index_is_that_of_one_machine(
     for number, path in enumerate(sorted(folder.glob("*.mp4")), start=8):
         with path.open("ab") as file:
             file.write(number.to_bytes(4, "big") + b"free".ljust(number - 4, b"x"))
+    program = Path(sys.executable).with_name("xclip")
     embed = (
         "import xclip_cli.results.index_writer as writer; writer.FLUSH_SECONDS = 0.0; "  # lines are written at once
         "from xclip_cli.cli.app import main; main()"
@@ -388,6 +389,13 @@ def test_an_index_is_that_of_one_machine(
             assert (a.failure, a.windows) == (b.failure, b.windows)
             assert np.allclose(a.features, b.features, atol=1e-5)
             assert np.allclose(a.tokens, b.tokens, atol=1e-4)
+    search = ["search", "a", "ray", "--text", "b", "--device", "cpu", "-f", "jsonl"]
+    alone, shared = (
+        subprocess.run([program, *search, *more], cwd=folder, check=True, capture_output=True, text=True).stdout
+        for more in ((), ("--ray", "--ray-address", ray_cluster.address))
+    )
+    assert_all_same(*([json.loads(line) for line in text.splitlines()] for text in (shared, alone)))
+    assert alone.count("\n") == 40
 
 
 @pytest.mark.slow

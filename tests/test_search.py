@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from reference import one_thread  # noqa: F401
 
-from xclip_cli import Classifier, Moment
+from xclip_cli import Classifier, Moment, scanning
 from xclip_cli.bundled import generator
 from xclip_cli.embedding import Embedding, index_settings
 from xclip_cli.engine import ranking
@@ -18,6 +20,8 @@ from xclip_cli.engine.encoder import Encoder
 from xclip_cli.errors import ResultsError
 from xclip_cli.labels import Labels
 from xclip_cli.results.index import Index
+from xclip_cli.results.records import Failure, RunHeader
+from xclip_cli.scanning import Scanner
 from xclip_cli.search import Library, Ranking, Search, SearchRules, search
 
 RATE, SECONDS = 8, 4  # frames a second, and seconds of one state
@@ -184,3 +188,77 @@ def test_a_search_that_gives_up_says_so(monkeypatch: pytest.MonkeyPatch) -> None
         library.add("a", count, times=[(i, i + 2) for i in range(count)])
         ranking = Ranking(scores, lambda numbers: [0.1] * len(numbers), library, SearchRules(threshold=0.9))
         assert (list(ranking.found()), ranking.gave_up) == ([], gave_up)
+
+
+def scanned(task: Search, piece: scanning.Piece) -> Any:
+    """What a machine finds in a piece; its indexes are open as long as it runs."""
+    machine = Scanner(task)
+    try:
+        (found,) = machine.records([piece])
+    finally:
+        for opened in machine._indexes.values():
+            opened.close()
+        task.classifier.close()
+    return found
+
+
+class Machines:
+    """A cluster in this process: every piece by another machine."""
+
+    def __init__(self, make: Callable[[], Search]) -> None:
+        self._make = make
+        self.pieces = 0
+
+    def header(self) -> RunHeader:
+        raise NotImplementedError
+
+    def description(self) -> str:
+        raise NotImplementedError
+
+    def records(self, pieces: Iterable[Any]) -> Iterator[Any]:
+        for piece in pieces:
+            self.pieces += 1
+            yield scanned(self._make(), piece)
+
+
+@pytest.mark.parametrize(("how", "passes"), [("all", 1), ("candidates", 2), ("like", 1)])
+def test_a_cluster_finds_what_one_machine_does(
+    index: Path, library: tuple[list[str], Plants], monkeypatch: pytest.MonkeyPatch, how: str, passes: int
+) -> None:
+    monkeypatch.setattr(scanning, "PIECE", 100)
+    if how == "candidates":
+        monkeypatch.setattr(ranking, "CLOSE_ENOUGH", 50)
+        monkeypatch.setattr(ranking, "LEAST_CANDIDATES", 30)
+
+    def make() -> Search:
+        return Search(classifier(*PLANTED), SearchRules(top_k=5), like=library[0][0] if how == "like" else None)
+
+    found, machines = [], Machines(make)
+    for scan in (None, scanning.shared(machines)):
+        task = make()
+        task.scan = scan or task.scan
+        with Index.open(index) as opened, task.classifier:
+            assert list(task.look([], list(opened))) == []
+            found.append((list(task.moments()), task.library.scored))
+    assert machines.pieces == passes * 5  # of 4 videos each
+    assert [replace(moment, score=0, logit=0) for moment in found[0][0]] == [
+        replace(moment, score=0, logit=0) for moment in found[1][0]
+    ]
+    for name in ("score", "logit") if how != "like" else ("score",):
+        values = [[getattr(moment, name) for moment in moments] for moments, _ in found]
+        assert values[1] == pytest.approx(values[0], abs=1e-5)
+    assert found[0][1] == found[1][1]
+
+
+def test_an_index_that_cannot_be_scanned_on_a_cluster(index: Path) -> None:
+    class Broken(Machines):
+        def records(self, pieces: Iterable[Any]) -> Iterator[Any]:
+            return (Failure("", "crashed", "") for _ in pieces)
+
+    asked = classifier(PLANTED[0])
+    with Index.open(index) as opened, asked:
+        with pytest.raises(ResultsError, match="cannot scan .*: the processes that did so were ended, twice"):
+            scanning.shared(Broken(lambda: Search(asked, SearchRules())))(list(opened), None)
+        piece = scanning.Piece(index, ["another.mp4"], 10, None)
+        with pytest.raises(ResultsError, match="is not the same on all machines, or was written to"):
+            scanned(Search(asked, SearchRules()), piece)

@@ -53,7 +53,7 @@ class Source(Protocol[R_co]):
     def header(self) -> RunHeader:
         """What the records are made with."""
 
-    def records(self, paths: Iterable[str]) -> Iterator[R_co]:
+    def records(self, paths: Iterable[Any]) -> Iterator[R_co]:
         """The records of each video, in order, the last of which completes it."""
 
     def description(self) -> str:
@@ -125,7 +125,7 @@ class Worker:
         except OSError as error:
             return f" cannot enter the folder of this run, {there['folder']}: {error.strerror}"
         if missing := [path for path in there["paths"] if not os.path.isfile(path)]:  # noqa: PTH113 - no name is an error
-            return f" lacks {len(missing)} of {len(there['paths'])} videos that were looked up: {listed(missing, 3)}"
+            return f" lacks {len(missing)} of {len(there['paths'])} files that were looked up: {listed(missing, 3)}"
         return None
 
     def records(self, paths: Sequence[str]) -> list[Any]:

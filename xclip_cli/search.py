@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Numbers = npt.NDArray[np.float32]
+    Chosen = npt.NDArray[np.bool_]
+    Scan = Callable[[Sequence[StoredVideo], Chosen | None], Numbers]
 
 AT_ONCE = 4  # windows before and after a hit that are scored together
 TOGETHER = 64  # hits that are scored together, where all are wanted
@@ -128,6 +130,7 @@ class Search:
         self.library = Library()
         self.gave_up = 0  # queries whose search ended after many windows below the threshold, and not with the last
         self.queries = classifier.labels.names if like is None else (like,)
+        self.scan: Scan = self.scan_here  # or a cluster does: see ``scanning``
 
     def header(self) -> RunHeader:
         """What the moments are found with."""
@@ -239,29 +242,39 @@ class Search:
             raise ResultsError("an index holds numbers that are not finite: `xclip index check` finds damaged parts")
         return logits
 
-    def _scanned(self, videos: list[StoredVideo]) -> tuple[Numbers, npt.NDArray[np.bool_]]:
+    def _scanned(self, videos: list[StoredVideo]) -> tuple[Numbers, Chosen]:
         """Videos of one index: logits [K, chosen windows], and which windows were chosen."""
+        from .engine.ranking import CLOSE_ENOUGH, candidates
+
+        chosen = np.ones(sum(video.num_windows for video in videos), bool)
+        if self.like is not None:
+            return self.scan(videos, None), chosen
+        if len(chosen) > CLOSE_ENOUGH and not self.rules.exact:
+            chosen = candidates(self.scan(videos, None))
+        return self.scan(videos, chosen), chosen
+
+    def scan_here(self, videos: Sequence[StoredVideo], chosen: Chosen | None) -> Numbers:
+        """Videos of one index: logits of the chosen windows [K, chosen], or where None are, cosines of the features of
+        all. Raises ResultsError."""
         import torch
 
-        from .engine.ranking import CLOSE_ENOUGH, candidates, cosines, rows_at_once, text_logits
+        from .engine.ranking import cosines, rows_at_once, text_logits
 
-        index, most = videos[0].index, rows_at_once(self.encoder)
-        count, views = sum(video.num_windows for video in videos), index.views
-
-        def of_windows(rows: Numbers) -> Numbers:
-            means: Numbers = rows.reshape(len(rows), -1, views).mean(axis=2)
-            return means
-
-        chosen = np.ones(count, bool)
+        index = videos[0].index
+        blocks = index.blocks(videos, rows_at_once(self.encoder))
         if self.like is not None:
-            return of_windows(cosines(self.encoder, self._directions, index.blocks(videos, most))), chosen
-        texts, deltas = self.classifier.text_features[: len(self.queries)], self.classifier.deltas
-        deltas = None if deltas is None else deltas[: len(self.queries)]
-        if count > CLOSE_ENOUGH and not self.rules.exact:
-            directions = texts if deltas is None else torch.nn.functional.normalize(texts, dim=-1) + deltas
-            chosen = candidates(of_windows(cosines(self.encoder, directions, index.blocks(videos, most))))
-        picked = _picked(index.blocks(videos, most), np.repeat(chosen, views))
-        return of_windows(text_logits(self.encoder, texts, picked, deltas)), chosen
+            rows = cosines(self.encoder, self._directions, blocks)
+        else:
+            texts, deltas = self.classifier.text_features[: len(self.queries)], self.classifier.deltas
+            deltas = None if deltas is None else deltas[: len(self.queries)]
+            if chosen is None:
+                directions = texts if deltas is None else torch.nn.functional.normalize(texts, dim=-1) + deltas
+                rows = cosines(self.encoder, directions, blocks)
+            else:
+                picked = _picked(blocks, np.repeat(chosen, index.views))
+                rows = text_logits(self.encoder, texts, picked, deltas)
+        means: Numbers = rows.reshape(len(rows), -1, index.views).mean(axis=2)
+        return means
 
     def _score_of(self, k: int, logits: Numbers) -> Callable[[Sequence[int]], list[float]]:
         """Windows → their scores for a query; those of an index are computed when they are asked for."""

@@ -30,7 +30,7 @@ from xclip_cli.bundled import generator
 from xclip_cli.engine.encoder import Encoder
 from xclip_cli.video.sampling import ClipRequest
 
-from . import gpu, index
+from . import cluster, gpu, index
 from .inputs import LABELS, LONG_MINUTES, RATE, Inputs, default_folder
 from .rows import Row, Ticks, busyness, load, ratio_row
 
@@ -139,6 +139,10 @@ class Bench:
     def gpu(self) -> Iterator[Row]:
         """The model and the whole tool on a card."""
         yield from gpu.rows(torch.device("cuda"), gpu.SIZES, gpu.CLIPS)
+
+    def cluster(self) -> Iterator[Row]:
+        """A cluster that is this machine."""
+        yield from cluster.rows(self.inputs, 500 if self.full else 50, 20_000)
 
     def neighbour(self) -> Iterator[Row]:
         """Cold, beside a process that keeps one core busy, for both alike: such rows are marked, as they should be."""
@@ -384,7 +388,7 @@ def _processor() -> str:
 
 
 PARTS = ("cold", "throughput", "long_video", "precision", "indexes", "steadiness")
-ASKED_FOR = ("neighbour", "gpu")  # not measured unless they are
+ASKED_FOR = ("neighbour", "gpu", "cluster")  # not measured unless they are
 
 if __name__ == "__main__":
     main()

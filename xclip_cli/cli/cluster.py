@@ -24,7 +24,7 @@ class ClusterFlags:
     ray: Annotated[
         bool,
         typer.Option(
-            "--ray", help="Share the videos out over a Ray cluster: by default RAY_ADDRESS, else this machine."
+            "--ray", help="Run on a Ray cluster: that of --ray-address, else of RAY_ADDRESS, else this machine."
         ),
     ] = False
     ray_address: Annotated[

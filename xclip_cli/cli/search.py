@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -16,6 +16,7 @@ import typer
 
 from ..engine.devices import AUTO
 from ..errors import ResultsError
+from .cluster import ClusterFlags
 from .exits import INTERRUPTED
 from .flags import DecodeFlags, InputFlags, ModelFlags, RunFlags
 from .indexed import as_decoded, as_learned, as_made, check_indexes, stretch
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ..output.notes import Notes
     from ..results.lines import IndexSettings
     from ..results.records import Moment, Record, RunHeader
+    from ..scanning import Scanner
     from ..search import Search
 
 
@@ -181,6 +183,7 @@ def search(
     output: FoundFlags,
     model: ModelFlags,
     decoding: DecodeFlags,
+    cluster: ClusterFlags,
     running: RunFlags,
 ) -> None:
     """Search videos for the moments that answer a text best.
@@ -197,12 +200,18 @@ def search(
     """
     from ..output.files import check_output
     from ..output.notes import Notes
+    from ..results.lines import PARTS_NAME
+    from ..scanning import shared
     from .run import show_plan
 
     notes, form = Notes(running.quiet), output.form()
     labels, rest = query.split(inputs)
     todo = rest.expand()
     check_indexes(rest, todo)
+    if cluster.ray and todo.paths:
+        raise typer.BadParameter(
+            "--ray shares out the scan of indexes, not of files: embed those first (xclip embed --ray)"
+        )
     if output.path is not None:
         with usage_errors(ResultsError):
             check_output(output.path, output.force, [*todo.paths, *filter(None, [query.like])])
@@ -211,9 +220,17 @@ def search(
     model = as_made(as_learned(model, query.learned), todo.indexes[0].settings if todo.indexes else None)
     if running.dry_run:
         show_plan(todo, None if query.like else labels, _model(query, labels, model, notes), model, "window")
+    model = replace(model, name=_model(query, labels, model, notes))
     with ExitStack() as stack:
-        task = _task(rest, query, labels, todo, model, decoding, notes)
+        make = partial(_task, rest, query, labels, todo.indexes[0].settings if todo.indexes else None, model, decoding)
+        task = make(notes.bar())
         stack.callback(task.classifier.close)
+        for index in todo.indexes:
+            task.classifier.check(index)
+        if cluster.ray:
+            parts = [str(path) for index in todo.indexes for path in (index.folder / PARTS_NAME).iterdir()]
+            joined = cluster.join(partial(_scanner_there, make), parts, "window", notes.say, stack)
+            task.scan = shared(joined)
         raise typer.Exit(_run(task, todo, output, form, decoding, running, notes))
 
 
@@ -229,25 +246,29 @@ def _task(
     inputs: InputFlags,
     query: QueryFlags,
     labels: Labels,
-    todo: Inputs,
+    made: IndexSettings | None,
     model: ModelFlags,
     decoding: DecodeFlags,
-    notes: Notes,
+    bar: type | None = None,
 ) -> Search:
     from ..classifier import Classifier
     from ..model.checkpoint.find import find_checkpoint
     from ..search import Search, SearchRules
 
-    made = todo.indexes[0].settings if todo.indexes else None
-    checkpoint = find_checkpoint(_model(query, labels, model, notes), bar=notes.bar())
+    checkpoint = find_checkpoint(model.name, bar=bar)
     settings: dict[str, Any] = model.settings() | as_decoded(decoding, made).settings()
     learned = None if query.learned is None else query.learned.among(labels)
     classifier = Classifier(checkpoint, labels=labels, multi_label=True, head=learned, **settings)
-    for index in todo.indexes:
-        classifier.check(index)
     rules = SearchRules(query.top_k, query.per_video, query.threshold, query.exact)
     windows = query.windows(classifier.encoder.usual_window, made)
     return Search(classifier, rules, *windows, stretch(inputs, made), query.like)
+
+
+def _scanner_there(make: Callable[[], Search]) -> Scanner:
+    """What a machine of a cluster scans by. Raises ModelError."""
+    from ..scanning import Scanner
+
+    return Scanner(make())
 
 
 def _run(
