@@ -122,6 +122,38 @@ def test_a_lost_machine_costs_nothing_and_one_that_joins_gets_work(ray_cluster: 
     assert len({record.message for record in records}) >= 3
 
 
+class Changing(Echo):
+    """Machines that join once a file is there would make other records."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(RunHeader("0", "other") if file.exists() else HEADER)
+
+
+@pytest.mark.slow
+def test_a_machine_that_joins_and_would_make_other_records_gets_none(
+    ray_cluster: Any, said: list[str], tmp_path: Path
+) -> None:
+    import ray
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    paths = [f"slow:0.1{'0' * number}" for number in range(100)]
+    found = Cluster(partial(Changing, tmp_path / "file"), Wanted(ray_cluster.address), paths, said.append)
+    try:
+        made = found.records(paths)
+        records = [next(made) for _ in range(10)]
+        (tmp_path / "file").touch()
+        machine = ray_cluster.add_node(num_cpus=1)
+        records += made
+    finally:
+        found.close()
+        ray_cluster.remove_node(machine)
+    assert [record.video for record in records] == paths
+    assert len({record.message for record in records}) == 2
+    assert [re.sub(r"machine \S+", "machine h", each) for each in said] == [
+        "warning: the machine h would make other records: it gets no videos"
+    ]
+
+
 @pytest.mark.slow
 def test_what_is_in_flight_is_bounded(ray_cluster: Any, said: list[str]) -> None:
     taken = 0

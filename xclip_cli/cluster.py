@@ -368,7 +368,7 @@ class Cluster(Generic[R]):
             reports.append(report)
         elif report.problem or report.header != self._header:
             why = report.problem or " would make other records"
-            self._say(f"warning: no videos for the machine {report.host}{why}")
+            self._say(f"warning: the machine {report.host}{why}: it gets no videos")
             self._refused.add(report.node)
             self._places_refused += actor.place is None
             self._actors.remove(actor)

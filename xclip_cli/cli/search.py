@@ -227,8 +227,8 @@ def search(
         stack.callback(task.classifier.close)
         for index in todo.indexes:
             task.classifier.check(index)
-        if cluster.ray:
-            parts = [str(path) for index in todo.indexes for path in (index.folder / PARTS_NAME).iterdir()]
+        if cluster.ray and todo.indexes:
+            parts = [str(index.folder / PARTS_NAME / name) for index in todo.indexes for name in index.parts]
             joined = cluster.join(partial(_scanner_there, make), parts, "window", notes.say, stack)
             task.scan = shared(joined)
         raise typer.Exit(_run(task, todo, output, form, decoding, running, notes))

@@ -158,6 +158,11 @@ class Index:
         """Of all videos, those that have encodings."""
         return sum(entry.windows for entry in self.entries.values())
 
+    @property
+    def parts(self) -> list[str]:
+        """The names of those that hold its rows."""
+        return list(dict.fromkeys(span.part for entry in self.entries.values() for span in entry.line.rows))
+
     def windows(self, entry: Entry) -> tuple[StoredWindow, ...]:
         """The windows of a video. Raises ResultsError."""
         return read_windows(self._lines.fileno(), entry, self.folder)

@@ -407,7 +407,7 @@ class IndexWriter:
 def check_index(index: Index) -> dict[str, str]:
     """The parts of an index that are not what was written, each with what is wrong. All of them are read."""
     found = {}
-    for name in dict.fromkeys(s.part for entry in index.entries.values() for s in entry.line.rows):
+    for name in index.parts:
         try:
             check_part(index.folder / PARTS_NAME / name, index.settings.layout)
         except ResultsError as error:
