@@ -164,3 +164,4 @@ def test_a_machine_that_cannot_take_part_says_why(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match=r"it lacks \S+/j: give an index in a folder that all share"):
         chunk_embedding(tmp_path / "j" / "chunks", task)
     task.close()
+    assert not list((tmp_path / "i").glob(".*"))  # nothing is left of a run that did not begin
