@@ -4,12 +4,36 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..engine.devices import AUTO, DEVICES
+from ..errors import ResultsError
 from .exits import FAILURE
-from .options import AsJson, Heads, ModelName, Offline, Tokenizer, switch_off_hub
+from .options import (
+    AsJson,
+    DType,
+    Heads,
+    ModelName,
+    Offline,
+    Tokenizer,
+    check_device,
+    switch_off_hub,
+    usage_errors,
+)
+
+if TYPE_CHECKING:
+    from ..model.checkpoint.find import Checkpoint
+    from ..precision import Comparison
+
+Precisions = Annotated[
+    list[DType] | None,
+    typer.Option(
+        metavar="TYPE",
+        help="Also measure this precision against float32, beside bfloat16: logits, answers, speed. Repeatable.",
+    ),
+]
 
 
 def list_models(as_json: AsJson = False) -> None:
@@ -68,27 +92,83 @@ def show_path(name: ModelName) -> None:
 
 def verify_model(
     name: ModelName,
+    videos: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[VIDEO]...", help="With --dtype: what to measure on. Default: the demo's videos."),
+    ] = None,
     published: Annotated[
         bool, typer.Option("--published", help="Also compare with the published probabilities and logits.")
     ] = False,
+    dtype: Precisions = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--labels",
+            "-l",
+            metavar="FILE|NAME",
+            help="With --dtype: what to rank. Default: kinetics-400; for the bundled model picture-state.",
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", callback=check_device, help=f"With --dtype: {DEVICES}.")
+    ] = AUTO,
+    as_json: AsJson = False,
     offline: Offline = False,
 ) -> None:
     """Check a model's files against the hub's hashes, load it and compute with it; exit 1 if anything is wrong.
 
+    With --dtype also measure what a precision costs and gains, on your own videos and labels, and say which to use.
+
     Examples:
       xclip models verify bundled
       xclip models verify base-patch32 --published
+      xclip models verify base-patch32 --dtype bfloat16 clips/ --labels labels.txt
     """
     from ..model.checkpoint.find import find_checkpoint
     from ..model.verify import verify
     from ..output.notes import Notes
+    from ..output.tables import print_precisions
     from ..text import printable
 
-    wrong = 0
-    for check in verify(find_checkpoint(name, bar=Notes().bar()), published):
-        typer.echo(printable(check.line()))
-        wrong += not check.passed
-    raise typer.Exit(FAILURE if wrong else 0)
+    if not dtype and (videos or labels):
+        raise typer.BadParameter("videos and labels go with --dtype, which measures on them")
+    checkpoint = find_checkpoint(name, bar=Notes().bar())
+    checks = []
+    for check in verify(checkpoint, published):
+        checks.append(vars(check))
+        if not as_json:
+            typer.echo(printable(check.line()))
+    right = all(check["passed"] for check in checks)
+    compared = _compared(checkpoint, videos, labels, dtype, device) if dtype and right else None
+    if as_json:
+        precision = {"precision": compared.to_json()} if compared else {}
+        typer.echo(json.dumps({"checks": checks, **precision}, indent=2))
+    elif compared:
+        print_precisions(compared.to_json())
+    raise typer.Exit(0 if right else FAILURE)
+
+
+def _compared(
+    checkpoint: Checkpoint, videos: list[str] | None, labels: list[str] | None, dtypes: list[DType], device: str
+) -> Comparison:
+    """The precisions on videos, else on the demo's."""
+    from tempfile import TemporaryDirectory
+
+    from ..bundled.generator import write_samples
+    from ..inputs import expand_inputs
+    from ..labels import load_labels
+    from ..model.checkpoint.find import BUNDLED
+    from ..precision import compare
+
+    wanted = load_labels(labels or ["picture-state" if checkpoint.name == BUNDLED else "kinetics-400"])
+    names = [one.value for one in dtypes if one != DType.auto]
+    if videos:
+        with usage_errors(ResultsError):
+            paths = expand_inputs(videos).paths
+        return compare(checkpoint, wanted, paths, names, device)
+    with TemporaryDirectory() as folder:
+        paths = [str(path) for path, _ in write_samples(Path(folder))]
+        return compare(checkpoint, wanted, paths, names, device)
 
 
 def convert_model(

@@ -105,6 +105,33 @@ def print_models(rows: list[dict[str, Any]]) -> None:
     console.print(table)
 
 
+def print_precisions(compared: dict[str, Any]) -> None:
+    """What was measured of precisions as a table, and the advice that follows."""
+    console = Console(highlight=False)
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    table.add_column("precision")
+    for heading in ("logit off, largest", "median", "same top-1", "same top-5", "clips a second"):
+        table.add_column(heading, justify="right")
+    for one in compared["precisions"]:
+        table.add_row(
+            one["dtype"],
+            f"{one['largest_difference']:.4f}",
+            f"{one['median_difference']:.4f}",
+            f"{one['top_1']:.1%}",
+            f"{one['top_5']:.1%}",
+            f"{one['clips_per_second']:.3g}",
+        )
+    console.print(table)
+    videos = "1 video" if compared["videos"] == 1 else f"{compared['videos']} videos"
+    console.print(
+        f"advice: --dtype {compared['advised']}, by {videos} and {compared['labels']} labels on {compared['device']}",
+        soft_wrap=True,
+    )
+    for one in compared["precisions"]:
+        if one["failed"]:
+            console.print(f"{one['dtype']} gives no finite numbers for {one['failed']} of them", soft_wrap=True)
+
+
 def format_fields(values: dict[str, Any], indent: str = "") -> str:
     """Nested values, a line each."""
     lines = []
