@@ -94,7 +94,7 @@ def verify_model(
     name: ModelName,
     videos: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[VIDEO]...", help="With --dtype: what to measure on. Default: the demo's videos."),
+        typer.Argument(metavar="VIDEO", help="With --dtype: what to measure on. Default: the demo's videos."),
     ] = None,
     published: Annotated[
         bool, typer.Option("--published", help="Also compare with the published probabilities and logits.")
