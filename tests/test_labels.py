@@ -285,7 +285,7 @@ def test_one_label_is_worth_a_warning() -> None:
 @pytest.mark.parametrize(
     ("labels", "templates", "message"),
     [
-        ([], ["{}"], "no labels given: pass --labels FILE"),
+        ([], ["{}"], "there are no labels: give at least one"),
         (["a", " "], ["{}"], "the label ' ' is empty"),
         (["a", "\ud800"], ["{}"], "holds bytes or half characters that are no text"),
         (["a"], ["no place"], r"the template 'no place' has no \{\} for the label"),

@@ -23,6 +23,7 @@ VOCABULARY = [
     "segments",
     "results.records",
     "results.fields",
+    "results.notebook",
     "video.sampling",
     "video.limits",
     "cores",
@@ -43,9 +44,10 @@ MAY_IMPORT: dict[str, list[str]] = {  # a room, and what it may import besides i
     "report": ["results", "video.pool", "output.images", "evaluation"],
     "stored": ["engine", "results"],
     "adaptation": [*TASK, "evaluation"],
-    "classifier": [*TASK, "adaptation"],
+    "classifier": [*TASK, "adaptation", "inputs", "timeline", "output.progress"],
+    "classification": [*TASK, "classifier"],
     "cluster": ["results"],
-    "timeline": [*TASK, "classifier"],
+    "timeline": [*TASK, "classifier", "output.subtitles"],  # the classifier for its type alone
     "embedding": TASK,
     "search": [*TASK, "classifier"],
     "scanning": ["results", "cluster", "search"],
@@ -55,10 +57,10 @@ MAY_IMPORT: dict[str, list[str]] = {  # a room, and what it may import besides i
     "bundled": ["classifier", "model"],
     "cli": [
         *("labels", "inputs", "engine", "model", "results", "output", "report", "video.cutting"),
-        *("classifier", "timeline", "embedding", "search", "scanning"),
+        *("classifier", "classification", "timeline", "embedding", "search", "scanning"),
         *("evaluation", "adaptation", "precision", "cluster", "doctor", "bundled"),
     ],
-    "__init__": ["adaptation", "classifier", "engine.encoder", "labels", "model", "results.index"],
+    "__init__": ["adaptation", "classifier", "engine.encoder", "labels", "model", "results.index", "timeline"],
     "__main__": ["cli"],
 }
 

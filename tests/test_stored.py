@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xclip_cli import Classifier
-from xclip_cli.classifier import Classification
+from xclip_cli.classification import Classification
 from xclip_cli.embedding import index_settings
 from xclip_cli.engine.encoder import Encoder
 from xclip_cli.engine.stored import to_arrays

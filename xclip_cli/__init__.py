@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from .results.index import Index
     from .results.records import Failure, Moment, Prediction, RankedLabel
+    from .timeline import VideoTimeline
 
 __version__ = "0.1.0"
 
@@ -62,6 +63,7 @@ __all__ = [
     "VideoError",
     "VideoMAEFeatureExtractor",
     "VideoMAEImageProcessor",
+    "VideoTimeline",
     "XCLIPConfig",
     "XCLIPModel",
     "XCLIPProcessor",
@@ -82,6 +84,7 @@ _HOMES = {
     "engine.encoder": ("Encoder",),
     "results.index": ("Index",),
     "results.records": ("Failure", "Moment", "Prediction", "RankedLabel"),
+    "timeline": ("VideoTimeline",),
 }
 
 

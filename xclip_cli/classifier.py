@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
@@ -24,13 +24,14 @@ from .engine.encoder import Encoder, Encodings, Time
 from .engine.pipeline import Outcome, results_of
 from .engine.texts import Texts
 from .errors import LabelsError, ResultsError, VideoError
+from .inputs import interleaved, with_folders
 from .labels import BARE_LABEL, NONE_OF_THESE, Labels, calibrated_identity
 from .model.checkpoint.find import Checkpoint, choose_model, find_checkpoint, name_of
 from .output.images import FrameFolder
 from .results.index import Index, StoredVideo
-from .results.records import Failure, Frames, Prediction, RankedLabel, RunHeader, Seconds
+from .results.records import Failure, Frames, Prediction, RankedLabel, Record, RunHeader, Seconds
 from .stored import stored_slots
-from .text import printable
+from .text import exact_time, printable
 from .video.limits import DECODE_TIMEOUT, DEFAULT_LIMITS, Limits
 from .video.sampling import ONE_VIEW, ClipInfo, ClipRequest, Views
 
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .adaptation import Head
+    from .timeline import VideoTimeline
+
+R = TypeVar("R", bound=Record)
 
 
 class Classifier:
@@ -62,7 +66,13 @@ class Classifier:
     a core; ``batch_size``, videos computed at once, if not what suits the device; ``cache``, whether the text features
     of labels are kept on disk for the next time. ``timeout``: seconds without progress after which a decoder is
     stopped; ``limits``: what decoding a video may cost; ``stream``: which of a file's video streams, from 0, if not the
-    main one.
+    main one. ``progress`` draws how far ``classify_all`` and ``timeline`` are on stderr, where that is a terminal or a
+    notebook.
+
+    >>> with Classifier("bundled", labels=["a black screen", "color bars"]) as classifier:
+    ...     prediction = classifier.classify("clips/color-bars.mp4")
+    >>> prediction.label
+    'color bars'
 
     Raises LabelsError, ModelError, and ValueError for an unknown dtype or preprocessing.
     """
@@ -90,7 +100,9 @@ class Classifier:
         stream: int | None = None,
         cache: bool = True,
         head: Head | str | Path | None = None,
+        progress: bool = False,
     ) -> None:
+        self._progress = progress
         self.head = _loaded(head) if isinstance(head, str | Path) else head
         if labels is None:
             if self.head is None:
@@ -117,12 +129,7 @@ class Classifier:
         if self.head is not None:
             self.head.check(self.encoder)
             self._deltas = self.head.of(self.labels)
-        if self.labels.model is not None and self.labels.model != self.identity:
-            raise LabelsError(
-                f"the labels were calibrated for another model or head than {self.checkpoint.name} "
-                f"{'with this' if self.head else 'without a'} head: name that one, or write them again with `xclip "
-                "evaluate --write-labels`"
-            )
+        self._check_labels()
         self._label_warnings = self._warnings()
         groups = [*self.labels.texts, *([text] for text in self.labels.background)]
         self.texts = Texts(groups, self.checkpoint, self.encoder.config, tokenizer, cache)
@@ -153,20 +160,75 @@ class Classifier:
         return record
 
     def classify_all(
-        self, videos: Iterable[str | os.PathLike[str] | ClipRequest] | Index, top_k: int = 0
+        self,
+        videos: Iterable[str | os.PathLike[str] | ClipRequest] | str | os.PathLike[str] | Index,
+        top_k: int = 0,
+        recursive: bool = False,
     ) -> Iterator[Prediction | Failure]:
-        """One record a video, in order, a Failure where one cannot be read. Those of an index of whole videos are not
-        decoded, and the classifier's settings must be the index's: raises ResultsError where they are not.
+        """One record a video, in order, a Failure where one cannot be read.
+
+        ``videos``: paths, also as a generator, which is read as videos are decoded; folders stand for the videos in
+        them, with ``recursive`` also for those in the folders below; or one folder alone. Or an index of whole videos,
+        which are not decoded: the classifier's settings must be the index's: raises ResultsError where they are not.
 
         Videos are decoded ahead, the first at once, and computed in batches. Exhaust or close the iterator before the
         classifier is used again: until then other calls raise RuntimeError.
+
+        >>> with Classifier("bundled", labels=["a black screen", "color bars"]) as classifier:
+        ...     [record.label for record in classifier.classify_all(["clips/color-bars.mp4", "missing.mp4"])]
+        ['color bars', None]
         """
-        if isinstance(videos, str | os.PathLike):
-            raise TypeError(f"videos must be a list of paths, got {videos!r}: classify takes one video")
         if isinstance(videos, Index):
-            return results_of(self.classify_stored(videos, top_k))
-        requests = (video if isinstance(video, ClipRequest) else self.request(video) for video in videos)
-        return results_of(self._run(requests, top_k, windows=False))
+            return self._followed(results_of(self.classify_stored(videos, top_k)), len(videos))
+        found: Iterable[str | ClipRequest | Failure] = with_folders(videos, recursive)
+        if self._progress and not isinstance(videos, Iterator):
+            found = list(found)
+
+        def run(taken: Iterator[str | ClipRequest]) -> Iterator[Prediction | Failure]:
+            requests = (self.request(video) if isinstance(video, str) else video for video in taken)
+            return results_of(self._run(requests, top_k, windows=False))
+
+        return self._followed(interleaved(found, run), len(found) if isinstance(found, list) else None)
+
+    def timeline(
+        self,
+        video: str | os.PathLike[str],
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        window: Time | None = None,
+        stride: Time | None = None,
+        min_score: float = 0.0,
+        min_duration: float = 0.0,
+        top_k: int = 0,
+    ) -> VideoTimeline:
+        """When in a video which label fits best: its windows, and the segments that they make.
+
+        ``window``: seconds that the model looks at at once, if not what suits it; ``stride``: from one window to the
+        next, if not half a window. No segment has a score under ``min_score`` or is shorter than ``min_duration``
+        seconds. ``top_k`` keeps the best labels of each window alone; 0 keeps all. A video that fails on the way has
+        an ``error`` beside what was made. Raises VideoError, and ValueError for windows that cannot be.
+
+        >>> with Classifier("bundled", labels=["a normal picture", "a fade in from black"]) as classifier:
+        ...     timeline = classifier.timeline("clips/fade-in.mp4", window=0.5)
+        >>> print(timeline.to_srt())
+        1
+        00:00:00,000 --> ...
+        """
+        from .timeline import Rules, Timelines, whole_timelines
+
+        rules = Rules.of(self.encoder.usual_window, exact_time(window), exact_time(stride), min_score, min_duration)
+        task = Timelines(self, rules, exact_time(start), exact_time(end), top_k)
+        (found,) = whole_timelines(self._followed(task.records([os.fspath(video)]), 1, "window"))
+        if isinstance(found, Failure):
+            raise VideoError(found.message, found.code)
+        return found
+
+    def _followed(self, records: Iterator[R], total: int | None, part: str | None = None) -> Iterator[R]:
+        """The records, with their progress where that is wanted."""
+        from .output.progress import follow
+
+        return follow(records, total, part=part) if self._progress else records
 
     def classify_windows(
         self, requests: Iterable[ClipRequest], top_k: int = 0
@@ -250,6 +312,14 @@ class Classifier:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _check_labels(self) -> None:
+        if self.labels.model is not None and self.labels.model != self.identity:
+            raise LabelsError(
+                f"the labels were calibrated for another model or head than {self.checkpoint.name} "
+                f"{'with this' if self.head else 'without a'} head: name that one, or write them again with `xclip "
+                "evaluate --write-labels`"
+            )
+
     def _find(self, name: str) -> Checkpoint:
         return find_checkpoint(choose_model(name, self.labels.all_texts).name)
 
@@ -277,17 +347,12 @@ class Classifier:
         why = self.checkpoint.why_a_guess(text for texts in self.labels.texts for text in texts)
         if why is None and self.checkpoint.why_a_guess(self.labels.background):
             why = "was not trained on the neutral texts that labels are compared with"
-        found = (
-            self.labels.warnings
-            if why is None
-            else (*self.labels.warnings, f"the model {self.checkpoint.name} can only guess: it {why}")
-        )
+        found = list(self.labels.warnings)
+        if why is not None:
+            found.append(f"the model {self.checkpoint.name} can only guess: it {why}")
         if self.labels.temperature and self.labels.background:
-            found = (
-                *found,
-                "scores against neutral texts are not calibrated: the temperature of the labels is not used",
-            )
-        return found
+            found.append("scores against neutral texts are not calibrated: the temperature of the labels is not used")
+        return tuple(found)
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -427,36 +492,6 @@ class Classifier:
             threshold=self.threshold or None,
             head=None if self.head is None else self.head.sha256,
         )
-
-
-class Classification:
-    """The task of ranking labels for videos, a record each."""
-
-    def __init__(
-        self, classifier: Classifier, start: Fraction | None = None, end: Fraction | None = None, top_k: int = 0
-    ) -> None:
-        self.classifier = classifier
-        self.start, self.end, self.top_k = start, end, top_k
-
-    def header(self) -> RunHeader:
-        """What the records are made with."""
-        return self.classifier.run_header(self.start, self.end, self.top_k)
-
-    def records(self, paths: Iterable[str]) -> Iterator[Prediction | Failure]:
-        """One record a path, in order. The first videos decode while torch and the weights are loaded, which is done
-        when this returns. Raises ModelError."""
-        requests = (self.classifier.request(path, self.start, self.end) for path in paths)
-        records = self.classifier.classify_all(requests, self.top_k)
-        self.classifier.load()
-        return records
-
-    def stored(self, videos: Iterable[StoredVideo]) -> Iterator[Prediction | Failure]:
-        """The same, of videos of indexes."""
-        return results_of(self.classifier.classify_stored(videos, self.top_k))
-
-    def description(self) -> str:
-        """The model and how it runs, in a line."""
-        return self.classifier.description()
 
 
 def _loaded(head: str | Path) -> Head:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from .results.index import Index, StoredVideo
 from .results.lines import is_index
 from .results.records import Failure, Record
 from .text import other_encoding, printable, quoted
+from .video.sampling import ClipRequest
 
 R = TypeVar("R", bound=Record)
 
@@ -157,6 +159,51 @@ def expand_inputs(given: Iterable[str], recursive: bool = False, only: str | Non
     if only is not None and inputs.indexes and not inputs.stored:
         raise ResultsError(f"no video of {_named(inputs.indexes)} matches {only!r}")
     return inputs
+
+
+def with_folders(
+    videos: Iterable[str | os.PathLike[str] | ClipRequest] | str | os.PathLike[str], recursive: bool = False
+) -> Iterator[str | ClipRequest | Failure]:
+    """Videos as they are given, one at a time, and in the place of each folder the videos in it, sorted. Raises
+    TypeError for one video alone."""
+    if isinstance(videos, str | os.PathLike):
+        if not _is(Path.is_dir, os.fspath(videos)):
+            raise TypeError(f"videos must be a list of paths, or a folder, got {videos!r}: classify takes one video")
+        videos = [videos]
+    return (found for video in videos for found in _found(video, recursive))
+
+
+def _found(video: str | os.PathLike[str] | ClipRequest, recursive: bool) -> Sequence[str | ClipRequest | Failure]:
+    if isinstance(video, ClipRequest):
+        return [video]
+    path = os.fspath(video)
+    if not _is(Path.is_dir, path):
+        return [path]
+    if is_index(path):
+        return [Failure.of(path, VideoError("it is an index: pass Index.open(…) in the place of the list", "index"))]
+    return _videos_in(path, recursive, Inputs())
+
+
+def interleaved(
+    items: Iterable[str | ClipRequest | Failure], run: Callable[[Iterator[str | ClipRequest]], Iterator[R]]
+) -> Iterator[R | Failure]:
+    """What ``run`` makes of the items, a record each, and those that are failures already, in order."""
+    taken = deque[Failure | None]()  # None: it was passed on
+
+    def passed_on() -> Iterator[str | ClipRequest]:
+        for item in items:
+            taken.append(item if isinstance(item, Failure) else None)
+            if not isinstance(item, Failure):
+                yield item
+
+    def merged(records: Iterator[R]) -> Iterator[R | Failure]:
+        for record in records:
+            while (failure := taken.popleft()) is not None:
+                yield failure
+            yield record
+        yield from filter(None, taken)
+
+    return merged(run(passed_on()))  # which begins at once
 
 
 def entry_of(path: str) -> str:

@@ -74,7 +74,7 @@ _ODDITIES = {
 
 @dataclass(frozen=True)
 class Labels:
-    """What to choose from."""
+    """What to choose from. Raises LabelsError where that is nothing."""
 
     names: tuple[str, ...]
     texts: tuple[tuple[str, ...], ...]  # of each label, at least one
@@ -84,6 +84,10 @@ class Labels:
     background: tuple[str, ...] = ()  # neutral texts, one embedding each
     temperature: float | None = None  # that makes scores among all these labels probabilities, if it was fitted
     model: str | None = None  # identity of the only model that these labels are for
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise LabelsError("there are no labels: give at least one")
 
     @classmethod
     def of(cls, names: Iterable[str], templates: Iterable[str] = (BARE_LABEL,)) -> Labels:
@@ -137,8 +141,6 @@ def make_labels(
             same.append((name, kept))
         else:
             unique[name] = phrases
-    if not unique:
-        raise LabelsError("no labels given: pass --labels FILE, --labels NAME or --label TEXT")
     warnings = []
     if twice:
         repeated = list(dict.fromkeys(twice))

@@ -41,6 +41,11 @@ def printable(text: str, most: int | None = None) -> str:
     return shown if len(kept) == len(text) else shown + "…"
 
 
+def encodable(text: str) -> str:
+    """Text that every encoding of Unicode has: undecodable bytes of file names become escapes, as in tables."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def one_line(said: object, most: int = 200) -> str:
     """What a file, or an error about it, says: printable, on one line, and at most ``most`` characters long."""
     line = _SPACES.sub(" ", str(said)).strip() or type(said).__name__

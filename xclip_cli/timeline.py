@@ -6,13 +6,13 @@ How windows become segments is the arithmetic of ``segments``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .classifier import Classifier
+from .output.subtitles import format_srt, format_vtt
 from .results.index import StoredVideo
 from .results.records import Failure, Prediction, RunHeader, SegmentsRecord, WindowRecord
 from .segments import row_of, segments_of, timeline_of
@@ -21,6 +21,8 @@ from .video.sampling import check_windows
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from .classifier import Classifier
 
 TimelineRecord = WindowRecord | SegmentsRecord | Failure
 
@@ -37,12 +39,59 @@ class Rules:
     def __post_init__(self) -> None:
         check_windows(self.window, self.stride)
 
+    @classmethod
+    def of(
+        cls,
+        usual_window: Fraction,
+        window: Fraction | None = None,
+        stride: Fraction | None = None,
+        min_score: float = 0.0,
+        min_duration: float = 0.0,
+    ) -> Rules:
+        """With the model's usual window, and a stride of half a window, where none is given. Raises ValueError."""
+        window = usual_window if window is None else window
+        return cls(window, window / 2 if stride is None else stride, min_score, min_duration)
+
+
+@dataclass(frozen=True, repr=False)
+class VideoTimeline(SegmentsRecord):
+    """One video's windows, and the segments that they make: ``error`` says what ended it early, if anything did.
+
+    ``timeline`` has the scores of all labels over time, as arrays.
+    """
+
+    windows: tuple[WindowRecord, ...] = field(default=(), compare=False)
+
+    def to_srt(self) -> str:
+        """The segments as SubRip subtitles."""
+        return format_srt(self.segments)
+
+    def to_vtt(self) -> str:
+        """The segments as WebVTT subtitles."""
+        return format_vtt(self.segments)
+
+    def to_json(self) -> dict[str, Any]:
+        """The record of the segments as JSON values, and those of the windows."""
+        return {**super().to_json(), "windows": [window.to_json() for window in self.windows]}
+
+
+def whole_timelines(records: Iterable[TimelineRecord]) -> Iterator[VideoTimeline | Failure]:
+    """One record a video, of those of its windows and its segments."""
+    windows: list[WindowRecord] = []
+    for record in records:
+        if isinstance(record, WindowRecord):
+            windows.append(record)
+        elif isinstance(record, Failure):
+            yield record
+            windows = []
+        else:
+            made = {one.name: getattr(record, one.name) for one in fields(record)}
+            yield VideoTimeline(**made, windows=tuple(windows))
+            windows = []
+
 
 class Timelines:
-    """The task of finding out when in videos which label fits best.
-
-    ``rules`` of None in a field of ``window``: what suits the model.
-    """
+    """The task of finding out when in videos which label fits best."""
 
     def __init__(
         self,

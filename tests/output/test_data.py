@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from samples import BAD, FRAMES, GOOD, HEADER, answer, made
 
-from xclip_cli.output.data import csv_rows, csv_text, write_csv
+from xclip_cli.output.data import csv_text, write_csv
 from xclip_cli.output.files import write
 from xclip_cli.output.tables import FORMATS
 from xclip_cli.results.records import Error, Failure, Prediction, RankedLabel, SegmentsRecord
@@ -69,7 +69,7 @@ def test_csv_has_a_row_a_label() -> None:
     assert [(row["video"], row["rank"], row["label"], row["error"]) for row in rows] == [
         ("a.mp4", "1", "a cat", ""),
         ("a.mp4", "2", "a, dog", ""),
-        ("b\udce9.mp4", "", "", "no such file"),
+        (r"b\udce9.mp4", "", "", "no such file"),
     ]
     assert out.getvalue().splitlines()[0] == "video,status,start_seconds,end_seconds,rank,label,score,logit,error"
 
@@ -140,7 +140,7 @@ def test_lone_surrogates_survive_into_json_and_csv(tmp_path: Path) -> None:
 
 
 def test_csv_has_a_row_a_segment() -> None:
-    assert list(csv_rows(SegmentsRecord("a.mp4", (Segment(0, 2, "a", 0.5),), 1))) == [
+    assert SegmentsRecord("a.mp4", (Segment(0, 2, "a", 0.5),), 1).rows() == [
         {"video": "a.mp4", "status": "ok", "rank": 1, "start_seconds": 0, "end_seconds": 2, "label": "a", "score": 0.5}
     ]
 

@@ -12,7 +12,7 @@ from .indexed import as_decoded, stretch
 from .run import run
 
 if TYPE_CHECKING:
-    from ..classifier import Classification
+    from ..classification import Classification
     from ..model.checkpoint.find import Checkpoint
     from ..results.lines import IndexSettings
 
@@ -52,7 +52,8 @@ def classify(
       4    the model is unavailable
       130  interrupted
     """
-    from ..classifier import Classification, Classifier
+    from ..classification import Classification
+    from ..classifier import Classifier
     from ..output.tables import FORMATS
 
     def task_of(checkpoint: Checkpoint, model: ModelFlags, made: IndexSettings | None) -> Classification:

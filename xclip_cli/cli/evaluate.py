@@ -55,7 +55,8 @@ def evaluate(
 
     Exit codes are those of xclip classify.
     """
-    from ..classifier import Classification, Classifier
+    from ..classification import Classification
+    from ..classifier import Classifier
     from ..evaluation.truth import TESTED
     from ..output.notes import Notes
     from ..output.tables import FORMATS

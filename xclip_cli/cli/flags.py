@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from ..engine.devices import AUTO, DEVICES
-from ..errors import ResultsError
+from ..errors import LabelsError, ResultsError
 from ..video.limits import (
     DECODE_TIMEOUT,
     DEFAULT_LIMITS,
@@ -164,6 +164,8 @@ class LabelFlags:
 
         if self.learned is not None and not (self.sources or self.label or self.template):
             wanted = self.learned.labels
+        elif not (self.sources or self.label):
+            raise LabelsError("no labels given: pass --labels FILE, --labels NAME or --label TEXT")
         else:
             wanted = load_labels(self.sources or (), self.label or (), self.template or ())
         return wanted.with_background() if self.none_of_these or self.multi_label else wanted

@@ -113,10 +113,8 @@ class SegmentFlags:
                         "or embed the videos again"
                     )
             return Rules(*held, self.min_score, self.min_duration)
-        window = usual_window if self.window is None else self.window
-        stride = window / 2 if self.stride is None else self.stride
         with usage_errors(ValueError):
-            return Rules(window, stride, self.min_score, self.min_duration)
+            return Rules.of(usual_window, self.window, self.stride, self.min_score, self.min_duration)
 
 
 def timeline(

@@ -6,7 +6,6 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from typing import TextIO
 
 from ..results.records import Failure, Jsonable, Record, RunHeader
@@ -73,24 +72,11 @@ def write_csv(records: Iterable[Record], out: TextIO, header: RunHeader | None) 
     for record in records:
         if not record.completes:
             continue
-        for row in csv_rows(record):
+        for row in record.rows():
             writer.writerow(
                 {key: shown(csv_text(cell)) if isinstance(cell, str) else cell for key, cell in row.items()}
             )
         out.flush()
-
-
-def csv_rows(record: Record) -> list[dict[str, object]]:
-    """A row a label or segment, and one for an error; where there is none of these, one with the video alone."""
-    found: dict[str, object] = {"video": record.video, "status": "ok"}
-    rows: list[dict[str, object]] = [{**found, "rank": 1, **asdict(segment)} for segment in record.segments]
-    if prediction := record.prediction:
-        window = {"start_seconds": prediction.start_seconds, "end_seconds": prediction.end_seconds}
-        for rank, ranked in enumerate(prediction.predictions, start=1):
-            rows.append({**found, **window, "rank": rank, **asdict(ranked)})
-    if record.error:
-        rows.append({"video": record.video, "status": "error", "error": record.error.message})
-    return rows or [found]
 
 
 def csv_text(text: str) -> str:

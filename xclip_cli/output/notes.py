@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -17,10 +16,10 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
-from rich.table import Column
 
 from ..results.records import Record
-from ..text import clock, pace, printable
+from ..text import printable
+from .progress import follow
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
@@ -51,43 +50,9 @@ class Notes:
         pause: bool = False,
         doing: str = "classifying",
     ) -> Iterator[R]:
-        """The records of ``total`` videos, with a progress bar where stderr is a terminal, and each failure said as it
-        comes.
-
-        ``part``: what a record stands for that does not complete its video, such as "window"; None where each completes
-        one. ``pause``: the bar goes for as long as a record that completes a video is looked at, which may be shown on
-        the same terminal. ``doing``: what is done with them.
-        """
-        with self._progress_bar(hidden=total < 2 and part is None) as progress:
-            task = progress.add_task(doing, total=total, count=_count(0, total), at="", rate="")
-            videos, parts, began = 0, 0, None
-            for record in records:
-                if pause:
-                    progress.start()
-                if record.completes and record.error:
-                    self.say(f"failed: {record.video}: {record.error.message}")
-                videos += record.completes
-                parts += part is None or not record.completes
-                began = began or time.monotonic()  # start-up is no part of the rate, nor is what came first
-                rate = pace(parts - 1, time.monotonic() - began, part or "video")
-                progress.update(
-                    task,
-                    completed=videos + (0 if record.completes else record.share),
-                    count=_count(videos, total),
-                    at="" if record.completes else f"at {clock(record.end_seconds or 0)}",
-                    rate=rate if parts > 1 else "",
-                )
-                if pause and record.completes:
-                    progress.stop()
-                yield record
-
-    def _progress_bar(self, hidden: bool) -> Progress:
-        """A bar, with how many videos are done, where in one of them the run is, and how fast it goes."""
-        count = TextColumn("{task.fields[count]}", style="progress.download", table_column=Column())
-        texts = (TextColumn("{task.fields[at]}"), TextColumn("{task.fields[rate]}", style="dim"))
-        columns = (TextColumn("{task.description}"), BarColumn(None), count, *texts, TimeRemainingColumn())
-        hidden = hidden or self._quiet or not self._console.is_terminal
-        return Progress(*columns, console=self._console, transient=True, expand=True, disable=hidden)
+        """The records, followed as ``progress.follow`` says, each failure told; a single one of one part has no bar."""
+        hidden = self._quiet or (total < 2 and part is None)
+        return follow(records, total, self._console, part=part, pause=pause, doing=doing, hidden=hidden, say=self.say)
 
     def steps(self, items: Iterable[T], total: int, doing: str) -> Iterator[T]:
         """The items, with a progress bar where stderr is a terminal."""
@@ -128,11 +93,6 @@ def rich_bar(console: Console, hidden: bool) -> type:
                     progress.stop()
 
     return RichBar
-
-
-def _count(done: int, total: int) -> str:
-    """How many of ``total``, in the same width however many that is."""
-    return f"{done:{len(str(total))}}/{total}"
 
 
 class _Handler(logging.Handler):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ..errors import ResultsError
 from ..results.records import Record, RunHeader
+from ..text import encodable
 from .files import is_terminal
 
 if TYPE_CHECKING:
@@ -85,9 +86,9 @@ def _batches(records: Iterable[Record], schema: pyarrow.Schema) -> Iterator[pyar
 
 
 def _encodable(value: Any) -> Any:
-    """A JSON value whose texts have an encoding: undecodable bytes of file names become escapes, as in tables."""
+    """A JSON value whose texts have an encoding."""
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
+        return encodable(value)
     if isinstance(value, dict):
         return {key: _encodable(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

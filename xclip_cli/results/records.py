@@ -7,6 +7,7 @@ Code that uses any kind of records asks them, not for their type; only what is o
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,6 +16,8 @@ from typing import Any, ClassVar, Protocol, Self
 
 from ..errors import VideoError
 from ..segments import Segment, Timeline
+from ..text import encodable
+from . import notebook
 from .fields import LARGEST, read, read_field
 
 SCHEMA = 1
@@ -84,6 +87,8 @@ class Record:
     end_seconds: float | None = None  # of the part of the video that the record is about, if it knows
     segments: tuple[Segment, ...] = ()
     timeline: Timeline | None = None
+    label: str | None = None  # the best one, and its score, if the record ranks labels and none was withheld
+    score: float | None = None
 
     @property
     def prediction(self) -> Prediction | None:
@@ -94,10 +99,58 @@ class Record:
         """The record as JSON values."""
         raise NotImplementedError
 
+    def to_dict(self) -> dict[str, Any]:
+        """The same: a dict that holds nothing but what JSON knows."""
+        return self.to_json()
 
-@dataclass(frozen=True)
+    def to_json_string(self) -> str:
+        """The record as one line of JSON."""
+        return json.dumps(self.to_json())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Flat, for a data frame or CSV: a row a label or segment, and one for an error; where there is none of these,
+        one with the video alone."""
+        found: dict[str, Any] = {"video": encodable(self.video), "status": "ok"}
+        rows = [{**found, "rank": 1, **asdict(segment)} for segment in self.segments]
+        if prediction := self.prediction:
+            window = {"start_seconds": prediction.start_seconds, "end_seconds": prediction.end_seconds}
+            for rank, ranked in enumerate(prediction.predictions, start=1):
+                rows.append({**found, **window, "rank": rank, **asdict(ranked)})
+        if self.error:
+            rows.append({**found, "status": "error", "error": encodable(self.error.message)})
+        return rows or [found]
+
+    def _shown(self) -> list[tuple[str, str, float]]:
+        """What a notebook shows: when (or ""), which label, its score."""
+        shown = [(notebook.stretch(s.start_seconds, s.end_seconds), s.label, s.score) for s in self.segments]
+        if found := self.prediction:
+            when = "" if self.completes else notebook.stretch(found.start_seconds, found.end_seconds)
+            shown += [(when, ranked.label, ranked.score) for ranked in found.predictions]
+        return shown
+
+    def __repr__(self) -> str:
+        said = [" ".join(filter(None, (when, label, f"{score:.3f}"))) for when, label, score in self._shown()]
+        failed = [f"failed: {self.error.message}"] if self.error else []
+        return notebook.one_line(type(self).__name__, self.video, [*failed, *said])
+
+    def _repr_html_(self) -> str:
+        failed = [f"failed: {self.error.message}"] if self.error else []
+        return notebook.table(self.video, self._shown(), [*failed, *self.warnings])
+
+
+@dataclass(frozen=True, repr=False)
 class Prediction(Record):
-    """One video's ranked labels."""
+    """One video's ranked labels.
+
+    >>> ranked = RankedLabel("a cat", 0.75, 20.5), RankedLabel("a dog", 0.25, 19.4)
+    >>> found = Prediction("a.mp4", "bundled", None, 0.0, 10.0, Frames(8, 8, 0, 0, (0.5, 1.5)), ranked)
+    >>> found
+    Prediction('a.mp4': a cat 0.750, a dog 0.250)
+    >>> found.label, found.score, found.top(1).predictions
+    ('a cat', 0.75, (RankedLabel(label='a cat', score=0.75, logit=20.5),))
+    >>> [row["label"] for row in found.rows()]
+    ['a cat', 'a dog']
+    """
 
     video: str
     model: str
@@ -115,6 +168,16 @@ class Prediction(Record):
     def prediction(self) -> Prediction:
         """The record itself."""
         return self
+
+    @property
+    def label(self) -> str | None:  # type: ignore[override]
+        """The best label; None where all are withheld."""
+        return self.predictions[0].label if self.predictions else None
+
+    @property
+    def score(self) -> float | None:  # type: ignore[override]
+        """The best label's; None where all are withheld."""
+        return self.predictions[0].score if self.predictions else None
 
     def top(self, count: int) -> Prediction:
         """Only the ``count`` best labels; 0 keeps all."""
@@ -134,7 +197,7 @@ class Prediction(Record):
         return read(cls, values, "the record")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Failure(Record):
     """One video's error."""
 
@@ -184,7 +247,7 @@ class Failure(Record):
         return read(cls, {**values, **asdict(error)}, "the record")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WindowRecord(Record):
     """One window of a video: its ranked labels, or why it is lost."""
 
@@ -211,6 +274,16 @@ class WindowRecord(Record):
     def prediction(self) -> Prediction | None:
         """The window's ranked labels; None if it is lost."""
         return self.result.prediction
+
+    @property
+    def label(self) -> str | None:  # type: ignore[override]
+        """The best label; None where all are withheld, or the window is lost."""
+        return self.result.label
+
+    @property
+    def score(self) -> float | None:  # type: ignore[override]
+        """The best label's."""
+        return self.result.score
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -242,7 +315,7 @@ class WindowRecord(Record):
         return cls(result)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SegmentsRecord(Record):
     """The segments that a video's windows make: this completes its timeline, or ends it early with an error."""
 
@@ -279,7 +352,7 @@ class SegmentsRecord(Record):
         return dataclasses.replace(read(cls, {**values, "error": None}, "the record"), error=error)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Moment(Record):
     """A stretch of a video that answers a query. A video may have any number of them."""
 
@@ -288,7 +361,7 @@ class Moment(Record):
     video: str
     start_seconds: float
     end_seconds: float = field()  # required: Record's default is not this field's
-    score: float  # of its best window: how the text does against the neutral texts; of a clip the cosine
+    score: float = field()  # of its best window: how the text does against the neutral texts; of a clip the cosine
     logit: float | None = None  # what it is ranked by, of a text
     warnings: tuple[str, ...] = ()
 
@@ -296,6 +369,13 @@ class Moment(Record):
         """The record as JSON values."""
         values = {key: value for key, value in asdict(self).items() if value is not None and value != ()}
         return {"schema": SCHEMA, "kind": "moment", **values}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row."""
+        return [{**asdict(self), "video": encodable(self.video), "status": "ok"}]
+
+    def _shown(self) -> list[tuple[str, str, float]]:
+        return [(notebook.stretch(self.start_seconds, self.end_seconds), self.query, self.score)]
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
