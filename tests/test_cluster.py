@@ -20,7 +20,7 @@ import pytest
 from records import assert_all_same
 
 from xclip_cli import Classifier, cluster
-from xclip_cli.classifier import Classification
+from xclip_cli.classification import Classification
 from xclip_cli.cluster import Cluster, Wanted
 from xclip_cli.errors import ClusterError, ModelError
 from xclip_cli.results.index import Index

@@ -10,7 +10,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from xclip_cli import Classifier
-from xclip_cli.classifier import Classification
+from xclip_cli.classification import Classification
 from xclip_cli.cluster import Cluster, Wanted
 from xclip_cli.results.records import Frames, Prediction, RankedLabel, RunHeader, Seconds
 
