@@ -49,6 +49,8 @@ class Inputs:
     indexes: list[Index] = field(default_factory=list)
     ignored: int = 0  # files of folders that are no videos
     repeated: list[str] = field(default_factory=list)  # paths given more than once
+    folders: list[str] = field(default_factory=list)  # that were given, and are no indexes
+    whole: list[str] = field(default_factory=list)  # the names of all, where this is a shard of them
 
     @property
     def paths(self) -> list[str]:
@@ -72,7 +74,7 @@ class Inputs:
 
     def sharded(self, shard: Shard) -> Inputs:
         """The same, only what a shard has of them."""
-        return self.without({name for name in self.names if name not in shard})
+        return replace(self.without({name for name in self.names if name not in shard}), whole=self.names)
 
     def spelled_as(self, videos: Iterable[str]) -> Inputs:
         """The same, those that ``videos`` name, too, by the spelling that they have there."""
@@ -145,6 +147,7 @@ def expand_inputs(given: Iterable[str], recursive: bool = False, only: str | Non
         elif path and is_index(path):
             found = _videos_of(Index.open(path), only, inputs)
         elif path and _is(Path.is_dir, path):
+            inputs.folders.append(path)
             found = _videos_in(path, recursive, inputs)
         else:
             found = [path]

@@ -160,7 +160,7 @@ def test_failures_are_records(xclip: Run, common: list[str], long: Path, tmp_pat
     assert "failed: no such file" in done.stdout
     done = xclip("timeline", "missing.mp4", *common, "-o", "a.srt")
     assert done.returncode == 1
-    assert "error: there are no subtitles for missing.mp4: no such file" in done.stderr
+    assert "error: there are no segments of missing.mp4: no such file" in done.stderr
     assert list((tmp_path / "cwd").iterdir()) == []
 
 

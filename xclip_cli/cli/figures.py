@@ -186,7 +186,14 @@ class FiguresFlags:
         """The flags of the records' file. Raises typer.BadParameter."""
         if self.path is None or self.path.suffix.lower() not in RESULTS_SUFFIXES:
             raise typer.BadParameter("pass -o FILE.jsonl: the records of all videos go there, with all labels")
-        return OutputFlags(self.path, OutputFormat.jsonl, 0, self.resume, self.retry_failed, self.force)
+        return OutputFlags(
+            path=self.path,
+            format=OutputFormat.jsonl,
+            top_k=0,
+            resume=self.resume,
+            retry_failed=self.retry_failed,
+            force=self.force,
+        )
 
     def form(self) -> str:
         """Of the figures. Raises typer.BadParameter."""

@@ -38,6 +38,7 @@ from .options import (
     Heads,
     Null,
     Offline,
+    OutputDir,
     OutputFormat,
     Preprocess,
     Quiet,
@@ -194,13 +195,15 @@ class OutputFlags:
     path: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file instead of stdout.")
     ] = None
+    output_dir: OutputDir = None
     format: Annotated[
         OutputFormat | None,
         typer.Option(
             "--format",
             "-f",
             metavar="FORMAT",
-            help=f"{either(OutputFormat)}. Default: by the suffix of -o, else table on a terminal and jsonl elsewhere.",
+            help=f"{either(OutputFormat)}. Default: by the suffix of -o, else json in --output-dir, table on a "
+            "terminal and jsonl elsewhere.",
         ),
     ] = None
     top_k: Annotated[
@@ -215,16 +218,34 @@ class OutputFlags:
         """Whether the file is to be replaced or continued."""
         return self.force or self.resume
 
+    @property
+    def results_file(self) -> Path | None:
+        """The one file that all results go to, if it is not stdout."""
+        from ..output.sidecars import JOURNAL
+
+        return self.path if self.output_dir is None else self.output_dir / JOURNAL
+
     def form(self, known: Collection[str]) -> str:
         """The format asked for, else that of the output's suffix, else table on a terminal and jsonl elsewhere.
 
         ``known``: those that the command has. Raises typer.BadParameter where there is none, or it cannot be resumed.
         """
-        form = form_of(self.format, self.path, known)
-        if self.resume and (self.path is None or form != "jsonl" or self.force):
+        form = form_of(self.format, self.path, known) if self.output_dir is None else self._form_beside(known)
+        continued = self.output_dir is not None or (self.path is not None and form == "jsonl")
+        if self.resume and (self.force or not continued):
             raise typer.BadParameter("--resume goes on with a results file: pass it as -o FILE.jsonl, without --force")
         if self.retry_failed and not self.resume:
             raise typer.BadParameter("--retry-failed goes with --resume")
+        return form
+
+    def _form_beside(self, known: Collection[str]) -> str:
+        from ..output.sidecars import FORMATS
+
+        form, allowed = self.format or "json", [name for name in FORMATS if name in known]
+        if self.path is not None:
+            raise typer.BadParameter("--output-dir goes without -o: the folder gets a file of all results, too")
+        if form not in allowed:
+            raise typer.BadParameter(f"--output-dir takes --format {either(allowed)}, not {form}")
         return form
 
     def check(self, form: str, inputs: Inputs, files: Iterable[str] = ()) -> None:
@@ -235,8 +256,8 @@ class OutputFlags:
 
         with usage_errors(ResultsError):
             check_format(form, self.path)
-            if self.path is not None:
-                check_output(self.path, self.may_exist, [*inputs.paths, *files])
+            if (path := self.results_file) is not None and (self.path is not None or path.parent.exists()):
+                check_output(path, self.may_exist, [*inputs.paths, *files])
 
 
 @dataclass(frozen=True)

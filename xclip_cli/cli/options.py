@@ -130,8 +130,20 @@ Start = Annotated[
     typer.Option(parser=seconds, metavar="TIME", help="Start of the part to analyse: seconds or HH:MM:SS.mmm."),
 ]
 End = Annotated[Fraction | None, typer.Option(parser=seconds, metavar="TIME", help="End of the part to analyse.")]
+OutputDir = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        file_okay=False,
+        help="Write a file per video, named after it, in the folders that the videos are in; and all results to "
+        "results.jsonl, which --resume continues.",
+    ),
+]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Continue the -o .jsonl file, skipping the videos recorded in it.")
+    bool,
+    typer.Option(
+        "--resume", help="Continue the -o .jsonl file, or that of --output-dir, skipping the videos recorded in it."
+    ),
 ]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="With --resume: also retry the videos that failed.")]
 ModelName = Annotated[

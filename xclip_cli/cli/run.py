@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 
 import typer
@@ -21,6 +20,7 @@ from .cluster import ClusterFlags
 from .exits import FAILURE, INTERRUPTED, SOME_FAILED
 from .flags import InputFlags, LabelFlags, ModelFlags, OutputFlags, RunFlags
 from .indexed import as_learned, as_made, check_indexes
+from .sinks import open_sink
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from ..results.index import StoredVideo
     from ..results.lines import IndexSettings
     from ..results.records import Failure, Record, RunHeader
-    from ..results.run_file import RunFile
 
 FAILURES_LISTED = 20  # at the end of a run
 
@@ -80,7 +79,7 @@ def run(
     or each window of one. ``then``: what is made of the whole output.
     """
     from ..model.checkpoint.find import find_checkpoint
-    from ..output.files import is_terminal, write
+    from ..output.files import is_terminal
     from ..output.notes import Notes
 
     notes, form, todo = Notes(running.quiet), output.form(formats), inputs.expand()
@@ -95,9 +94,8 @@ def run(
     counts = Tally(running.fail_fast)
     try:
         with ExitStack() as stack:
-            if (file := _results_file(output, form)) is not None:
-                stack.enter_context(file)
-                todo, counts.earlier = _not_done(todo, file, output.retry_failed, notes)
+            sink = stack.enter_context(open_sink(output, form, formats))
+            todo, counts.earlier = sink.rest(todo, notes)
             name = choose(model.name, wanted, notes)
             task = task_of(find_checkpoint(name, bar=notes.bar()), model, made_with)
             stack.callback(task.classifier.close)
@@ -106,21 +104,15 @@ def run(
             records = _records(maker, task, todo, counts)
             for warning in task.classifier.warnings:
                 notes.say(f"warning: {warning}")
-            records = _watched(counts.counted(records, notes.say), len(todo.items), unit, form, output.path, notes)
+            records = _watched(counts.counted(records, notes.say), len(todo.items), unit, form, output, notes)
             if running.verbose:
                 notes.say(maker.description())
-            if file is not None:
-                file.begin(maker.header(), retried=todo.names if output.retry_failed else ())
-                for record in records:
-                    file.add(record)
-            else:
-                header = None if output.path is None else maker.header()
-                write(formats[form], records, output.path, header, output.force)
+            sink.take(records, maker.header, todo)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     if not counts.interrupted:
         then()
-    _conclude(counts, maker.description(), notes, form == "table" and is_terminal(output.path), todo)
+    _conclude(counts, maker.description(), notes, form == "table" and is_terminal(output.results_file), todo)
 
 
 def _task_there(task_of: Callable[..., Task[R]], name: str, model: ModelFlags, made: IndexSettings | None) -> Task[R]:
@@ -171,39 +163,15 @@ def show_plan(todo: Inputs, labels: Labels | None, name: str, model: ModelFlags,
     raise typer.Exit
 
 
-def _results_file(output: OutputFlags, form: str) -> RunFile | None:
-    """The file that records are written to one by one, and that a later run can go on with, if they are."""
-    from ..output.files import is_special
-    from ..results.run_file import RunFile
-
-    if output.path is None or form != "jsonl" or is_special(output.path):
-        return None
-    return RunFile(output.path, output.resume, new=not output.may_exist)
-
-
-def _not_done(todo: Inputs, file: RunFile, retry_failed: bool, notes: Notes) -> tuple[Inputs, tuple[int, int]]:
-    """What a run that goes on with a file has to do, and how many videos are classified, and failed, already."""
-    if file.torn:
-        notes.say(f"the last record of {file.path} was cut off: its video is classified again")
-    if file.unfinished:
-        notes.say(f"{len(file.unfinished)} videos of {file.path} were not finished: they are begun again")
-    todo = todo.spelled_as(file.videos)
-    rest = todo.without(file.done(retry_failed))
-    earlier = file.counts(set(todo.names) - set(rest.names))
-    if sum(earlier):
-        notes.say(f"{sum(earlier)} of {len(todo.items)} videos are recorded already")
-    return rest, earlier
-
-
 def _watched(
-    records: Iterator[R | Failure], total: int, unit: str, form: str, path: Path | None, notes: Notes
+    records: Iterator[R | Failure], total: int, unit: str, form: str, output: OutputFlags, notes: Notes
 ) -> Iterator[R | Failure]:
     """The records, with their progress. Where results scroll by they are the progress; but the first one of a video
     may take long."""
     from ..output.files import is_terminal
     from ..output.timelines import WITH_PARTS
 
-    scrolls, in_parts = is_terminal(path), unit != "video"
+    scrolls, in_parts = is_terminal(output.results_file), unit != "video"
     if scrolls and not (in_parts and form not in WITH_PARTS):
         return records
     return notes.progress(records, total, unit if in_parts else None, pause=scrolls)

@@ -45,8 +45,8 @@ class TimelineOutputFlags(OutputFlags):
             "--format",
             "-f",
             metavar="FORMAT",
-            help=f"{either(TimelineFormat)}; srt and vtt are subtitles of one video. Default: by the suffix of -o, "
-            "else table on a terminal and jsonl elsewhere.",
+            help=f"{either(TimelineFormat)}; srt and vtt are subtitles of one video, or of each with --output-dir. "
+            "Default: by the suffix of -o, else json in --output-dir, table on a terminal and jsonl elsewhere.",
         ),
     ] = None  # type: ignore[assignment]  # frozen, so nobody puts one of the others in
 
@@ -55,10 +55,10 @@ class TimelineOutputFlags(OutputFlags):
         from ..output.timelines import ONE_VIDEO
 
         super().check(form, inputs, files)
-        if form in ONE_VIDEO and len(inputs.items) > 1:
+        if form in ONE_VIDEO and len(inputs.items) > 1 and self.output_dir is None:
             raise typer.BadParameter(
-                f"{form} holds the subtitles of one video, and there are {len(inputs.items)}: give one, or another "
-                "--format"
+                f"{form} holds the subtitles of one video, and there are {len(inputs.items)}: pass --output-dir DIR to "
+                "get a file each, or another --format"
             )
 
 

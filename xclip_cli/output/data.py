@@ -6,10 +6,12 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Iterator
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 from ..results.records import Failure, Jsonable, Record, RunHeader
 from ..text import printable
+
+R = TypeVar("R", bound=Record)
 
 # A spreadsheet computes cells that begin with these signs, of full width too; an apostrophe before them makes it show
 # the text. Where it takes other signs than commas for the ends of cells, these end there as well.
@@ -34,28 +36,50 @@ def write_json(records: Iterable[Jsonable], out: TextIO, header: RunHeader | Non
 
 
 def write_json_by_video(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:
-    """One array with an object a video: its windows, if it has any, written as they come; then what completes it."""
-    before, open_windows = "[\n", False
-    for record in _until_complete(records):
-        members = _members(record)
-        if record.completes:
-            out.write("\n], " if open_windows else before + "{")
-            out.write(members + "}")
-        else:
-            out.write(",\n " if open_windows else before + '{"windows": [\n ')
-            out.write("{" + members + "}")
-        before, open_windows = ",\n", not record.completes
-        out.flush()
+    """One array with an object a video."""
+    before = "[\n"
+    for of_video in by_video(records):
+        out.write(before)
+        _write_object(of_video, out)
+        before = ",\n"
     out.write("[]\n" if before == "[\n" else "\n]\n")
 
 
-def _until_complete(records: Iterable[Record]) -> Iterator[Record]:
-    """The records, and an error for the last video where none of them completes it."""
-    last = None
-    for last in records:
-        yield last
-    if last is not None and not last.completes:
-        yield Failure(last.video, "interrupted", "the run ended before the video did")
+def write_json_object(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:
+    """The object of one video alone."""
+    _write_object(records, out)
+    out.write("\n")
+
+
+def _write_object(records: Iterable[Record], out: TextIO) -> None:
+    """A video's windows, if it has any, written as they come; then what completes it, an error where nothing does."""
+    before = '{"windows": [\n '
+    for record in records:
+        if record.completes:
+            out.write((before[0] if before[0] == "{" else "\n], ") + _members(record) + "}")
+            return
+        out.write(before + "{" + _members(record) + "}")
+        out.flush()
+        before = ",\n "
+    out.write("\n], " + _members(Failure(record.video, "interrupted", "the run ended before the video did")) + "}")
+
+
+def by_video(records: Iterable[R]) -> Iterator[Iterator[R]]:
+    """The records of each video, which must be taken before the next video's: the last completes it, unless they end
+    early."""
+    rest = iter(records)
+    for first in rest:
+        yield _up_to_complete(first, rest)
+
+
+def _up_to_complete(record: R, rest: Iterator[R]) -> Iterator[R]:
+    yield record
+    while not record.completes:
+        following = next(rest, None)
+        if following is None:
+            return
+        record = following
+        yield record
 
 
 def _members(record: Record) -> str:

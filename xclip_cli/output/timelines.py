@@ -33,16 +33,16 @@ def format_timeline(record: Record, blocks: bool = True, width: int = 80) -> Gro
     return Group(drawing, *format_warnings(record.warnings), *failed)
 
 
-def _subtitles(form: Callable[[Iterable[Segment]], str]) -> Format:
-    """The segments of one video as subtitles, up to its error if it has one."""
+def _of_segments(form: Callable[[Iterable[Segment]], str]) -> Format:
+    """The segments of one video as text, up to its error if it has one."""
 
     def write(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:
         """Raises ResultsError where the video has an error and no timeline: then there is nothing to write."""
         for record in records:
             if not record.completes:
                 continue
-            if record.error and record.timeline is None:
-                raise ResultsError(f"there are no subtitles for {record.video}: {record.error.message}")
+            if record.error and not record.has_segments:
+                raise ResultsError(f"there are no segments of {record.video}: {record.error.message}")
             out.write(form(record.segments))
 
     return write
@@ -54,8 +54,8 @@ FORMATS: dict[str, Format] = {
     "jsonl": write_jsonl,
     "csv": write_csv,
     "parquet": write_parquet,
-    "srt": _subtitles(format_srt),
-    "vtt": _subtitles(format_vtt),
+    "srt": _of_segments(format_srt),
+    "vtt": _of_segments(format_vtt),
 }
 WITH_PARTS = ("json", "jsonl")  # formats that show each window as it comes
 ONE_VIDEO = ("srt", "vtt")  # formats that hold one video

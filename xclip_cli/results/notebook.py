@@ -7,14 +7,16 @@ from html import escape
 
 from ..text import clock, printable
 
+Row = tuple[str, str, float]  # when, or ""; which label; its score
 SHOWN = 3  # labels or segments of a line
 ROWS = 20  # of a table
 _BAR = "background:#4c8b5a;height:0.7em;width:{:.1f}%"
 _CELL = "text-align:left;padding:0 0.6em"
 
 
-def one_line(kind: str, video: str, said: Sequence[str]) -> str:
+def one_line(kind: str, video: str, rows: Sequence[Row], notes: Iterable[str]) -> str:
     """``Prediction('a.mp4': a cat 0.993, a dog 0.004, and 3 more)``."""
+    said = [*notes, *(" ".join(filter(None, (when, label, f"{score:.3f}"))) for when, label, score in rows)]
     more = [f"and {len(said) - SHOWN} more"] if len(said) > SHOWN else []
     return f"{kind}({printable(repr(video))}: {', '.join([*map(printable, said[:SHOWN]), *more]) or 'nothing'})"
 
@@ -24,7 +26,7 @@ def stretch(start: float | None, end: float | None) -> str:
     return "" if start is None or end is None else f"{clock(start, 1)}-{clock(end, 1)}"
 
 
-def table(video: str, rows: Sequence[tuple[str, str, float]], notes: Iterable[str]) -> str:
+def table(video: str, rows: Sequence[Row], notes: Iterable[str]) -> str:
     """A video's name, a row a label (when, which, its score as a bar), and notes."""
     shown = "".join(
         f'<tr><td style="{_CELL}">{_text(when)}</td><td style="{_CELL}">{_text(label)}</td>'

@@ -85,6 +85,7 @@ class Record:
     completes: ClassVar[bool] = True  # the video, in a run that has one answer a video
     share: float = 1.0  # of the video that is done with this record, 0 to 1
     end_seconds: float | None = None  # of the part of the video that the record is about, if it knows
+    has_segments: ClassVar[bool] = False  # whether it says which there are, possibly none
     segments: tuple[Segment, ...] = ()
     timeline: Timeline | None = None
     label: str | None = None  # the best one, and its score, if the record ranks labels and none was withheld
@@ -129,13 +130,13 @@ class Record:
         return shown
 
     def __repr__(self) -> str:
-        said = [" ".join(filter(None, (when, label, f"{score:.3f}"))) for when, label, score in self._shown()]
-        failed = [f"failed: {self.error.message}"] if self.error else []
-        return notebook.one_line(type(self).__name__, self.video, [*failed, *said])
+        return notebook.one_line(type(self).__name__, self.video, self._shown(), self._failed())
 
     def _repr_html_(self) -> str:
-        failed = [f"failed: {self.error.message}"] if self.error else []
-        return notebook.table(self.video, self._shown(), [*failed, *self.warnings])
+        return notebook.table(self.video, self._shown(), [*self._failed(), *self.warnings])
+
+    def _failed(self) -> list[str]:
+        return [f"failed: {self.error.message}"] if self.error else []
 
 
 @dataclass(frozen=True, repr=False)
@@ -329,6 +330,7 @@ class SegmentsRecord(Record):
     warnings: tuple[str, ...] = ()  # of its windows and its error
     error: Error | None = None  # what ended the timeline early, after num_windows windows
     timeline: Timeline | None = field(default=None, compare=False, repr=False, metadata=NOT_IN_JSON)
+    has_segments: ClassVar[bool] = True
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON values."""
