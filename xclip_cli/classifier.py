@@ -271,9 +271,8 @@ class Classifier:
             "tokens": config.vision_config.num_patches,
             "width": config.projection_dim,
         }
-        for name, value in expected.items():
-            if getattr(made, name) != value:
-                found.append(f"{name} {getattr(made, name)}, not {value}")
+        given = {name: getattr(made, name) for name in expected}
+        found += [f"{name} {given[name]}, not {value}" for name, value in expected.items() if given[name] != value]
         if windows not in (None, made.window is not None):
             held, wanted = ("windows", "whole videos") if made.window is not None else ("whole videos", "windows")
             found.append(f"{held}, not {wanted}: classify takes whole videos, timeline windows")
@@ -449,6 +448,7 @@ class Classifier:
                 repeated=len(info.places) - info.decoded,
                 errors=info.errors,
                 times_seconds=info.times_seconds,
+                rate=info.rate,
             ),
             predictions=tuple(
                 RankedLabel(self.choices[i], float(scores[i]), float(logits[i])) for i in shown[: top_k or None]

@@ -239,6 +239,7 @@ class Embedding:
                 info.errors,
                 info.warnings,
                 each.short_side,
+                rate=info.rate,
             )
             found.append(Kept(each.video, window, rows))
         return found

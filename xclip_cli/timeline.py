@@ -148,6 +148,7 @@ class Assembly:
         self._scores: list[npt.NDArray[np.float32]] = []
         self._remarks = Remarks()
         self._first_lost: Failure | None = None
+        self._rate: str | None = None
         self._usable = False  # whether a window is not lost
 
     def add(self, window: WindowRecord) -> None:
@@ -160,6 +161,7 @@ class Assembly:
             scores = None
         else:
             self._usable = True
+            self._rate = window.result.frames.rate
             scores = {ranked.label: ranked.score for ranked in window.result.predictions}
         self._scores.append(np.array(row_of(scores, self._labels), np.float32))
 
@@ -193,6 +195,7 @@ class Assembly:
             min_score=self._rules.min_score,
             min_duration=self._rules.min_duration,
             warnings=tuple(self._remarks.texts()),
+            rate=self._rate,
             timeline=timeline,
         )
 

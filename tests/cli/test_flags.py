@@ -150,7 +150,7 @@ def test_choices_are_the_librarys() -> None:
         (lambda: OutputFlags(Path("a.srt")).form(tables.FORMATS), "a.srt has no suffix that names a format"),
         (lambda: OutputFlags(Path("a.csv"), resume=True).form(tables.FORMATS), "--resume goes on with a results file"),
         (lambda: OutputFlags(retry_failed=True).form(tables.FORMATS), "--retry-failed goes with --resume"),
-        (lambda: TimelineOutputFlags().check("vtt", Inputs(["a", "b"])), "vtt holds the subtitles of one video"),
+        (lambda: TimelineOutputFlags().check("vtt", Inputs(["a", "b"])), "vtt holds the segments of one video"),
         (lambda: SegmentFlags(window=Fraction(0)).rules(Fraction(10)), "window and stride must be longer than 0 s"),
     ],
 )

@@ -158,8 +158,8 @@ def test_no_file_is_written_through_a_link(xclip: Run, common: list[str], tree: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--format", "table"], "--output-dir takes --format json, csv, srt or vtt, not table"),
-        (["--format", "jsonl"], "--output-dir takes --format json, csv, srt or vtt, not jsonl"),
+        (["--format", "table"], "--output-dir takes --format json, csv, srt, vtt, edl or otio, not table"),
+        (["--format", "jsonl"], "--output-dir takes --format json, csv, srt, vtt, edl or otio, not jsonl"),
         (["-o", "a.jsonl"], "--output-dir goes without -o"),
         (["--resume", "--force"], "--resume goes on with a results file"),
     ],

@@ -160,6 +160,14 @@ Root = Annotated[
         "results file or the index are shown.",
     ),
 ]
+SaveClips = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        file_okay=False,
+        help="Also write each stretch that is found as a file, from the keyframe before it; nothing is encoded again.",
+    ),
+]
 Templates = Annotated[
     list[str] | None,
     typer.Option(

@@ -71,12 +71,14 @@ def run(
     running: RunFlags,
     unit: str = "video",
     then: Callable[[], None] = lambda: None,
+    each: Callable[[Record], None] | None = None,
 ) -> NoReturn:
     """Carry out a task over inputs into an output. Raises typer.Exit with the run's exit code.
 
     ``task_of`` makes the task, for the checkpoint of the model, and the flags of the model and what an index among the
     inputs was made with. ``formats``: what its records can be written as. ``unit``: what the model looks at, each video
-    or each window of one. ``then``: what is made of the whole output.
+    or each window of one. ``then``: what is made of the whole output. ``each`` is told
+    each record before it is written.
     """
     from ..model.checkpoint.find import find_checkpoint
     from ..output.files import is_terminal
@@ -107,7 +109,7 @@ def run(
             records = _watched(counts.counted(records, notes.say), len(todo.items), unit, form, output, notes)
             if running.verbose:
                 notes.say(maker.description())
-            sink.take(records, maker.header, todo)
+            sink.take(records if each is None else _told(records, each), maker.header, todo)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     if not counts.interrupted:
@@ -129,6 +131,12 @@ def _records(maker: Source[R | Failure], task: Task[R], todo: Inputs, counts: Ta
     videos = (video for video in todo.stored if not counts.stop.is_set())
     made = maker.records(paths) if todo.paths else iter(())
     return todo.in_order(made, task.stored(videos) if todo.stored else iter(()))
+
+
+def _told(records: Iterator[R], each: Callable[[Record], None]) -> Iterator[R]:
+    for record in records:
+        each(record)
+        yield record
 
 
 def _conclude(counts: Tally, description: str, notes: Notes, scrolled: bool, todo: Inputs) -> NoReturn:

@@ -16,11 +16,12 @@ import typer
 
 from ..engine.devices import AUTO
 from ..errors import ResultsError
+from .clips import Clips
 from .cluster import ClusterFlags
 from .exits import INTERRUPTED
 from .flags import DecodeFlags, InputFlags, ModelFlags, RunFlags
 from .indexed import as_decoded, as_learned, as_made, check_indexes, stretch
-from .options import Force, HeadFile, Root, Templates, either, form_of, seconds, usage_errors
+from .options import Force, HeadFile, Root, SaveClips, Templates, either, form_of, seconds, usage_errors
 
 if TYPE_CHECKING:
     from ..adaptation import Head
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from ..labels import Labels
     from ..output.notes import Notes
     from ..results.lines import IndexSettings
-    from ..results.records import Moment, Record, RunHeader
+    from ..results.records import Record, RunHeader
     from ..scanning import Scanner
     from ..search import Search
 
@@ -160,14 +161,7 @@ class FoundFlags:
     ] = None
     force: Force = False
     root: Root = None
-    save_clips: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            file_okay=False,
-            help="Also write each moment as a file, from the keyframe before it; nothing is encoded again.",
-        ),
-    ] = None
+    save_clips: SaveClips = None
 
     def form(self) -> str:
         """The format. Raises typer.BadParameter."""
@@ -308,34 +302,15 @@ def _run(
     if not moments:
         notes.say("nothing was found" + ("" if task.rules.threshold is None else " above the threshold"))
     if output.save_clips is not None:
-        _save_clips(moments, output.save_clips, decoding, notes)
+        clips = Clips(output.save_clips, decoding, notes)
+        for moment in notes.steps(moments, len(moments), "cutting"):
+            clips.save(moment.video, moment.start_seconds, moment.end_seconds)
     try:
         _write([*moments, *failures], todo, output, form, task.header(), notes)
     except KeyboardInterrupt:
         return INTERRUPTED
     counts.succeeded, counts.failed = len(task.library.shelves), len(failures)
     return counts.exit_code
-
-
-def _save_clips(moments: list[Moment], folder: Path, decoding: DecodeFlags, notes: Notes) -> None:
-    """Write the moments as files; one that is there already is left as it is."""
-    from ..errors import VideoError
-    from ..output.images import frame_name
-    from ..video.cutting import cut, suffix_for
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for moment in notes.steps(moments, len(moments), "cutting"):
-            name = frame_name(moment.video, moment.start_seconds).removesuffix(".png")
-            target = folder / f"{name}-{moment.end_seconds:.3f}{suffix_for(moment.video)}"
-            try:
-                cut(moment.video, moment.start_seconds, moment.end_seconds, target, decoding.limits(), decoding.timeout)
-            except FileExistsError:
-                notes.say(f"{target} exists and is left as it is")
-            except VideoError as error:
-                notes.say(f"failed: {moment.video}: {error}")
-    except OSError as error:
-        raise ResultsError(f"cannot write clips to {folder}: {error.strerror or error}") from error
 
 
 def _write(records: list[Record], todo: Inputs, output: FoundFlags, form: str, header: RunHeader, notes: Notes) -> None:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from ..errors import ResultsError
+from .clips import Clips
 from .cluster import ClusterFlags
 from .flags import DecodeFlags, InputFlags, LabelFlags, ModelFlags, OutputFlags, RunFlags
 from .indexed import as_decoded, stretch
-from .options import either, seconds, usage_errors
+from .options import SaveClips, either, seconds, usage_errors
 from .run import run
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ class TimelineFormat(StrEnum):
     parquet = "parquet"
     srt = "srt"
     vtt = "vtt"
+    edl = "edl"
+    otio = "otio"
 
 
 @dataclass(frozen=True)
@@ -45,19 +49,25 @@ class TimelineOutputFlags(OutputFlags):
             "--format",
             "-f",
             metavar="FORMAT",
-            help=f"{either(TimelineFormat)}; srt and vtt are subtitles of one video, or of each with --output-dir. "
-            "Default: by the suffix of -o, else json in --output-dir, table on a terminal and jsonl elsewhere.",
+            help=f"{either(TimelineFormat)}; srt and vtt (subtitles), edl (CMX 3600) and otio (OpenTimelineIO) are of "
+            "one video, or of each with --output-dir. Default: by the suffix of -o, else json in --output-dir, table "
+            "on a terminal and jsonl elsewhere.",
         ),
     ] = None  # type: ignore[assignment]  # frozen, so nobody puts one of the others in
 
+    save_clips: SaveClips = None
+
     def check(self, form: str, inputs: Inputs, files: Iterable[str] = ()) -> None:
         """As for other outputs; and subtitles are those of one video."""
+        from ..output.edits import check_otio
         from ..output.timelines import ONE_VIDEO
 
+        with usage_errors(ResultsError):
+            check_otio(form)
         super().check(form, inputs, files)
         if form in ONE_VIDEO and len(inputs.items) > 1 and self.output_dir is None:
             raise typer.BadParameter(
-                f"{form} holds the subtitles of one video, and there are {len(inputs.items)}: pass --output-dir DIR to "
+                f"{form} holds the segments of one video, and there are {len(inputs.items)}: pass --output-dir DIR to "
                 "get a file each, or another --format"
             )
 
@@ -138,10 +148,13 @@ def timeline(
       xclip timeline video.mp4 --labels labels.txt
       xclip timeline video.mp4 -l labels.txt --window 4 --stride 1 -o video.srt
       xclip timeline clips/ -l labels.txt --min-score 0.5 -o timelines.jsonl
+      xclip timeline clips/ -l labels.txt --output-dir subtitles --format srt
+      xclip timeline video.mp4 -l labels.txt -o video.edl --save-clips cut/
 
     The exit codes are those of xclip classify.
     """
     from ..classifier import Classifier
+    from ..output.notes import Notes
     from ..output.timelines import FORMATS
     from ..timeline import Timelines
 
@@ -151,4 +164,6 @@ def timeline(
         rules = segments.rules(classifier.encoder.usual_window, made)
         return Timelines(classifier, rules, *stretch(inputs, made), output.top_k)
 
-    run(task_of, FORMATS, inputs, labels, output, model, cluster, running, unit="window")
+    clips = None if output.save_clips is None else Clips(output.save_clips, decoding, Notes(running.quiet))
+    each = None if clips is None else clips.save_segments
+    run(task_of, FORMATS, inputs, labels, output, model, cluster, running, unit="window", each=each)

@@ -29,6 +29,7 @@ SUFFIXES = {
     ".m3u": "m3u",
     ".m3u8": "m3u",
     ".edl": "edl",
+    ".otio": "otio",
 }
 
 

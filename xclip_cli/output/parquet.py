@@ -41,7 +41,11 @@ def schema() -> pyarrow.Schema:
 
     text, number, whole = pa.string(), pa.float64(), pa.int64()
     span = struct(number, "start_seconds", "end_seconds")
-    frames = [*struct(whole, "requested", "decoded", "repeated", "errors"), ("times_seconds", pa.list_(number))]
+    frames = [
+        *struct(whole, "requested", "decoded", "repeated", "errors"),
+        ("times_seconds", pa.list_(number)),
+        ("rate", text),
+    ]
     return pa.schema(
         [
             ("schema", whole),
@@ -53,6 +57,7 @@ def schema() -> pyarrow.Schema:
             ("seconds", pa.struct(struct(number, "decode", "model"))),
             ("num_windows", whole),
             *struct(number, "window_seconds", "stride_seconds", "min_score", "min_duration"),
+            ("rate", text),
             ("segments", pa.list_(pa.struct([*span, ("label", text), ("score", number)]))),
             ("warnings", pa.list_(text)),
             ("error", pa.struct(struct(text, "type", "code", "message"))),

@@ -9,9 +9,9 @@ from rich.console import Group
 
 from ..errors import ResultsError
 from ..results.records import Record, RunHeader
-from ..segments import Segment
 from .data import write_csv, write_json_by_video, write_jsonl
 from .drawing import Drawing
+from .edits import format_edl, format_otio
 from .files import Format
 from .parquet import write_parquet
 from .subtitles import format_srt, format_vtt
@@ -33,7 +33,7 @@ def format_timeline(record: Record, blocks: bool = True, width: int = 80) -> Gro
     return Group(drawing, *format_warnings(record.warnings), *failed)
 
 
-def _of_segments(form: Callable[[Iterable[Segment]], str]) -> Format:
+def _of_segments(form: Callable[[Record], str]) -> Format:
     """The segments of one video as text, up to its error if it has one."""
 
     def write(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:
@@ -43,7 +43,7 @@ def _of_segments(form: Callable[[Iterable[Segment]], str]) -> Format:
                 continue
             if record.error and not record.has_segments:
                 raise ResultsError(f"there are no segments of {record.video}: {record.error.message}")
-            out.write(form(record.segments))
+            out.write(form(record))
 
     return write
 
@@ -54,8 +54,10 @@ FORMATS: dict[str, Format] = {
     "jsonl": write_jsonl,
     "csv": write_csv,
     "parquet": write_parquet,
-    "srt": _of_segments(format_srt),
-    "vtt": _of_segments(format_vtt),
+    "srt": _of_segments(lambda record: format_srt(record.segments)),
+    "vtt": _of_segments(lambda record: format_vtt(record.segments)),
+    "edl": _of_segments(format_edl),
+    "otio": _of_segments(format_otio),
 }
 WITH_PARTS = ("json", "jsonl")  # formats that show each window as it comes
-ONE_VIDEO = ("srt", "vtt")  # formats that hold one video
+ONE_VIDEO = ("srt", "vtt", "edl", "otio")  # formats that hold one video

@@ -7,8 +7,10 @@ ignored. A field that is missing or null takes its default, or None if its type 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from fractions import Fraction
 from functools import cache
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -17,6 +19,9 @@ T = TypeVar("T")
 
 LARGEST = 1e12  # of any number in a record
 LISTS = (list, tuple)  # what a JSON array is after reading, and before writing
+
+_TIME = re.compile(r"\d+(\.\d+|/0*[1-9]\d*)?", re.ASCII)  # as str(Fraction) writes it
+_TIME_LENGTH = 1000  # characters
 
 _Reader = Callable[[Any, str], Any]  # a JSON value and what errors call it → the checked value
 
@@ -105,3 +110,11 @@ def _number_reader(kind: type[int | float]) -> _Reader:
         return kind(value)
 
     return read_number
+
+
+def is_time(value: Any) -> bool:
+    """Whether a header's ``start`` or ``end`` is null or a number of exact seconds, bounded as numbers are."""
+    if value is None:
+        return True
+    fits = isinstance(value, str) and len(value) <= _TIME_LENGTH and _TIME.fullmatch(value)
+    return bool(fits) and Fraction(value) <= LARGEST

@@ -143,12 +143,19 @@ class StoredWindow:
     short_side: int = 0  # pixels, of the smallest picture
     lost: str | None = None  # why there are no encodings of this window
     code: str = "damaged"  # of that error
+    rate: str | None = None  # frames a second of the video, as an exact ratio
 
     @property
     def info(self) -> ClipInfo:
         """As it came from decoding."""
         return ClipInfo(
-            self.start_seconds, self.end_seconds, self.times_seconds, self.places, self.errors, self.warnings
+            self.start_seconds,
+            self.end_seconds,
+            self.times_seconds,
+            self.places,
+            self.errors,
+            self.warnings,
+            rate=self.rate,
         )
 
     def failure(self, video: str) -> Failure:

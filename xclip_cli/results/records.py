@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
@@ -18,14 +17,11 @@ from ..errors import VideoError
 from ..segments import Segment, Timeline
 from ..text import encodable
 from . import notebook
-from .fields import LARGEST, read, read_field
+from .fields import is_time, read, read_field
 
 SCHEMA = 1
 
 NOT_IN_JSON = {"json": False}  # metadata of a field
-
-_TIME = re.compile(r"\d+(\.\d+|/0*[1-9]\d*)?", re.ASCII)  # in a header, as str(Fraction) writes it
-_TIME_LENGTH = 1000  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +42,7 @@ class Frames:
     repeated: int  # places filled by a picture that was there already: the video has fewer frames
     errors: int  # packets and frames skipped as damaged
     times_seconds: tuple[float, ...]  # since the video's first frame
+    rate: str | None = None  # frames a second of the video, a mean where it varies, as an exact ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +187,8 @@ class Prediction(Record):
         for optional in ("withheld", "seconds", "calibrated"):
             if values[optional] is None:
                 del values[optional]
+        if self.frames.rate is None:
+            del values["frames"]["rate"]
         return {"schema": SCHEMA, "video": values.pop("video"), "status": "ok", **values}
 
     @classmethod
@@ -329,12 +328,13 @@ class SegmentsRecord(Record):
     min_duration: float | None = None
     warnings: tuple[str, ...] = ()  # of its windows and its error
     error: Error | None = None  # what ended the timeline early, after num_windows windows
+    rate: str | None = None  # frames a second of the video, as its windows say
     timeline: Timeline | None = field(default=None, compare=False, repr=False, metadata=NOT_IN_JSON)
     has_segments: ClassVar[bool] = True
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON values."""
-        settings = ("window_seconds", "stride_seconds", "min_score", "min_duration")
+        settings = ("window_seconds", "stride_seconds", "min_score", "min_duration", "rate")
         return {
             "schema": SCHEMA,
             "kind": "segments",
@@ -440,7 +440,7 @@ class RunHeader:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Back from JSON values. Raises ValueError."""
-        if not all(_is_time(values.get(key)) for key in ("start", "end")):
+        if not all(is_time(values.get(key)) for key in ("start", "end")):
             raise ValueError("start or end is no time")
         return read(cls, values, "the header")
 
@@ -481,14 +481,6 @@ def _failed(values: Mapping[str, Any]) -> bool:
     if status not in ("ok", "error"):
         raise ValueError("status is not 'ok'" if "status" in values else "the record has no status")
     return bool(status == "error")
-
-
-def _is_time(value: Any) -> bool:
-    """Whether a header's ``start`` or ``end`` is null or a number of exact seconds, bounded as in ``fields``."""
-    if value is None:
-        return True
-    fits = isinstance(value, str) and len(value) <= _TIME_LENGTH and _TIME.fullmatch(value)
-    return bool(fits) and Fraction(value) <= LARGEST
 
 
 _READERS: dict[str | None, Callable[[Mapping[str, Any]], Record | RunHeader]] = {  # by kind

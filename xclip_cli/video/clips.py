@@ -29,7 +29,7 @@ from .opening import OpenVideo, open_video
 from .pictures import Converter
 from .sampling import ClipInfo, ClipRequest, Windows, frame_times
 from .stills import Mosaic
-from .stream import FrameStream, Observer, SeekingFailedError, find_extent, first_time, has_index, scan
+from .stream import FrameStream, Observer, SeekingFailedError, find_extent, first_time, has_index, scan, stated_rate
 from .times import TimeLine
 
 if TYPE_CHECKING:
@@ -193,7 +193,9 @@ def _take(
         clip.warnings += warnings
         if clip.is_whole:
             clip.warnings[:0] = [*notes, *frames.notes]
-            yield _finished(clip, span, frames, alone=request.length is None)
+            yield _finished(
+                clip, span, frames, None if video.grid else stated_rate(video.stream), alone=request.length is None
+            )
 
 
 def _in_order_of_time(windows: Windows, request: ClipRequest, span: _Span) -> Iterator[tuple[_PartialClip, int]]:
@@ -215,7 +217,9 @@ def _in_order_of_time(windows: Windows, request: ClipRequest, span: _Span) -> It
         yield clip, i
 
 
-def _finished(clip: _PartialClip, span: _Span, frames: FrameStream | Mosaic, *, alone: bool) -> ClipInfo:
+def _finished(
+    clip: _PartialClip, span: _Span, frames: FrameStream | Mosaic, rate: str | None, *, alone: bool
+) -> ClipInfo:
     """A clip that is whole. Too damaged, it is lost; but where it is ``alone``, that raises VideoError."""
     errors, lost = frames.errors - clip.skipped_before, None
     try:
@@ -232,6 +236,7 @@ def _finished(clip: _PartialClip, span: _Span, frames: FrameStream | Mosaic, *, 
         errors=errors,
         warnings=tuple(dict.fromkeys(clip.warnings)),
         following=clip.following,
+        rate=rate,
         lost=lost,
     )
 

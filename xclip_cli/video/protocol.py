@@ -163,6 +163,11 @@ def _error(code: Any, message: Any) -> VideoError:
     return VideoError(_text(message), code)
 
 
+def _rate(value: Any) -> str:
+    _require(type(value) is str and re.fullmatch(r"[1-9]\d{0,9}(/[1-9]\d{0,9})?", value, re.ASCII) is not None)
+    return str(value)
+
+
 def _clip(value: Any, request: ClipRequest) -> ClipInfo:
     _require(value.keys() == _FIELDS)
     times, places, warnings, lost = (value[name] for name in ("times_seconds", "places", "warnings", "lost"))
@@ -179,6 +184,7 @@ def _clip(value: Any, request: ClipRequest) -> ClipInfo:
         errors=_whole(value["errors"], 0, MOST_WINDOWS),
         warnings=tuple(map(_text, warnings)),
         following=_whole(value["following"], 0, MOST_WINDOWS if many else 0),
+        rate=None if value["rate"] is None else _rate(value["rate"]),
         lost=None if lost is None else _text(lost),
         seconds=seconds,
     )

@@ -366,6 +366,12 @@ def time_unit(stream: VideoStream) -> Fraction:
     return Fraction(stream.time_base or Fraction(1, 1000))
 
 
+def stated_rate(stream: VideoStream) -> str | None:
+    """Frames a second, the mean of a variable rate, as an exact ratio; None where nothing says it."""
+    rate = stream.average_rate or stream.guessed_rate
+    return str(Fraction(rate)) if rate else None
+
+
 def frame_rate(stream: VideoStream) -> Fraction:
     """Frames a second, by what the stream itself says rather than its container."""
     return Fraction(stream.guessed_rate or stream.average_rate or USUAL_RATE)

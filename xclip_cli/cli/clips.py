@@ -1,0 +1,46 @@
+"""--save-clips: stretches of videos as files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ResultsError, VideoError
+
+if TYPE_CHECKING:
+    from ..output.notes import Notes
+    from ..results.records import Record
+    from .flags import DecodeFlags
+
+LABEL_LENGTH = 40  # characters of a label in a file's name
+
+
+class Clips:
+    """A folder of stretches of videos, cut out as ``decoding`` allows."""
+
+    def __init__(self, folder: Path, decoding: DecodeFlags, notes: Notes) -> None:
+        self._folder, self._decoding, self._notes = folder, decoding, notes
+
+    def save(self, video: str, start: float, end: float, label: str | None = None) -> None:
+        """Write a stretch as a file; one that is there already is left as it is. Raises ResultsError."""
+        from ..output.images import frame_name
+        from ..video.cutting import cut, suffix_for
+
+        said = "" if label is None else "-" + re.sub(r"[^\w.-]", "_", label)[:LABEL_LENGTH]
+        name = frame_name(video, start).removesuffix(".png")
+        target = self._folder / f"{name}-{end:.3f}{said}{suffix_for(video)}"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            cut(video, start, end, target, self._decoding.limits(), self._decoding.timeout)
+        except FileExistsError:
+            self._notes.say(f"{target} exists and is left as it is")
+        except VideoError as error:
+            self._notes.say(f"failed: {video}: {error}")
+        except OSError as error:
+            raise ResultsError(f"cannot write clips to {self._folder}: {error.strerror or error}") from error
+
+    def save_segments(self, record: Record) -> None:
+        """Write the segments of a record, if it has any. Raises ResultsError."""
+        for segment in record.segments:
+            self.save(record.video, segment.start_seconds, segment.end_seconds, segment.label)
