@@ -21,6 +21,7 @@ for name in ("XCLIP_MODEL", "XCLIP_DEBUG", "FORCE_COLOR", "GITHUB_ACTIONS"):
 # The user's cache is none of the tests' business.
 _cache = tempfile.TemporaryDirectory()
 os.environ["XCLIP_CACHE"] = _cache.name
+os.environ["XDG_CONFIG_HOME"] = str(Path(_cache.name, "no-config"))
 
 
 def program(*names: str) -> str:

@@ -27,11 +27,13 @@ VOCABULARY = [
     "video.sampling",
     "video.limits",
     "cores",
+    "folders",
 ]
 TASK = ["stored", "engine", "results", "labels", "model.checkpoint", "output.images"]
 MAY_IMPORT: dict[str, list[str]] = {  # a room, and what it may import besides itself and the vocabulary
     "errors": [],
     "cores": [],
+    "folders": [],
     "text": [],
     "segments": [],
     "labels": [],

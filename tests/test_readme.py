@@ -83,6 +83,7 @@ def test_every_flag_and_file_exists() -> None:
         "merge",
         "doctor",
         "cache",
+        "config show",
         "labels",
         "models verify",
         "models convert",

@@ -15,7 +15,8 @@ import pytest
 from conftest import Run
 from records import assert_same
 
-from xclip_cli.engine.cache import SHAPE, FeatureCache, cache_folder
+from xclip_cli.engine.cache import SHAPE, FeatureCache
+from xclip_cli.folders import cache_folder
 
 
 @pytest.fixture

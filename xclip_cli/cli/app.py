@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import re
@@ -20,6 +21,7 @@ from ..errors import LabelsError, ModelError, XClipError
 from . import cache, index, labels, models
 from .adapt import adapt
 from .classify import classify
+from .config import ConfigFile, show_config
 from .demo import demo
 from .doctor import doctor
 from .embed import embed
@@ -56,10 +58,19 @@ def _escaped_errors() -> Iterator[None]:
         if hasattr(error, "format_message"):
             from ..text import printable
 
+            if _is_from_file(error):
+                error.message = f"{getattr(error, 'message', '')} (it comes from a file: see `xclip config show`)"  # type: ignore[attr-defined]
             for name in ("message", "param_hint", "ui_filename"):
                 if isinstance(said := getattr(error, name, None), str):
                     setattr(error, name, printable(said, LONGEST_MESSAGE))
         raise
+
+
+def _is_from_file(error: Any) -> bool:
+    """Whether a usage error is about a value of xclip.toml."""
+    context, flag = getattr(error, "ctx", None), getattr(error, "param", None)
+    source = context.get_parameter_source(flag.name) if context is not None and flag is not None else None
+    return source is not None and source.name == "DEFAULT_MAP"
 
 
 LONGEST_MESSAGE = 1000  # characters of a usage error, which may quote anything
@@ -73,8 +84,12 @@ ABOUT_SPINS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 FORCED_COLOURS = ("FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "TTY_COMPATIBLE", "GITHUB_ACTIONS")
 
 
+CONFIG = inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=ConfigFile)
+
+
 def _add(group: typer.Typer, command: Callable[..., None], name: str | None = None) -> None:
-    group.command(name, cls=Command, help=help_of(command.__doc__))(takes_flags(command))
+    also = [] if CONFIG.name in inspect.signature(command).parameters else [CONFIG]
+    group.command(name, cls=Command, help=help_of(command.__doc__))(takes_flags(command, *also))
 
 
 def _group(name: str, text: str) -> typer.Typer:
@@ -142,6 +157,8 @@ _add(of_index, index.merge_indexes, "merge")
 of_cache = _group("cache", "Show and clear the cache of the labels' text features.")
 _add(of_cache, cache.show_cache, "info")
 _add(of_cache, cache.clear_cache, "clear")
+of_config = _group("config", "Show your own defaults of flags, from xclip.toml.")
+_add(of_config, show_config, "show")
 
 
 def main() -> None:

@@ -47,6 +47,6 @@ def _tidied(params: list[Any]) -> list[Any]:
             param.metavar = ""
         if param.param_type_name == "argument":
             param.display_type_rich = lambda ctx: None
-        if "--help" in param.opts:
+        if {"--help", "--config"} & {*param.opts}:
             param.rich_help_panel = next(reversed(panels), None)
     return params

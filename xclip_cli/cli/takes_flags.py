@@ -17,11 +17,12 @@ from ..text import one_line
 LARGEST = 10**9  # of any number that is given as a flag
 
 
-def takes_flags(command: Callable[..., None]) -> Callable[..., None]:
+def takes_flags(command: Callable[..., None], *also: inspect.Parameter) -> Callable[..., None]:
     """The command as typer can read it: in the place of each group of flags stands one parameter a field.
 
     A field's default is its flag's; a field without one is required. The options of a group
-    that has a ``panel`` stand under that title in the help. Raises TypeError where two flags have one name.
+    that has a ``panel`` stand under that title in the help. ``also``: flags which the command is not given. Raises
+    TypeError where two flags have one name.
     """
     hints = get_type_hints(command, include_extras=True)
     parameters = inspect.signature(command).parameters
@@ -32,11 +33,14 @@ def takes_flags(command: Callable[..., None]) -> Callable[..., None]:
             flags += _flags_of(groups[name])
         else:
             flags.append(parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=hints[name]))
+    flags += also
     counts = Counter(flag.name for flag in flags)
     if twice := [name for name, count in counts.items() if count > 1]:
         raise TypeError(f"{command.__name__} has two flags called {' and two called '.join(twice)}")
 
     def spelled_out(**given: Any) -> None:
+        for other in also:
+            del given[other.name]
         for name, value in given.items():
             _check_number(name, value)
         packed = {name: group(**{f.name: given.pop(f.name) for f in fields(group)}) for name, group in groups.items()}

@@ -8,13 +8,14 @@ import os
 import secrets
 import stat
 import struct
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from ..folders import cache_folder
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -24,23 +25,6 @@ SUFFIX = ".features"
 SHAPE = struct.Struct("<II")  # rows and columns, before the float32 values
 
 _log = logging.getLogger(__name__)
-
-
-def cache_folder() -> Path | None:
-    """Where xclip keeps what it can compute again: ``XCLIP_CACHE``, or ``xclip`` in the system's folder for caches.
-
-    None where the user has no home. Relative folders of the system's are none, by its rules: whoever made the current
-    folder would choose what is in them.
-    """
-    if given := os.environ.get("XCLIP_CACHE"):
-        return Path(given)
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or "")
-    if sys.platform == "darwin" or not caches.is_absolute():
-        try:
-            caches = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
-        except RuntimeError:  # not even an entry of the user in the system's list
-            return None
-    return caches / "xclip" if caches.is_absolute() else None
 
 
 def _digest(path: Path, content: bytes) -> bytes:

@@ -1,0 +1,229 @@
+"""The user's own defaults of flags: ``xclip.toml`` in the user's folder for settings, or a file of --config.
+
+A key is a flag's long name without its dashes, at the top for all commands that have it, or in the table of one command
+(``[timeline]``, ``[models.pull]``). Its value means what it would mean on the command line. A flag wins over an
+XCLIP_* variable, that over a command's table, and that over the top. The current folder is never looked at for a file:
+a stranger may have made it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..folders import config_folder
+from .options import MODEL_VARIABLE, AsJson
+
+NAME = "xclip.toml"
+MOST_BYTES = 1 << 20
+NOT_FLAGS = ("help", "version", "config", "install-completion", "show-completion")  # of a file
+
+Words = tuple[str, ...]  # that call a command: ("models", "pull")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a file says of one flag of a command."""
+
+    value: Any  # as click takes it: texts, as on the command line, lists of them, true or false
+    where: str  # in the file: "" at the top, or the table
+
+
+def user_file() -> Path | None:
+    """The user's file, if there is one."""
+    folder = config_folder()
+    path = None if folder is None else folder / NAME
+    return path if path is not None and os.path.isfile(path) else None  # noqa: PTH113 - a folder may be closed to us
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The values of a file. Raises typer.BadParameter."""
+    import tomllib
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise typer.BadParameter(f"{path} is larger than {MOST_BYTES >> 20} MB, so it holds no settings")
+        return tomllib.loads(data.decode())
+    except OSError as error:
+        raise typer.BadParameter(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise typer.BadParameter(f"{path} is not TOML: {error}") from error
+
+
+def commands(group: Any, words: Words = ()) -> Iterator[tuple[Words, Any]]:
+    """All commands of the program, each by the words that call it."""
+    for name, command in getattr(group, "commands", {}).items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*words, name))
+        else:
+            yield (*words, name), command
+
+
+def flags_of(command: Any, ctx: Any) -> dict[str, Any]:
+    """The flags of a command that a file may set, by their long names."""
+    long = ((opt[2:], flag) for flag in command.get_params(ctx) for opt in flag.opts if opt.startswith("--"))
+    return {name: flag for name, flag in long if name not in NOT_FLAGS}
+
+
+class Config:
+    """A file's values, checked against the program's commands and flags. Raises typer.BadParameter."""
+
+    def __init__(self, path: Path, program: Any, ctx: Any) -> None:
+        self.path = path
+        self._flags = {words: flags_of(command, ctx) for words, command in commands(program)}
+        self._values = read_config(path)
+        self._check(self._values, ())
+
+    def settings(self, words: Words) -> dict[str, Setting]:
+        """What the file says of the flags of a command, by their long names."""
+        found, table = {}, self._values
+        for depth in range(len(words) + 1):
+            where = ".".join(words[:depth])
+            for key, value in table.items():
+                if key in self._flags[words] and not isinstance(value, dict):
+                    found[key] = Setting(self._value(key, value, self._flags[words][key], where), where)
+            table = table.get(words[depth], {}) if depth < len(words) else {}
+            table = table if isinstance(table, dict) else {}
+        return found
+
+    def _check(self, table: Mapping[str, Any], words: Words) -> None:
+        below = {others: flags for others, flags in self._flags.items() if others[: len(words)] == words}
+        flags = {name for known in below.values() for name in known}
+        tables = {others[len(words)] for others in below if len(others) > len(words)}
+        for key, value in table.items():
+            if isinstance(value, dict) and key in tables:
+                self._check(value, (*words, key))
+            elif isinstance(value, dict) or key not in flags:
+                raise typer.BadParameter(self._unknown(key, isinstance(value, dict), flags, tables, words))
+            else:
+                for known in below.values():
+                    if key in known:
+                        self._value(key, value, known[key], ".".join(words))
+
+    def _unknown(self, key: str, table: bool, flags: set[str], tables: set[str], words: Words) -> str:
+        near = difflib.get_close_matches(key, tables if table else flags, 1, 0.5)
+        hint = f"did you mean {near[0]!r}?" if near else "`xclip --help` lists commands, `xclip COMMAND --help` flags"
+        what = " ".join((*words, key))
+        if table:
+            return f"{self.path}: there is no command {what!r}: {hint}"
+        owner = f"xclip {' '.join(words)} has no" if words else "no command has a"
+        return f"{self.path}: {owner} flag {key!r}: {hint}"
+
+    def _value(self, key: str, value: Any, flag: Any, where: str) -> Any:
+        """A value as click takes it. Raises typer.BadParameter."""
+        place = f"{self.path}: {key!r}{f' of [{where}]' if where else ''}"
+        is_switch, several = getattr(flag, "is_flag", False), getattr(flag, "multiple", False)
+        if is_switch:
+            if not isinstance(value, bool):
+                raise typer.BadParameter(f"{place} is true or false, without quotes")
+            return value
+        values = value if isinstance(value, list) and several else [value]
+        if any(isinstance(one, bool | list | dict) for one in values):
+            raise typer.BadParameter(f"{place} is a text or a number{', or a list of them' if several else ''}")
+        return [str(one) for one in values] if several else str(values[0])
+
+
+def _words(ctx: Any) -> Words:
+    words: Words = ()
+    while ctx.parent is not None:
+        words, ctx = (ctx.info_name, *words), ctx.parent
+    return words
+
+
+def use_config(ctx: typer.Context, given: Path | None) -> Path | None:
+    """Have the command's flags take their defaults from the file that was ``given``, or the user's. Raises
+    typer.BadParameter."""
+    path = user_file() if given is None else given
+    program = ctx.find_root().command
+    if ctx.resilient_parsing or path is None or _words(ctx)[:1] == ("config",) or not hasattr(program, "commands"):
+        return given
+    settings = Config(path, program, ctx).settings(_words(ctx))
+    flags = flags_of(ctx.command, ctx)
+    ctx.default_map = {flags[name].name: setting.value for name, setting in settings.items()}
+    if "model" in settings and MODEL_VARIABLE not in os.environ:
+        os.environ[MODEL_VARIABLE] = settings["model"].value  # a default, which the model of an index goes before
+    return given
+
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        dir_okay=False,
+        is_eager=True,
+        callback=use_config,
+        help="Take flags that are not given from this file instead of the user's xclip.toml (see `xclip config show`).",
+    ),
+]
+
+
+def show_config(
+    ctx: typer.Context,
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="COMMAND", help="Also show the flags of it that nothing sets.")
+    ] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what xclip.toml and XCLIP_* variables set, and where each value came from.
+
+    Examples:
+      xclip config show
+      xclip config show timeline
+      xclip config show models pull --json
+    """
+    from ..output.tables import format_fields
+
+    path, program = user_file() if config is None else config, ctx.find_root().command
+    known = dict(commands(program))
+    words = tuple(command or ())
+    if words and words not in known:
+        near = difflib.get_close_matches(" ".join(words), [" ".join(other) for other in known], 1, 0.3)
+        raise typer.BadParameter(
+            f"there is no command {' '.join(words)!r}" + (f": did you mean {near[0]!r}?" if near else "")
+        )
+    read = None if path is None else Config(path, program, ctx)
+    shown = {" ".join(w): _effective(known[w], w, read, ctx, every=bool(words)) for w in ([words] if words else known)}
+    shown = {name: flags for name, flags in shown.items() if flags}
+    folder = config_folder()
+    values = {
+        "file": None if path is None else str(path),
+        "looked for": None if folder is None else str(folder / NAME),
+    }
+    if as_json:
+        typer.echo(json.dumps({**values, "commands": shown}, indent=2))
+        return
+    typer.echo(format_fields({**values, "file": values["file"] or "none"}))
+    for name, flags in shown.items():
+        typer.echo(format_fields({name: {flag: _said(**one) for flag, one in flags.items()}}))
+
+
+def _said(value: Any, source: str) -> str:
+    shown = "none" if value is None else ", ".join(value) if isinstance(value, list) else str(value)
+    return f"{shown}  ({source})"
+
+
+def _effective(command: Any, words: Words, read: Config | None, ctx: Any, every: bool) -> dict[str, Any]:
+    """Of each flag its value without the command line, and where it came from; not ``every``: those that are set."""
+    settings, found = {} if read is None else read.settings(words), {}
+    for name, flag in flags_of(command, ctx).items():
+        if (variable := flag.envvar) and os.environ.get(variable):
+            found[name] = {"value": os.environ[variable], "source": variable}
+        elif read is not None and name in settings:
+            where = f" [{settings[name].where}]" if settings[name].where else ""
+            found[name] = {"value": settings[name].value, "source": f"{read.path}{where}"}
+        elif every:
+            default = None if callable(flag.default) else flag.default
+            value = default if default is None or isinstance(default, bool | int | float) else str(default)
+            found[name] = {"value": value, "source": "default"}
+    return found
