@@ -85,3 +85,17 @@ def test_segments_are_saved_as_files(xclip: Run, checkpoint: Path, tmp_path: Pat
     assert {clip: clip.read_bytes() for clip in saved} == before
     done = xclip("timeline", "a.mp4", *ARGUMENTS, "-m", checkpoint, "--save-clips", path)
     assert done.returncode == 2
+
+
+def test_a_video_without_timecode_ends_no_run(xclip: Run, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "cwd" / "v").mkdir(parents=True)
+    for name, rate in (("fast.mp4", 120), ("usual.mp4", 25)):
+        write_clip(tmp_path / "cwd" / "v" / name, 60, rate=rate)
+    command = ["timeline", "v", *ARGUMENTS, "-m", checkpoint, "--format", "edl"]
+    done = xclip(*command, "--output-dir", "out")
+    assert done.returncode == 0, done.stderr
+    assert "no file for v/fast.mp4: an EDL counts fewer than 100 frames a second" in done.stderr
+    assert [path.name for path in (tmp_path / "cwd" / "out").glob("*.edl")] == ["usual.mp4.edl"]
+    done = xclip(*command[:1], "v/fast.mp4", *command[2:])
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "error: an EDL counts fewer than 100" in done.stderr

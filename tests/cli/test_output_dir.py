@@ -209,6 +209,7 @@ def test_a_kill_leaves_whole_files_only(common: list[str], tmp_path: Path) -> No
     assert len(list(out.glob("*.json"))) == 12
     done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=True)
     assert "12 of 12 videos are recorded already" in done.stderr
+    assert not list(out.rglob("*.part"))
     one, other = (json.loads((out / f"{i}.mp4.json").read_text())["windows"] for i in (0, 11))
     for a, b in zip(one, other, strict=True):
         assert_same({**a, "video": ""}, {**b, "video": ""})

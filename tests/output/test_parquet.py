@@ -33,11 +33,11 @@ from xclip_cli.segments import Segment
 
 RANKED = (RankedLabel("a cat", 0.75, 20.5), RankedLabel("Ünï", 0.25, 10.1234567890123))
 PREDICTION = Prediction(
-    "a.mp4", "m", "abc", 0.0, 10.0, Frames(8, 7, 1, 2, (0.5, 1.5)), RANKED, ("careful",), 3, Seconds(0.5, 0.25)
+    "a.mp4", "m", "abc", 0.0, 10.0, Frames(8, 7, 1, 2, (0.5, 1.5), "25"), RANKED, ("careful",), 3, Seconds(0.5, 0.25)
 )
 BARE = Prediction("b.mp4", "m", None, 0.0, 10.0, Frames(8, 8, 0, 0, ()), ())
 LOST = Failure("c.mp4", "damaged", "lost", start_seconds=1.0, end_seconds=2.0)
-SEGMENTS = SegmentsRecord("c.mp4", (Segment(0, 10, "a cat", 0.75),), 1, 2.0, 1.0, 0.5, 0.0, error=Error("x", "y"))
+SEGMENTS = SegmentsRecord("c.mp4", (Segment(0, 10, "a cat", 0.75),), 1, 2.0, 1.0, 0.5, 0.0, (), Error("x", "y"), "25")
 RECORDS: list[Record] = [
     PREDICTION,
     BARE,

@@ -195,7 +195,6 @@ class OutputFlags:
     path: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file instead of stdout.")
     ] = None
-    output_dir: OutputDir = None
     format: Annotated[
         OutputFormat | None,
         typer.Option(
@@ -212,6 +211,7 @@ class OutputFlags:
     resume: Resume = False
     retry_failed: RetryFailed = False
     force: Force = False
+    output_dir: OutputDir = None
 
     @property
     def may_exist(self) -> bool:

@@ -112,6 +112,7 @@ class _Beside(_Continued):
         from ..inputs import entry_of
         from ..output.sidecars import places
 
+        self._notes = notes
         every = todo.whole or todo.names
         found = places(every, todo.folders, self._sidecars.suffix)
         self._places = {entry_of(video): place for video, place in zip(every, found, strict=True)}
@@ -162,9 +163,14 @@ class _Beside(_Continued):
                 self._write(of_video)
 
     def _write(self, records: Iterator[Record]) -> None:
+        from ..output.edits import NoTimecodeError
+
         first = next(records)
         replace = self._output.force or first.video in self._recorded
-        self._sidecars.write(chain([first], records), self._path(first.video), replace)
+        try:
+            self._sidecars.write(chain([first], records), self._path(first.video), replace)
+        except NoTimecodeError as error:  # of this video alone
+            self._notes.say(f"no file for {first.video}: {error}")
 
     def _added(self, records: Iterator[Record]) -> Iterator[Record]:
         for record in records:

@@ -28,6 +28,10 @@ LONGEST_TITLE = 70  # characters
 MINUTES_A_DAY = 24 * 60
 
 
+class NoTimecodeError(ResultsError):
+    """A video has no rate, or one that the format cannot count."""
+
+
 @dataclass(frozen=True)
 class Timecode:
     """How frames are numbered at a rate."""
@@ -62,10 +66,10 @@ class Timecode:
 
 def format_edl(record: Record) -> str:
     """A video's segments as CMX 3600: an event each, at its place in the video, with the label as a comment. Raises
-    ResultsError where the rate is unknown, or has no timecode."""
+    NoTimecodeError."""
     code = _timecode(record)
     if code.base >= MOST_FRAMES:
-        raise ResultsError(
+        raise NoTimecodeError(
             f"an EDL counts fewer than {MOST_FRAMES} frames a second, {record.video} has {code.base}: use otio"
         )
     name = printable(os.path.basename(record.video))  # noqa: PTH119 - any name
@@ -80,7 +84,7 @@ def format_edl(record: Record) -> str:
 
 def format_otio(record: Record) -> str:
     """A video's segments as an OpenTimelineIO timeline: a clip each, named by its label, and gaps between them. Raises
-    ResultsError where the rate is unknown."""
+    NoTimecodeError."""
     import opentimelineio as otio
 
     code = _timecode(record)
@@ -116,7 +120,7 @@ def check_otio(form: str) -> None:
 def _timecode(record: Record) -> Timecode:
     rate = getattr(record, "rate", None)
     if rate is None or not is_time(rate) or not Fraction(rate):
-        raise ResultsError(
+        raise NoTimecodeError(
             f"the frame rate of {record.video} is unknown, so its segments have no timecode: use another --format, or "
             "look at the file again where an older index or results file lacks it"
         )
