@@ -72,7 +72,7 @@ def test_the_record_says_what_was_looked_at(checkpoint: Path, clip: Path) -> Non
     assert prediction.frames.times_seconds == pytest.approx([0.44 + 0.1 * i for i in range(8)], abs=0.021)
     counts = dataclasses.asdict(prediction.frames)
     del counts["times_seconds"]
-    assert counts == {"requested": 8, "decoded": 8, "repeated": 0, "errors": 0}
+    assert counts == {"requested": 8, "decoded": 8, "repeated": 0, "errors": 0, "rate": "25"}
 
 
 def test_short_videos_are_counted(checkpoint: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
@@ -117,7 +118,7 @@ def test_timelines_are_those_of_the_command(checkpoint: Path, clip: Path) -> Non
     assert values == json.loads(json.dumps(found.to_dict()))
     windows = [from_json(window) for window in values.pop("windows")]
     assert_all_same(windows, found.windows)
-    assert from_json(values) == SegmentsRecord(**{k: getattr(found, k) for k in SegmentsRecord.__dataclass_fields__})
+    assert from_json(values) == SegmentsRecord(**{one.name: getattr(found, one.name) for one in fields(SegmentsRecord)})
 
 
 def test_a_timeline_that_ends_early_keeps_what_was_made() -> None:

@@ -77,6 +77,7 @@ def test_windows_are_what_classify_says_of_each(
         "stride_seconds": 0.5,
         "min_score": 0.0,
         "min_duration": 0.0,
+        "rate": "25",
         "segments": segments["segments"],
         "warnings": [],
     }
