@@ -171,7 +171,7 @@ def test_a_run_imports_what_it_needs(clip: Path) -> None:
     assert done.returncode == 0, done.stderr
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "torch" in imported
-    unneeded = ("adaptation", "evaluation", "results.index_writer", "results.reading", "search", "report")
+    unneeded = ("adaptation", "cli.search", "evaluation", "results.index_writer", "results.reading", "search", "report")
     assert not imported & {f"xclip_cli.{name}" for name in unneeded}
 
 

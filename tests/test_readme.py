@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from xclip_cli.cli.app import app
 from xclip_cli.model.checkpoint.find import BUNDLED_FOLDER
@@ -100,8 +101,7 @@ def test_every_flag_and_file_exists() -> None:
 
 def test_every_command_is_in_the_readme() -> None:
     text = README.read_text("utf-8")
-    for command in [*app.registered_commands, *app.registered_groups]:
-        name = command.name or command.callback.__name__
+    for name in typer.main.get_command(app).commands:
         assert f"xclip {name}" in text, name
 
 

@@ -9,8 +9,9 @@ import re
 import signal
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,25 +19,17 @@ import typer
 
 from .. import __version__
 from ..errors import LabelsError, ModelError, XClipError
-from . import cache, index, labels, models
-from .adapt import adapt
-from .classify import classify
-from .config import ConfigFile, show_config
-from .demo import demo
-from .doctor import doctor
-from .embed import embed
-from .evaluate import evaluate
+from .config import ConfigFile
 from .exits import FAILURE, NO_MODEL, USAGE
 from .help import Command, Group, help_of
-from .merge import merge
-from .report import report
-from .search import search
 from .takes_flags import takes_flags
-from .timeline import timeline
 
 
 class _Program(Group):
     """Escapes what usage errors say: they may quote the name of a file, which may steer a terminal."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings | {"commands": _Commands()})
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         """Read the program's own flags."""
@@ -87,15 +80,65 @@ FORCED_COLOURS = ("FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "TTY_COMPATIBLE"
 CONFIG = inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=ConfigFile)
 
 
-def _add(group: typer.Typer, command: Callable[..., None], name: str | None = None) -> None:
+# The commands: each is a function in a module of its own, by its name; of a group's, all are in one module.
+COMMANDS = ("classify", "timeline", "embed", "search", "evaluate", "adapt", "report", "merge", "demo", "doctor")
+GROUPS = {
+    "labels": (
+        "List, show and check label sets.",
+        {"list": "list_labels", "show": "show_labels", "check": "check_labels"},
+    ),
+    "models": (
+        "List, describe, download, check and convert models.",
+        {
+            "list": "list_models",
+            "info": "show_model",
+            "pull": "pull_model",
+            "path": "show_path",
+            "verify": "verify_model",
+            "convert": "convert_model",
+        },
+    ),
+    "index": (
+        "Describe, check, prune and merge indexes, which `xclip embed` makes.",
+        {"info": "show_index", "check": "check_index", "prune": "prune_index", "merge": "merge_indexes"},
+    ),
+    "cache": (
+        "Show and clear the cache of the labels' text features.",
+        {"info": "show_cache", "clear": "clear_cache"},
+    ),
+    "config": ("Show your own defaults of flags, from xclip.toml.", {"show": "show_config"}),
+}
+
+
+class _Commands(Mapping[str, Any]):
+    """The commands by name, each imported when it is asked for: a run does not wait for the flags of all others."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            if name not in (*COMMANDS, *GROUPS):
+                raise KeyError(name)
+            text, functions = GROUPS.get(name, (None, {name: name}))
+            module = import_module(f".{name}", __package__)
+            made = typer.Typer(name=name, cls=Group, no_args_is_help=True, rich_markup_mode="rich", help=text)
+            for called, function in functions.items():
+                _add(made, getattr(module, function), called)
+            group = typer.main.get_group(made)
+            self._made[name] = group if text else group.commands[name]
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (*COMMANDS, *GROUPS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS) + len(GROUPS)
+
+
+def _add(group: typer.Typer, command: Callable[..., None], name: str) -> None:
     also = [] if CONFIG.name in inspect.signature(command).parameters else [CONFIG]
     group.command(name, cls=Command, help=help_of(command.__doc__))(takes_flags(command, *also))
-
-
-def _group(name: str, text: str) -> typer.Typer:
-    group = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode="rich", help=text)
-    app.add_typer(group, name=name)
-    return group
 
 
 def _show_version(value: bool) -> None:
@@ -128,37 +171,6 @@ def _root(
 
 
 app.callback(help=help_of(_root.__doc__))(_root)
-_add(app, classify)
-_add(app, timeline)
-_add(app, embed)
-_add(app, search)
-_add(app, evaluate)
-_add(app, adapt)
-_add(app, report)
-_add(app, merge)
-_add(app, demo)
-_add(app, doctor)
-of_labels = _group("labels", "List, show and check label sets.")
-_add(of_labels, labels.list_labels, "list")
-_add(of_labels, labels.show_labels, "show")
-_add(of_labels, labels.check_labels, "check")
-of_models = _group("models", "List, describe, download, check and convert models.")
-_add(of_models, models.list_models, "list")
-_add(of_models, models.show_model, "info")
-_add(of_models, models.pull_model, "pull")
-_add(of_models, models.show_path, "path")
-_add(of_models, models.verify_model, "verify")
-_add(of_models, models.convert_model, "convert")
-of_index = _group("index", "Describe, check, prune and merge indexes, which `xclip embed` makes.")
-_add(of_index, index.show_index, "info")
-_add(of_index, index.check_index, "check")
-_add(of_index, index.prune_index, "prune")
-_add(of_index, index.merge_indexes, "merge")
-of_cache = _group("cache", "Show and clear the cache of the labels' text features.")
-_add(of_cache, cache.show_cache, "info")
-_add(of_cache, cache.clear_cache, "clear")
-of_config = _group("config", "Show your own defaults of flags, from xclip.toml.")
-_add(of_config, show_config, "show")
 
 
 def main() -> None:
