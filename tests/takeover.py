@@ -18,7 +18,7 @@ def say(x): put((x if isinstance(x, bytes) else json.dumps(x).encode()) + b"\\n"
 def pic(*place): say({"pictures": [place or [0, 64, 64]]})
 def stay(): time.sleep(60)
 clip = dict(start_seconds=0.0, end_seconds=2.0, times_seconds=[0.1 * i for i in range(8)], places=[0] * 8, errors=0,
-            warnings=[], following=0, lost=None, seconds=0.0)
+            warnings=[], following=0, rate=None, lost=None, seconds=0.0)
 sys.stdin.buffer.readline()
 """
 
@@ -58,6 +58,8 @@ ATTACKS = {
     "error_types": error("['a']", "{'b': 1}"),
     "error_long": error("'damaged'", "'A\\x1b]0;x\\x07' * 2000000"),
     "warnings": clip(warnings="[5, {'a': 1}]"),
+    "rate_zero": clip(rate="'1/0'"),
+    "rate_long": clip(rate="'9' * 5000"),
     "times_str": clip(times_seconds="['x'] * 8", start_seconds="'y'"),
     "retire_loop": "say({'retired': True})",
     "pictures_endless": "while True: pic()",

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from concurrent.futures import wait
+from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
 
@@ -137,9 +138,11 @@ FIT = {
     "errors": 0,
     "warnings": [],
     "following": 0,
+    "rate": "25",
     "lost": None,
     "seconds": 0.1,
 }
+assert FIT.keys() == {field.name for field in fields(ClipInfo)}  # else each reply would be refused for want of one
 CHANGES = st.dictionaries(
     st.sampled_from([*FIT, "other"]), st.one_of(NUMBERS, st.lists(NUMBERS, max_size=3)), max_size=2
 )
