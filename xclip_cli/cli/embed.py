@@ -118,11 +118,11 @@ def embed(
     model = index.complete(model)
     if running.dry_run:
         show_plan(todo, None, model.name, model, unit)
-    if cluster.ray and model.dtype == DType.auto:
-        model = replace(model, dtype=DType(_encoder(inputs, index, model, decoding)[1].dtype))
-        notes.say(f"the index is made in {model.dtype.value}, as on this machine: --dtype chooses another")
     with ExitStack() as stack:
         encoder, made = _encoder(inputs, index, model, decoding, notes.bar())
+        if cluster.ray and model.dtype == DType.auto:
+            model = replace(model, dtype=DType(made.dtype))
+            notes.say(f"the index is made in {made.dtype}, as on this machine: --dtype chooses another")
         task = Embedding(encoder, index.path, made, index.retry_failed)
         stack.callback(task.close)
         for part, videos in task.writer.damaged.items():

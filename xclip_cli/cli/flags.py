@@ -221,9 +221,11 @@ class OutputFlags:
     @property
     def results_file(self) -> Path | None:
         """The one file that all results go to, if it is not stdout."""
+        if self.output_dir is None:
+            return self.path
         from ..output.sidecars import JOURNAL
 
-        return self.path if self.output_dir is None else self.output_dir / JOURNAL
+        return self.output_dir / JOURNAL
 
     def form(self, known: Collection[str]) -> str:
         """The format asked for, else that of the output's suffix, else table on a terminal and jsonl elsewhere.

@@ -71,14 +71,14 @@ def run(
     running: RunFlags,
     unit: str = "video",
     then: Callable[[], None] = lambda: None,
-    each: Callable[[Record], None] | None = None,
+    each: Callable[[Record, Notes], None] | None = None,
 ) -> NoReturn:
     """Carry out a task over inputs into an output. Raises typer.Exit with the run's exit code.
 
     ``task_of`` makes the task, for the checkpoint of the model, and the flags of the model and what an index among the
     inputs was made with. ``formats``: what its records can be written as. ``unit``: what the model looks at, each video
-    or each window of one. ``then``: what is made of the whole output. ``each`` is told
-    each record before it is written.
+    or each window of one. ``then``: what is made of the whole output. ``each`` is told each record before it is
+    written.
     """
     from ..model.checkpoint.find import find_checkpoint
     from ..output.files import is_terminal
@@ -96,8 +96,8 @@ def run(
     counts = Tally(running.fail_fast)
     try:
         with ExitStack() as stack:
-            sink = stack.enter_context(open_sink(output, form, formats))
-            todo, counts.earlier = sink.rest(todo, notes)
+            sink = stack.enter_context(open_sink(output, form, formats, notes))
+            todo, counts.earlier = sink.rest(todo)
             name = choose(model.name, wanted, notes)
             task = task_of(find_checkpoint(name, bar=notes.bar()), model, made_with)
             stack.callback(task.classifier.close)
@@ -109,7 +109,7 @@ def run(
             records = _watched(counts.counted(records, notes.say), len(todo.items), unit, form, output, notes)
             if running.verbose:
                 notes.say(maker.description())
-            sink.take(records if each is None else _told(records, each), maker.header, todo)
+            sink.take(records if each is None else _told(records, each, notes), maker.header, todo)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     if not counts.interrupted:
@@ -133,9 +133,9 @@ def _records(maker: Source[R | Failure], task: Task[R], todo: Inputs, counts: Ta
     return todo.in_order(made, task.stored(videos) if todo.stored else iter(()))
 
 
-def _told(records: Iterator[R], each: Callable[[Record], None]) -> Iterator[R]:
+def _told(records: Iterator[R], each: Callable[[Record, Notes], None], notes: Notes) -> Iterator[R]:
     for record in records:
-        each(record)
+        each(record, notes)
         yield record
 
 

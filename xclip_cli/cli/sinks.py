@@ -24,23 +24,26 @@ if TYPE_CHECKING:
 class Sink(Protocol):
     """Where records go."""
 
-    def rest(self, todo: Inputs, notes: Notes) -> tuple[Inputs, tuple[int, int]]:
+    def rest(self, todo: Inputs) -> tuple[Inputs, tuple[int, int]]:
         """What is left to do, and how many videos are classified, and failed, already."""
 
     def take(self, records: Iterator[Record], header: Callable[[], RunHeader], todo: Inputs) -> None:
         """Write the records of ``todo``, as they come. Raises ResultsError."""
 
 
-def open_sink(output: OutputFlags, form: str, formats: Mapping[str, Format]) -> AbstractContextManager[Sink]:
+def open_sink(
+    output: OutputFlags, form: str, formats: Mapping[str, Format], notes: Notes
+) -> AbstractContextManager[Sink]:
     """Where the flags say. Raises ResultsError."""
     from ..output.files import is_special
-    from ..output.sidecars import Sidecars
 
     if output.output_dir is not None:
-        return _Beside(output, Sidecars(output.output_dir, form))
+        from ..output.sidecars import Sidecars
+
+        return _Beside(output, notes, Sidecars(output.output_dir, form))
     if output.path is None or form != "jsonl" or is_special(output.path):
         return nullcontext(_Whole(output, formats[form]))
-    return _Continued(output)
+    return _Continued(output, notes)
 
 
 class _Whole:
@@ -49,7 +52,7 @@ class _Whole:
     def __init__(self, output: OutputFlags, form: Format) -> None:
         self._output, self._form = output, form
 
-    def rest(self, todo: Inputs, notes: Notes) -> tuple[Inputs, tuple[int, int]]:
+    def rest(self, todo: Inputs) -> tuple[Inputs, tuple[int, int]]:
         return todo, (0, 0)
 
     def take(self, records: Iterator[Record], header: Callable[[], RunHeader], todo: Inputs) -> None:
@@ -62,27 +65,27 @@ class _Whole:
 class _Continued(AbstractContextManager["_Continued"]):
     """The file that records are written to one by one, and that a later run can go on with."""
 
-    def __init__(self, output: OutputFlags) -> None:
+    def __init__(self, output: OutputFlags, notes: Notes) -> None:
         from ..results.run_file import RunFile
 
         assert output.results_file is not None
-        self._output = output
+        self._output, self._notes = output, notes
         self._file = RunFile(output.results_file, output.resume, new=not output.may_exist)
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def rest(self, todo: Inputs, notes: Notes) -> tuple[Inputs, tuple[int, int]]:
-        file = self._file
+    def rest(self, todo: Inputs) -> tuple[Inputs, tuple[int, int]]:
+        file, say = self._file, self._notes.say
         if file.torn:
-            notes.say(f"the last record of {file.path} was cut off: its video is classified again")
+            say(f"the last record of {file.path} was cut off: its video is classified again")
         if file.unfinished:
-            notes.say(f"{len(file.unfinished)} videos of {file.path} were not finished: they are begun again")
+            say(f"{len(file.unfinished)} videos of {file.path} were not finished: they are begun again")
         todo = todo.spelled_as(file.videos)
         rest = todo.without(file.done(self._output.retry_failed))
         earlier = file.counts(set(todo.names) - set(rest.names))
         if sum(earlier):
-            notes.say(f"{sum(earlier)} of {len(todo.items)} videos are recorded already")
+            say(f"{sum(earlier)} of {len(todo.items)} videos are recorded already")
         return rest, earlier
 
     def take(self, records: Iterator[Record], header: Callable[[], RunHeader], todo: Inputs) -> None:
@@ -98,27 +101,26 @@ class _Beside(_Continued):
     """That file, in a folder, and in the same folder a file a video, which is made of the records: those that are
     missing in a run that goes on are made again without the model."""
 
-    def __init__(self, output: OutputFlags, sidecars: Sidecars) -> None:
+    def __init__(self, output: OutputFlags, notes: Notes, sidecars: Sidecars) -> None:
         try:
             sidecars.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ResultsError(f"cannot make the folder {sidecars.folder}: {error.strerror}") from error
-        super().__init__(output)
+        super().__init__(output, notes)
         self._sidecars = sidecars
         self._recorded = self._file.done()
         self._places: dict[str, str] = {}  # by what a video's path names
 
-    def rest(self, todo: Inputs, notes: Notes) -> tuple[Inputs, tuple[int, int]]:
+    def rest(self, todo: Inputs) -> tuple[Inputs, tuple[int, int]]:
         from ..inputs import entry_of
         from ..output.sidecars import places
 
-        self._notes = notes
         every = todo.whole or todo.names
         found = places(every, todo.folders, self._sidecars.suffix)
         self._places = {entry_of(video): place for video, place in zip(every, found, strict=True)}
         with usage_errors(ResultsError):
             self._check(todo.spelled_as(self._file.videos).names)
-        return super().rest(todo, notes)
+        return super().rest(todo)
 
     def _path(self, video: str) -> Path:
         from ..inputs import entry_of

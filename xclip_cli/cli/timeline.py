@@ -21,7 +21,9 @@ from .run import run
 if TYPE_CHECKING:
     from ..inputs import Inputs
     from ..model.checkpoint.find import Checkpoint
+    from ..output.notes import Notes
     from ..results.lines import IndexSettings
+    from ..results.records import Record
     from ..timeline import Rules, Timelines
 
 
@@ -154,7 +156,6 @@ def timeline(
     The exit codes are those of xclip classify.
     """
     from ..classifier import Classifier
-    from ..output.notes import Notes
     from ..output.timelines import FORMATS
     from ..timeline import Timelines
 
@@ -164,6 +165,8 @@ def timeline(
         rules = segments.rules(classifier.encoder.usual_window, made)
         return Timelines(classifier, rules, *stretch(inputs, made), output.top_k)
 
-    clips = None if output.save_clips is None else Clips(output.save_clips, decoding, Notes(running.quiet))
-    each = None if clips is None else clips.save_segments
-    run(task_of, FORMATS, inputs, labels, output, model, cluster, running, unit="window", each=each)
+    def save(record: Record, notes: Notes) -> None:
+        if output.save_clips is not None:
+            Clips(output.save_clips, decoding, notes).save_segments(record)
+
+    run(task_of, FORMATS, inputs, labels, output, model, cluster, running, unit="window", each=save)

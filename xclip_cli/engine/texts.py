@@ -76,8 +76,8 @@ class Texts:
             if not is_out_of_memory(error):
                 raise
             raise ModelError(
-                f"{device} has too little free memory for {TEXTS_AT_ONCE} texts at once: free some, or choose another "
-                "with --device"
+                f"{device} has too little free memory for {min(len(self._input_ids), TEXTS_AT_ONCE)} texts at once: "
+                "free some, or choose another with --device"
             ) from error
         if self._cache:
             self._cache.put(key, features.cpu().numpy())

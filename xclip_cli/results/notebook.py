@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 
 from ..text import clock, printable
 
@@ -40,4 +39,6 @@ def table(video: str, rows: Sequence[Row], notes: Iterable[str]) -> str:
 
 
 def _text(text: str) -> str:
+    from html import escape  # whose table of entities no run needs
+
     return escape(printable(text))
