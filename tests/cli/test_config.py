@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -28,9 +30,9 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def refused(folder: Path, text: str) -> str:
+def refused(folder: Path, text: str, asking: tuple[str, ...] | None = None) -> str:
     with pytest.raises(typer.BadParameter) as caught:
-        Config(written(folder, text), PROGRAM, CONTEXT)
+        Config(written(folder, text), PROGRAM, CONTEXT, asking)
     return caught.value.message.removeprefix(f"{folder / 'xclip.toml'}: ")
 
 
@@ -94,6 +96,36 @@ def test_what_is_wrong_is_one_line_that_names_the_nearest(tmp_path: Path, text: 
     assert refused(tmp_path, text).startswith(message)
 
 
+def test_a_command_answers_for_what_concerns_it(tmp_path: Path) -> None:
+    """Tables of other commands are for these, and `config show`, to look into; names of tables are for all."""
+    text = "quiet = true\n[timeline]\nwindw = 3\n[models.pull]\nquiett = true\n"
+    for words in (("classify",), ("models", "info"), ("config", "show")):
+        Config(written(tmp_path, text), PROGRAM, CONTEXT, words)
+    for asking in (("timeline",), None):
+        assert "xclip timeline has no flag 'windw': did you mean 'window'?" in refused(tmp_path, text, asking)
+    assert "xclip models pull has no flag 'quiett'" in refused(tmp_path, text, ("models", "pull"))
+    for words in FLAGS:
+        assert "no command has a flag 'modle': did you mean 'model'?" in refused(tmp_path, "modle = 1", words)
+        assert "no command has a flag 'videos'" in refused(tmp_path, "videos = ['a']", words)
+        assert "did you mean 'timeline'?" in refused(tmp_path, "[tmeline]\na = 1", words)
+        Config(written(tmp_path, "window = 4\nhead = 'h'"), PROGRAM, CONTEXT, words)  # some command has it
+
+
+PROGRAM_OF_ONE = """
+import sys
+from xclip_cli.cli.app import app
+app(["labels", "list", "--config", sys.argv[1]], standalone_mode=False)
+print([name for name in ("search", "embed", "models", "labels") if f"xclip_cli.cli.{name}" in sys.modules])
+"""
+
+
+def test_a_run_with_a_file_waits_for_no_other_command(tmp_path: Path) -> None:
+    path = written(tmp_path, "[embed]\nwindow = 2\n[models.pull]\nquiet = true\n")
+    command = [sys.executable, "-c", PROGRAM_OF_ONE, path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "['labels']"
+
+
 def test_files_that_are_none(tmp_path: Path, xclip: Run) -> None:
     assert "is not TOML" in refused(tmp_path, "model = ")
     assert "is not TOML" in refused(tmp_path, "a = " + "[" * 100_000)
@@ -108,6 +140,14 @@ def test_files_that_are_none(tmp_path: Path, xclip: Run) -> None:
         assert (done.returncode, done.stdout) == (2, "")
         assert message in " ".join(done.stderr.replace("│", "").split())
     assert xclip("labels", "list", "--config", os.devnull).returncode == 0
+
+
+def test_texts_as_users_write_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths below the home folder, which a shell would spell out; a mark of Windows' editors; times of TOML."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = written(tmp_path, "\ufefflabels = ['~/a.txt', '~b']\nhead = '~/h'\n[timeline]\nstart = 00:01:30\n")
+    found = {name: setting.value for name, setting in Config(path, PROGRAM, CONTEXT).settings(("timeline",)).items()}
+    assert found == {"labels": [f"{tmp_path}/a.txt", "~b"], "head": f"{tmp_path}/h", "start": "00:01:30"}
 
 
 def test_the_users_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,6 +211,108 @@ def test_the_model_of_an_index_goes_before_the_files(xclip: Run, clip: Path, tmp
     done = xclip("classify", "i.index", "--label", "a cat", "--label", "a dog", "--config", path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["model"] == str(checkpoint)
+
+
+INDEX = """
+model = 'bundled'
+labels = ['picture-state']
+views = '2x1'
+preprocess = 'paper'
+heads = 7
+stream = 1
+save-frames = 'frames'
+[timeline]
+window = 4
+stride = 3
+"""
+
+
+def test_what_an_index_settles_goes_before_the_file(xclip: Run, clip: Path, tmp_path: Path, checkpoint: Path) -> None:
+    embed = ["embed", clip, "-m", checkpoint, "--dtype", "float32"]
+    assert xclip(*embed, "-o", "whole.index").returncode == 0
+    assert xclip(*embed, "-o", "windows.index", "--window", "0.5").returncode == 0
+    path = written(tmp_path, INDEX)
+    for command, index in (("classify", "whole.index"), ("timeline", "windows.index")):
+        done = xclip(command, index, "--label", "a cat", "--label", "a dog", "--config", path)
+        assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["window_seconds"] == 0.5
+    assert not (tmp_path / "cwd" / "frames").exists()
+    for flag, value in (("window", "4"), ("views", "2x1"), ("stream", "1")):  # given, they must fit
+        done = xclip("timeline", "windows.index", "--label", "x", "--config", path, f"--{flag}", value)
+        assert (done.returncode, f"--{flag} {value}: the index" in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize("usual", ["file", "variable"])
+def test_a_model_that_is_given_is_not_taken_for_a_default(
+    xclip: Run, clip: Path, tmp_path: Path, checkpoint: Path, usual: str
+) -> None:
+    """Also where it is the one of the file, or the variable."""
+    assert xclip("embed", clip, "-m", checkpoint, "--dtype", "float32", "-o", "i.index").returncode == 0
+    path = written(tmp_path, "model = 'bundled'\n" if usual == "file" else "")
+    env = {} if usual == "file" else {"XCLIP_MODEL": "bundled"}
+    command = ["classify", "i.index", "--label", "a cat", "--label", "a dog", "--config", path]
+    assert xclip(*command, env=env).returncode == 0
+    assert xclip(*command, env=env | {"XCLIP_MODEL": env.get("XCLIP_MODEL", "")}).returncode == 0
+    done = xclip(*command, "--model", "bundled", env=env)
+    assert (done.returncode, "holds model" in done.stderr) == (1, True), done.stderr
+
+
+def labels_of(done: subprocess.CompletedProcess[str]) -> list[str]:
+    assert done.returncode == 0, done.stderr
+    return sorted(ranked["label"] for ranked in json.loads(done.stdout.splitlines()[-1])["predictions"])
+
+
+def test_the_command_line_stands_in_the_place_of_what_contradicts_it(xclip: Run, clip: Path, tmp_path: Path) -> None:
+    model = {"XCLIP_MODEL": "bundled"}
+    path = written(tmp_path, "labels = ['picture-state']\noutput-dir = 'beside'\nnone-of-these = true\n")
+    command = ["classify", clip, "--config", path]
+    given = ["--label", "a black screen", "--label", "color bars", "--multi-label"]
+    assert xclip(*command, *given, "-o", "r.jsonl", env=model).returncode == 0
+    assert not (tmp_path / "cwd" / "beside").exists()
+    header, record = map(json.loads, (tmp_path / "cwd" / "r.jsonl").read_text().splitlines())
+    assert (header["labels"], header["multi_label"], header["none_of_these"]) == (2, True, None)
+    path = written(tmp_path, "label = ['a cat', 'a dog']\noutput = 'file.jsonl'\nmulti-label = true\n")
+    done = xclip(*command, "--labels", "picture-state", "--none-of-these", "--output-dir", "beside", env=model)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "cwd" / "file.jsonl").exists()
+    header, record = map(json.loads, (tmp_path / "cwd" / "beside" / "results.jsonl").read_text().splitlines())
+    assert "a cat" not in [ranked["label"] for ranked in record["predictions"]]
+    assert header["none_of_these"] is True
+
+
+def test_a_head_has_its_own_labels(xclip: Run, clip: Path, tmp_path: Path) -> None:
+    for label in ("a black screen", "color bars"):
+        (tmp_path / "cwd" / "examples" / label).mkdir(parents=True)
+        (tmp_path / "cwd" / "examples" / label / "1.mp4").write_bytes(clip.read_bytes())
+    done = xclip("adapt", "examples", "-m", "bundled", "-o", "h.safetensors", "--force")
+    assert done.returncode == 0, done.stderr
+    path = written(tmp_path, "labels = ['picture-state']\nmodel = 'base-patch32'\nviews = '2x1'\n")
+    done = xclip("classify", clip, "--head", "h.safetensors", "--config", path, "--format", "jsonl")
+    assert labels_of(done) == ["a black screen", "color bars"]
+
+
+def test_a_suffix_goes_before_the_format_of_the_file(xclip: Run, clip: Path, tmp_path: Path) -> None:
+    path = written(tmp_path, "model = 'bundled'\nlabels = 'picture-state'\nformat = 'csv'\n")
+    for name, start in (("a.jsonl", "{"), ("a.csv", "video,"), ("a", "video,")):
+        done = xclip("classify", clip, "--config", path, "-o", name)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "cwd" / name).read_text().startswith(start)
+    done = xclip("classify", clip, "--config", path, "-o", "b.jsonl", "--format", "csv")
+    assert (tmp_path / "cwd" / "b.jsonl").read_text().startswith("video,")
+    assert xclip("classify", clip, "--config", path).stdout.startswith("video,")
+    # evaluate's is of the figures, and its -o of the records
+    truth = written(tmp_path / "cwd" / "t", f"path,label\n{clip},a normal picture\n")
+    evaluate = ["evaluate", clip, "--truth", truth.rename(truth.with_name("t.csv")), "--config", path]
+    done = xclip(*evaluate, "-o", "r.jsonl")
+    assert (done.returncode, done.stdout.startswith("{")) == (0, False), done.stderr
+    done = xclip(*evaluate, "-o", "s.jsonl", "--summary", "s.json")
+    assert json.loads((tmp_path / "cwd" / "s.json").read_text())
+
+
+def test_config_show_takes_its_own_flags_from_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "json = true\n")
+    done = CliRunner().invoke(app, ["config", "show", "--config", str(path)])
+    assert json.loads(done.output)["file"] == str(path)
 
 
 def test_bad_values_are_told_as_on_the_command_line(xclip: Run, tmp_path: Path) -> None:

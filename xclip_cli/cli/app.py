@@ -19,9 +19,9 @@ import typer
 
 from .. import __version__
 from ..errors import LabelsError, ModelError, XClipError
-from .config import ConfigFile
+from .config import ConfigFile, Configured
 from .exits import FAILURE, NO_MODEL, USAGE
-from .help import Command, Group, help_of
+from .help import Group, help_of
 from .takes_flags import takes_flags
 
 
@@ -138,7 +138,7 @@ class _Commands(Mapping[str, Any]):
 
 def _add(group: typer.Typer, command: Callable[..., None], name: str) -> None:
     also = [] if CONFIG.name in inspect.signature(command).parameters else [CONFIG]
-    group.command(name, cls=Command, help=help_of(command.__doc__))(takes_flags(command, *also))
+    group.command(name, cls=Configured, help=help_of(command.__doc__))(takes_flags(command, *also))
 
 
 def _show_version(value: bool) -> None:

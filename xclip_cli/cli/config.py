@@ -2,8 +2,8 @@
 
 A key is a flag's long name without its dashes, at the top for all commands that have it, or in the table of one command
 (``[timeline]``, ``[models.pull]``). Its value means what it would mean on the command line. A flag wins over an
-XCLIP_* variable, that over a command's table, and that over the top. The current folder is never looked at for a file:
-a stranger may have made it.
+XCLIP_* variable, that over a command's table, and that over the top; and over what contradicts it of other flags in the
+file (``INSTEAD``). The current folder is never looked at for a file: a stranger may have made it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,11 +19,23 @@ from typing import Annotated, Any
 import typer
 
 from ..folders import config_folder
-from .options import MODEL_VARIABLE, AsJson
+from .help import Command
+from .options import AsJson
 
 NAME = "xclip.toml"
 MOST_BYTES = 1 << 20
 NOT_FLAGS = ("help", "version", "config", "install-completion", "show-completion")  # of a file
+INSTEAD = {  # of a flag on the command line: those that the file then says nothing of
+    "labels": ("label",),
+    "label": ("labels",),
+    "head": ("labels", "label", "views", "preprocess", "heads"),  # a head has its own
+    "protocol": ("labels", "label", "views", "preprocess"),
+    "none-of-these": ("multi-label",),
+    "multi-label": ("none-of-these",),
+    "output": ("output-dir",),
+    "output-dir": ("output",),
+}
+OF_AN_INDEX = ("window", "stride", "start", "end", "stream", "views", "preprocess", "heads", "save-frames")
 
 Words = tuple[str, ...]  # that call a command: ("models", "pull")
 
@@ -52,20 +64,20 @@ def read_config(path: Path) -> dict[str, Any]:
             data = file.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
             raise typer.BadParameter(f"{path} is larger than {MOST_BYTES >> 20} MB, so it holds no settings")
-        return tomllib.loads(data.decode())
+        return tomllib.loads(data.decode("utf-8-sig"))
     except OSError as error:
         raise typer.BadParameter(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise typer.BadParameter(f"{path} is not TOML: {error}") from error
 
 
-def commands(group: Any, words: Words = ()) -> Iterator[tuple[Words, Any]]:
-    """All commands of the program, each by the words that call it."""
-    for name, command in getattr(group, "commands", {}).items():
-        if hasattr(command, "commands"):
-            yield from commands(command, (*words, name))
-        else:
-            yield (*words, name), command
+def commands(command: Any, words: Words = ()) -> Iterator[tuple[Words, Any]]:
+    """A command, or all that a group has, each with the words that call it."""
+    if not hasattr(command, "commands"):
+        yield words, command
+        return
+    for name, one in command.commands.items():
+        yield from commands(one, (*words, name))
 
 
 def flags_of(command: Any, ctx: Any) -> dict[str, Any]:
@@ -75,42 +87,56 @@ def flags_of(command: Any, ctx: Any) -> dict[str, Any]:
 
 
 class Config:
-    """A file's values, checked against the program's commands and flags. Raises typer.BadParameter."""
+    """A file's settings, checked: of what concerns ``asking``, one command, or else all. A run does not wait for the
+    flags of all other commands. Raises typer.BadParameter."""
 
-    def __init__(self, path: Path, program: Any, ctx: Any) -> None:
-        self.path = path
-        self._flags = {words: flags_of(command, ctx) for words, command in commands(program)}
+    def __init__(self, path: Path, program: Any, ctx: Any, asking: Words | None = None) -> None:
+        self.path, self._program, self._ctx, self._asking = path, program, ctx, asking
         self._values = read_config(path)
         self._check(self._values, ())
 
     def settings(self, words: Words) -> dict[str, Setting]:
         """What the file says of the flags of a command, by their long names."""
-        found, table = {}, self._values
+        found, table, flags = {}, self._values, self._flags(words)
         for depth in range(len(words) + 1):
             where = ".".join(words[:depth])
             for key, value in table.items():
-                if key in self._flags[words] and not isinstance(value, dict):
-                    found[key] = Setting(self._value(key, value, self._flags[words][key], where), where)
+                if key in flags and not isinstance(value, dict):
+                    found[key] = Setting(self._value(key, value, flags[key], where), where)
             table = table.get(words[depth], {}) if depth < len(words) else {}
             table = table if isinstance(table, dict) else {}
         return found
 
-    def _check(self, table: Mapping[str, Any], words: Words) -> None:
-        below = {others: flags for others, flags in self._flags.items() if others[: len(words)] == words}
-        flags = {name for known in below.values() for name in known}
-        tables = {others[len(words)] for others in below if len(others) > len(words)}
-        for key, value in table.items():
-            if isinstance(value, dict) and key in tables:
-                self._check(value, (*words, key))
-            elif isinstance(value, dict) or key not in flags:
-                raise typer.BadParameter(self._unknown(key, isinstance(value, dict), flags, tables, words))
-            else:
-                for known in below.values():
-                    if key in known:
-                        self._value(key, value, known[key], ".".join(words))
+    def _at(self, words: Words) -> Any:
+        """A command, or group of them."""
+        found = self._program
+        for word in words:
+            found = found.commands[word]
+        return found
 
-    def _unknown(self, key: str, table: bool, flags: set[str], tables: set[str], words: Words) -> str:
-        near = difflib.get_close_matches(key, tables if table else flags, 1, 0.5)
+    def _flags(self, words: Words) -> dict[str, Any]:
+        return flags_of(self._at(words), self._ctx)
+
+    def _check(self, table: Mapping[str, Any], words: Words) -> None:
+        tables = [*getattr(self._at(words), "commands", ())]
+        asking = {} if self._asking is None else self._flags(self._asking)
+        for key, value in table.items():
+            if isinstance(value, dict):
+                if key not in tables:
+                    raise typer.BadParameter(self._unknown(key, True, tables, words))
+                below = (*words, key)
+                if self._asking is None or self._asking[: len(below)] == below:
+                    self._check(value, below)
+                continue
+            every = [asking] if key in asking else [flags_of(one, self._ctx) for _, one in commands(self._at(words))]
+            if not any(key in flags for flags in every):
+                raise typer.BadParameter(self._unknown(key, False, [name for flags in every for name in flags], words))
+            for flags in every:
+                if key in flags:
+                    self._value(key, value, flags[key], ".".join(words))
+
+    def _unknown(self, key: str, table: bool, known: Iterable[str], words: Words) -> str:
+        near = difflib.get_close_matches(key, sorted({*known}), 1, 0.5)
         hint = f"did you mean {near[0]!r}?" if near else "`xclip --help` lists commands, `xclip COMMAND --help` flags"
         what = " ".join((*words, key))
         if table:
@@ -129,7 +155,8 @@ class Config:
         values = value if isinstance(value, list) and several else [value]
         if any(isinstance(one, bool | list | dict) for one in values):
             raise typer.BadParameter(f"{place} is a text or a number{', or a list of them' if several else ''}")
-        return [str(one) for one in values] if several else str(values[0])
+        texts = [os.path.expanduser(one) if str(one).startswith("~/") else str(one) for one in values]  # noqa: PTH111 - a text
+        return texts if several else texts[0]
 
 
 def _words(ctx: Any) -> Words:
@@ -142,16 +169,46 @@ def _words(ctx: Any) -> Words:
 def use_config(ctx: typer.Context, given: Path | None) -> Path | None:
     """Have the command's flags take their defaults from the file that was ``given``, or the user's. Raises
     typer.BadParameter."""
-    path = user_file() if given is None else given
+    path, words = user_file() if given is None else given, _words(ctx)
     program = ctx.find_root().command
-    if ctx.resilient_parsing or path is None or _words(ctx)[:1] == ("config",) or not hasattr(program, "commands"):
+    if ctx.resilient_parsing or path is None or not hasattr(program, "commands"):
         return given
-    settings = Config(path, program, ctx).settings(_words(ctx))
     flags = flags_of(ctx.command, ctx)
+    settings = Config(path, program, ctx, words).settings(words)
     ctx.default_map = {flags[name].name: setting.value for name, setting in settings.items()}
-    if "model" in settings and MODEL_VARIABLE not in os.environ:
-        os.environ[MODEL_VARIABLE] = settings["model"].value  # a default, which the model of an index goes before
     return given
+
+
+class Configured(Command):
+    """A command with flags that a file may set."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it, without what the file says against the command line."""
+        flags = flags_of(self, ctx)
+        sources = {name: source.name for name, f in flags.items() if (source := ctx.get_parameter_source(f.name))}
+        settled = [other for name in INSTEAD if sources.get(name) == "COMMANDLINE" for other in INSTEAD[name]]
+        of_file = {name for name, source in sources.items() if source == "DEFAULT_MAP"}
+        if of_file.intersection(OF_AN_INDEX) and _has_index(ctx.params.get("videos") or ()):
+            settled += OF_AN_INDEX
+        written = "summary" if "summary" in flags else "output"
+        if sources.get(written) == "COMMANDLINE" and _names_format(ctx.params[flags[written].name]):
+            settled.append("format")
+        for name in of_file.intersection(settled):
+            del ctx.default_map[flags[name].name]
+            flags[name].handle_parse_result(ctx, {}, [])
+        return super().invoke(ctx)
+
+
+def _names_format(path: Path) -> bool:
+    from ..output.files import format_of
+
+    return format_of(path) is not None
+
+
+def _has_index(videos: Iterable[str]) -> bool:
+    from ..results.lines import is_index
+
+    return any(map(is_index, videos))
 
 
 ConfigFile = Annotated[

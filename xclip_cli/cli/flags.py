@@ -6,7 +6,6 @@ spells them out for typer. Checks of a group's flags, and what the library needs
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -47,11 +46,13 @@ from .options import (
     Start,
     Templates,
     Tokenizer,
+    UsualModel,
     check_device,
     either,
     form_of,
     read_shard,
     read_views,
+    tell_usual,
     usage_errors,
 )
 
@@ -274,6 +275,7 @@ class ModelFlags:
             "--model",
             "-m",
             envvar=MODEL_VARIABLE,
+            callback=tell_usual,
             metavar="NAME",
             help="A checkpoint folder, a hub id or its short name, 'bundled', or 'auto': the bundled model if it was "
             "trained to tell the labels apart, else the checkpoint for open labels, base-patch16-zero-shot.",
@@ -332,7 +334,7 @@ class ModelFlags:
     @property
     def is_default(self) -> bool:
         """Whether the model is what no flag chose, which gives way to that of an index."""
-        return self.name in (AUTO, os.environ.get(MODEL_VARIABLE))
+        return self.name == AUTO or isinstance(self.name, UsualModel)
 
     def settings(self) -> dict[str, Any]:
         """As keywords of a Classifier."""

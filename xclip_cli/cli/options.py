@@ -59,6 +59,16 @@ def read_shard(text: str | Shard) -> Shard:
         return text if isinstance(text, Shard) else Shard.parse(text)
 
 
+class UsualModel(str):
+    """The name of a model that nobody chose for this run: a variable, a file, or nothing did."""
+
+
+def tell_usual(ctx: typer.Context, param: typer.CallbackParam, name: str) -> str:
+    """The name of a model, as UsualModel where it is not from the command line."""
+    source = ctx.get_parameter_source(param.name or "")
+    return name if source is not None and source.name == "COMMANDLINE" else UsualModel(name)
+
+
 def check_device(name: str) -> str:
     """The name of a device, or of several. Raises typer.BadParameter."""
     if not re.fullmatch(r"auto|all|cpu|cuda(:\d{1,3})?(,cuda(:\d{1,3})?){0,99}", name):
