@@ -130,6 +130,16 @@ def test_a_timeline_that_ends_early_keeps_what_was_made() -> None:
     assert (first, len(getattr(second, "windows", ()))) == (failed, 1)
 
 
+def test_a_timeline_comes_back_from_its_json() -> None:
+    (found,) = whole_timelines(made(answer(0, "a"), answer(1, None)))
+    assert isinstance(found, VideoTimeline)
+    again = VideoTimeline.from_json(json.loads(found.to_json_string()))
+    assert (again, again.windows) == (found, found.windows)
+    for windows in ({}, [1], [{"status": "ok"}]):
+        with pytest.raises(ValueError, match=r"windows is no list|has no"):
+            VideoTimeline.from_json({**found.to_json(), "windows": windows})
+
+
 def test_the_best_label(checkpoint: Path, clip: Path) -> None:
     with make(checkpoint) as classifier:
         prediction = classifier.classify(clip)

@@ -5,10 +5,10 @@ How windows become segments is the arithmetic of ``segments``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -74,6 +74,19 @@ class VideoTimeline(SegmentsRecord):
         """The record of the segments as JSON values, and those of the windows."""
         return {**super().to_json(), "windows": [window.to_json() for window in self.windows]}
 
+    @classmethod
+    def of(cls, made: SegmentsRecord, windows: Iterable[WindowRecord]) -> Self:
+        """The segments and the windows that they are made of."""
+        return cls(**{one.name: getattr(made, one.name) for one in fields(SegmentsRecord)}, windows=tuple(windows))
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Back from JSON values. Raises ValueError."""
+        windows = values.get("windows", [])
+        if not isinstance(windows, list) or not all(isinstance(window, dict) for window in windows):
+            raise ValueError("windows is no list of records")
+        return cls.of(SegmentsRecord.from_json(values), map(WindowRecord.from_json, windows))
+
 
 def whole_timelines(records: Iterable[TimelineRecord]) -> Iterator[VideoTimeline | Failure]:
     """One record a video, of those of its windows and its segments."""
@@ -85,8 +98,7 @@ def whole_timelines(records: Iterable[TimelineRecord]) -> Iterator[VideoTimeline
             yield record
             windows = []
         else:
-            made = {one.name: getattr(record, one.name) for one in fields(record)}
-            yield VideoTimeline(**made, windows=tuple(windows))
+            yield VideoTimeline.of(record, windows)
             windows = []
 
 

@@ -87,6 +87,26 @@ def test_segments_are_saved_as_files(xclip: Run, checkpoint: Path, tmp_path: Pat
     assert done.returncode == 2
 
 
+def test_names_and_labels_of_many_bytes(xclip: Run, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "cwd").mkdir()
+    video = write_clip(tmp_path / "cwd" / f"{'猫' * 80}.mp4", 10)
+    done = xclip("timeline", video.name, "--label", "狗" * 60, "-m", checkpoint, "--save-clips", "cut")
+    assert (done.returncode, done.stderr) == (0, "")
+    (saved,) = (tmp_path / "cwd" / "cut").iterdir()
+    assert saved.stem.endswith("狗")
+
+
+@pytest.mark.parametrize("video", ["-", "/dev/stdin"])
+def test_stdin_has_no_clips_to_cut(xclip: Run, checkpoint: Path, ntsc: Path, tmp_path: Path, video: str) -> None:
+    (tmp_path / "cwd").mkdir()
+    (tmp_path / "cwd" / "-").write_bytes(ntsc.read_bytes())  # which is another video
+    for command in (["timeline", video, *ARGUMENTS], ["search", "a cat", video, "--window", "0.4"]):
+        done = xclip(*command, "-m", checkpoint, "--save-clips", "cut", stdin=ntsc.read_bytes())
+        said = " ".join(done.stderr.replace("│", "").split())
+        assert (done.returncode, "a video on stdin is none: save it to a file first" in said) == (2, True), done.stderr
+    assert not (tmp_path / "cwd" / "cut").exists()
+
+
 def test_a_video_without_timecode_ends_no_run(xclip: Run, checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "cwd" / "v").mkdir(parents=True)
     for name, rate in (("fast.mp4", 120), ("usual.mp4", 25)):

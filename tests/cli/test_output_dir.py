@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas
@@ -19,6 +21,14 @@ import webvtt
 from clips import write_clip
 from conftest import Run
 from records import assert_same
+from samples import GOOD
+
+from xclip_cli.cli.flags import OutputFlags
+from xclip_cli.cli.sinks import open_sink
+from xclip_cli.errors import ResultsError
+from xclip_cli.inputs import Inputs
+from xclip_cli.output.notes import Notes
+from xclip_cli.results.records import Failure, Record, RunHeader
 
 LABELS = ["a cat", "a dog", "a bird"]
 
@@ -124,6 +134,66 @@ def test_files_of_others_are_not_replaced(xclip: Run, common: list[str], tree: P
     shutil.copy(tree / "a.mov", tree / "a.mov.csv")  # a video that has the name of another's file
     done = xclip("classify", "clips/a.mov", "clips/a.mov.csv", *common, "--output-dir", "clips", "-f", "csv", "--force")
     assert "clips/a.mov.csv is one of the inputs" in " ".join(done.stderr.replace("│", "").split())
+
+
+def test_what_the_run_reads_is_not_replaced(xclip: Run, common: list[str], tree: Path, tmp_path: Path) -> None:
+    """Labels, templates and lists of videos in the place of a video's file, by any spelling, also under --force."""
+    (tree / "a.mp4.csv").write_text("name\na cat\na dog\n")
+    (tree / "a.mov.csv").write_text("a video of {}\n")
+    (tree / "below" / "a.mp4.csv").write_text("clips/a.mp4\n")
+    (tree.parent / "link.csv").symlink_to(tree / "a.mp4.csv")
+    before = {path: path.read_text() for path in tree.rglob("*.csv")}
+    model = ["--model", common[-3], "--output-dir", "clips", "--format", "csv"]
+    for arguments in (
+        ["clips/a.mp4", "--labels", "clips/a.mp4.csv"],
+        ["clips/a.mp4", "--labels", "link.csv"],
+        ["clips/a.mp4", "--labels", "clips/../clips/a.mp4.csv", "--force"],
+        ["clips/a.mov", "clips/a.mp4", "--label", "x", "--template", "clips/a.mov.csv"],
+        ["clips/below/a.mp4", "clips/a.mov", "--label", "x", "--from-file", "clips/below/a.mp4.csv"],
+    ):
+        for force in ([], ["--force"]):
+            done = xclip("classify", *arguments, *model, *force)
+            said = " ".join(done.stderr.replace("│", "").split())
+            assert (done.returncode, "is one of the inputs: give another folder with --output-dir" in said) == (2, True)
+    assert {path: path.read_text() for path in tree.rglob("*.csv")} == before
+    (tree / "below" / "a.mp4.json").mkdir()
+    done = xclip("classify", "clips", "-r", *common, "--output-dir", "clips", "--force")
+    assert (done.returncode, "a.mp4.json is a folder: give another folder" in done.stderr) == (2, True), done.stderr
+
+
+class KilledError(Exception):
+    """Stands for the end of a run at that moment."""
+
+
+@pytest.mark.parametrize("how", ["force", "retry_failed"])
+def test_a_run_that_ended_while_it_replaced_files_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """What it had not come to yet is not recorded any more: no file of the run before is in the way."""
+    monkeypatch.chdir(tmp_path)
+    inputs, ok = Inputs(["a.mp4", "b.mp4", "c.mp4"]), [replace(GOOD, video=f"{name}.mp4") for name in "abc"]
+    failed = [ok[0], *(Failure(record.video, "crashed", "the decoder crashed") for record in ok[1:])]
+
+    def run(records: list[Record], model: str = "m", end: bool = False, **how: bool) -> list[str]:
+        def made() -> Iterator[Record]:
+            yield from (record for record in records if record.video in todo.names)
+            if end:
+                raise KilledError
+
+        output = OutputFlags(output_dir=Path("out"), **how)
+        with open_sink(output, "json", {}, Notes(quiet=True)) as sink:
+            todo, _ = sink.rest(inputs)
+            sink.take(made(), lambda: RunHeader(model=model), todo)
+        return [json.loads(Path("out", f"{name}.mp4.json").read_text())["status"] for name in "abc"]
+
+    assert run(failed) == ["ok", "error", "error"]
+    with pytest.raises(ResultsError, match="made in another way"):
+        run(ok, "other", resume=True, retry_failed=True)
+    assert files(Path("out")) == ["a.mp4.json", "b.mp4.json", "c.mp4.json", "results.jsonl"]
+    with pytest.raises(KilledError):
+        run(ok[:2], end=True, **({"force": True} if how == "force" else {"resume": True, "retry_failed": True}))
+    assert files(Path("out")) == ["a.mp4.json", "b.mp4.json", "results.jsonl"]
+    assert run(ok, resume=True) == ["ok", "ok", "ok"]
 
 
 def test_names_stay_inside(xclip: Run, common: list[str], tree: Path) -> None:

@@ -86,7 +86,8 @@ def run(
 
     notes, form, todo = Notes(running.quiet), output.form(formats), inputs.expand()
     check_indexes(inputs, todo)
-    output.check(form, todo, [*(labels.sources or ()), *filter(None, [inputs.from_file])])
+    read = [*(labels.sources or ()), *(labels.template or ()), *map(str, filter(None, [inputs.from_file, labels.head]))]
+    output.check(form, todo, read)
     for notice in todo.notices():
         notes.say(notice)
     wanted, made_with = labels.wanted, todo.indexes[0].settings if todo.indexes else None
@@ -96,7 +97,7 @@ def run(
     counts = Tally(running.fail_fast)
     try:
         with ExitStack() as stack:
-            sink = stack.enter_context(open_sink(output, form, formats, notes))
+            sink = stack.enter_context(open_sink(output, form, formats, notes, read))
             todo, counts.earlier = sink.rest(todo)
             name = choose(model.name, wanted, notes)
             task = task_of(find_checkpoint(name, bar=notes.bar()), model, made_with)

@@ -16,7 +16,7 @@ import typer
 
 from ..engine.devices import AUTO
 from ..errors import ResultsError
-from .clips import Clips
+from .clips import Clips, check_clips
 from .cluster import ClusterFlags
 from .exits import INTERRUPTED
 from .flags import DecodeFlags, InputFlags, ModelFlags, RunFlags
@@ -209,6 +209,7 @@ def search(
     if output.path is not None:
         with usage_errors(ResultsError):
             check_output(output.path, output.force, [*todo.paths, *filter(None, [query.like])])
+    check_clips(output.save_clips, todo.names)
     for notice in todo.notices():
         notes.say(notice)
     model = as_made(as_learned(model, query.learned), todo.indexes[0].settings if todo.indexes else None)

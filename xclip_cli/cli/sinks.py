@@ -32,15 +32,16 @@ class Sink(Protocol):
 
 
 def open_sink(
-    output: OutputFlags, form: str, formats: Mapping[str, Format], notes: Notes
+    output: OutputFlags, form: str, formats: Mapping[str, Format], notes: Notes, read: Collection[str] = ()
 ) -> AbstractContextManager[Sink]:
-    """Where the flags say. Raises ResultsError."""
+    """Where the flags say. ``read``: files beside the videos that the run reads, and must not replace. Raises
+    ResultsError."""
     from ..output.files import is_special
 
     if output.output_dir is not None:
         from ..output.sidecars import Sidecars
 
-        return _Beside(output, notes, Sidecars(output.output_dir, form))
+        return _Beside(output, notes, Sidecars(output.output_dir, form), read)
     if output.path is None or form != "jsonl" or is_special(output.path):
         return nullcontext(_Whole(output, formats[form]))
     return _Continued(output, notes)
@@ -101,13 +102,13 @@ class _Beside(_Continued):
     """That file, in a folder, and in the same folder a file a video, which is made of the records: those that are
     missing in a run that goes on are made again without the model."""
 
-    def __init__(self, output: OutputFlags, notes: Notes, sidecars: Sidecars) -> None:
+    def __init__(self, output: OutputFlags, notes: Notes, sidecars: Sidecars, read: Collection[str]) -> None:
         try:
             sidecars.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ResultsError(f"cannot make the folder {sidecars.folder}: {error.strerror}") from error
         super().__init__(output, notes)
-        self._sidecars = sidecars
+        self._sidecars, self._read = sidecars, read
         self._recorded = self._file.done()
         self._places: dict[str, str] = {}  # by what a video's path names
 
@@ -128,14 +129,17 @@ class _Beside(_Continued):
         return self._sidecars.folder / self._places[entry_of(video)]
 
     def _check(self, videos: Collection[str]) -> None:
-        """Raises ResultsError where a file is there that no earlier run with this folder wrote, or a video."""
+        """Raises ResultsError where a file is there that no earlier run with this folder wrote, or that is read."""
         from ..inputs import entry_of
 
-        inputs = set(map(entry_of, videos))
+        others = [file for file in self._read if os.path.exists(file)]  # noqa: PTH110 - it may be a text
+        read = {*map(entry_of, [*videos, *others]), *map(os.path.realpath, others)}
         for video in videos:
             path = self._path(video)
-            if entry_of(str(path)) in inputs:
+            if entry_of(str(path)) in read:
                 raise ResultsError(f"{path} is one of the inputs: give another folder with --output-dir")
+            if path.is_dir() and not path.is_symlink():
+                raise ResultsError(f"{path} is a folder: give another folder with --output-dir")
             if os.path.lexists(path) and video not in self._recorded and not self._output.force:
                 raise ResultsError(
                     f"{path} exists: pass --force to replace it, or give another folder with --output-dir"
@@ -144,6 +148,10 @@ class _Beside(_Continued):
     def take(self, records: Iterator[Record], header: Callable[[], RunHeader], todo: Inputs) -> None:
         from ..output.data import by_video
 
+        self._file.check(header())
+        for video in todo.names:  # a run that continues this one must not find what is not recorded any more
+            if self._output.force or video in self._recorded:
+                self._sidecars.remove(self._path(video))
         self._begin(header, todo)
         self._write_missing(set(todo.names))
         for of_video in by_video(records):

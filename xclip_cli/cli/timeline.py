@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from ..errors import ResultsError
-from .clips import Clips
+from .clips import Clips, check_clips
 from .cluster import ClusterFlags
 from .flags import DecodeFlags, InputFlags, LabelFlags, ModelFlags, OutputFlags, RunFlags
 from .indexed import as_decoded, stretch
@@ -60,13 +60,14 @@ class TimelineOutputFlags(OutputFlags):
     save_clips: SaveClips = None
 
     def check(self, form: str, inputs: Inputs, files: Iterable[str] = ()) -> None:
-        """As for other outputs; and subtitles are those of one video."""
+        """As for other outputs; subtitles are those of one video, and clips are cut from files."""
         from ..output.edits import check_otio
         from ..output.timelines import ONE_VIDEO
 
         with usage_errors(ResultsError):
             check_otio(form)
         super().check(form, inputs, files)
+        check_clips(self.save_clips, inputs.names)
         if form in ONE_VIDEO and len(inputs.items) > 1 and self.output_dir is None:
             raise typer.BadParameter(
                 f"{form} holds the segments of one video, and there are {len(inputs.items)}: pass --output-dir DIR to "

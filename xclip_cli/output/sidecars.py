@@ -76,7 +76,7 @@ def _alone(video: str) -> str | None:
 
 def _safe(path: str, suffix: str) -> tuple[str, bool]:
     """A path none of whose names climbs, steers a terminal or is too long, and whether it is as it was."""
-    parts = path.split("/")
+    parts = [name for name in path.split("/") if name not in ("", ".")] or ["_"]
     *folders, name = map(_safe_name, parts)
     # no folder has the name of a file that is written
     folders = [folder + "_" if folder.lower().endswith((suffix, ".jsonl")) else folder for folder in folders]
@@ -116,6 +116,15 @@ class Sidecars:
             write(self._form, _complete(records), path, None, replace)
         except _UnfinishedError:
             return
+
+    def remove(self, path: Path) -> None:
+        """Delete a video's file, if there is one. Raises ResultsError."""
+        if os.path.lexists(path):
+            self._make_folders(path)  # none of which is a link
+            try:
+                path.unlink()
+            except OSError as error:
+                raise ResultsError(f"cannot replace {path}: {error.strerror}") from error
 
     def _make_folders(self, path: Path) -> None:
         """Make the folders on the way to a file, none of them through a link. Raises ResultsError."""

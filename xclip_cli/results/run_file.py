@@ -74,23 +74,26 @@ class RunFile:
         ok = [line.ok for line in self._recorded if line.completes and line.video in videos]
         return sum(ok), len(ok) - sum(ok)
 
+    def check(self, header: RunHeader) -> None:
+        """Raises ResultsError where the file was made in another way."""
+        if self._header and (shown := differences(self._header, header.to_json(), "{} was {}, is {}")):
+            raise ResultsError(
+                f"cannot resume {self.path}: it was made in another way: {shown}; "
+                "run as it was made, or give another file"
+            )
+
     def begin(self, header: RunHeader, retried: Iterable[str] = ()) -> None:
         """Make the file ready for more records: check that it was made the same way, or write the header.
 
         Earlier records of the videos to be ``retried``, and of unfinished ones, are removed. Raises ResultsError if the
         header differs.
         """
-        ours, theirs = header.to_json(), self._header
-        if theirs is None:
+        self.check(header)
+        if self._header is None:
             self._file.seek(0)
             self._file.truncate()
-            self._write(ours)
+            self._write(header.to_json())
             return
-        if shown := differences(theirs, ours, "{} was {}, is {}"):
-            raise ResultsError(
-                f"cannot resume {self.path}: it was made in another way: {shown}; "
-                "run as it was made, or give another file"
-            )
         if again := set(retried) & self.videos | self.unfinished:
             self._remove(again)
         else:
