@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import pytest
 import webvtt
 from clips import write_clip
 from conftest import on_terminal
+from hub import Hub, serving
 from records import assert_all_same
 from samples import BAD, GOOD, answer, made
 
@@ -234,6 +236,25 @@ def test_progress_is_drawn_on_a_terminal(checkpoint: Path, folder: Path, how: st
     assert ("2/2" in text, "1/1" in text, "━" in text) == (how == "list", how != "off", how != "off")
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("2 1\n", "")
+
+
+DOWNLOAD = """
+import sys, xclip_cli
+with xclip_cli.Classifier("owner/name", labels=["a", "b"], progress=sys.argv[1] == "on") as classifier:
+    print(classifier.checkpoint.name)
+"""
+
+
+def test_a_download_is_drawn_by_the_library_of_the_hub(checkpoint: Path, tmp_path: Path) -> None:
+    made = Hub()
+    made.repositories["owner/name"] = checkpoint
+    with serving(made) as served:
+        for progress, hidden in (("on", "0"), ("off", "0"), ("on", "1")):
+            hub = {"HF_ENDPOINT": served.address, "HF_HOME": str(tmp_path / (progress + hidden)), "HF_HUB_OFFLINE": "0"}
+            environment = {**os.environ, **hub, "HF_HUB_DISABLE_PROGRESS_BARS": hidden}
+            command = [sys.executable, "-c", DOWNLOAD, progress]
+            done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+            assert (done.stdout, "Fetching" in done.stderr) == ("owner/name\n", hidden == "0")
 
 
 @pytest.mark.parametrize("module", ["classifier", "results.records"])

@@ -67,7 +67,7 @@ class Classifier:
     of labels are kept on disk for the next time. ``timeout``: seconds without progress after which a decoder is
     stopped; ``limits``: what decoding a video may cost; ``stream``: which of a file's video streams, from 0, if not the
     main one. ``progress`` draws how far ``classify_all`` and ``timeline`` are on stderr, where that is a terminal or a
-    notebook.
+    notebook. A download has bars of huggingface_hub's own either way, unless ``HF_HUB_DISABLE_PROGRESS_BARS=1``.
 
     >>> with Classifier("bundled", labels=["a black screen", "color bars"]) as classifier:
     ...     prediction = classifier.classify("clips/color-bars.mp4")

@@ -89,11 +89,12 @@ def test_segments_are_saved_as_files(xclip: Run, checkpoint: Path, tmp_path: Pat
 
 def test_names_and_labels_of_many_bytes(xclip: Run, checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "cwd").mkdir()
-    video = write_clip(tmp_path / "cwd" / f"{'猫' * 80}.mp4", 10)
-    done = xclip("timeline", video.name, "--label", "狗" * 60, "-m", checkpoint, "--save-clips", "cut")
+    video = write_clip(tmp_path / "cwd" / f"{'𠀀' * 60}.mp4", 10)
+    labels = ["--label", "𠀁" * 18, "--label", "𠀁" * 17]
+    done = xclip("timeline", video.name, *labels, "-m", checkpoint, "--save-clips", "cut")
     assert (done.returncode, done.stderr) == (0, "")
     (saved,) = (tmp_path / "cwd" / "cut").iterdir()
-    assert saved.stem.endswith("狗")
+    assert saved.stem.endswith(f"-{'𠀁' * 10}")
 
 
 @pytest.mark.parametrize("video", ["-", "/dev/stdin"])

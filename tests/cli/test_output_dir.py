@@ -128,6 +128,9 @@ def test_files_of_others_are_not_replaced(xclip: Run, common: list[str], tree: P
     assert "clips/a.mp4.json exists: pass --force to replace it" in " ".join(done.stderr.replace("│", "").split())
     assert (tree / "a.mp4.json").read_text() == "mine"
     assert not (tree / "results.jsonl").exists()
+    assert "clips/a.mp4.json exists: move it away" in " ".join(
+        xclip(*command, "--resume").stderr.replace("│", "").split()
+    )
     assert xclip(*command, "--force").returncode == 0
     assert json.loads((tree / "a.mp4.json").read_text())["status"] == "ok"
     assert (tree / "notes.json").read_text() == "mine"

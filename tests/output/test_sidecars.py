@@ -15,7 +15,7 @@ def test_the_tree_below_a_folder_is_mirrored() -> None:
     assert places(videos, ["clips/"], ".srt") == ["a.mp4.srt", "a.mov.srt", "below/a.mp4.srt"]
     assert places(videos, ["clips/below", "clips"], ".srt") == ["a.mp4.srt", "a.mov.srt", "below/a.mp4.srt"]
     assert places(["v/a.mp4"], ["."], ".srt") == places(["/v/a.mp4"], ["/"], ".srt") == ["v/a.mp4.srt"]
-    assert places(["./a.mp4", "v//./b.mp4"], [".", "v"], ".srt") == ["a.mp4.srt", "b.mp4.srt"]
+    assert places(["./a.mp4", "v//./b.mp4"], [".", "v"], ".srt") == ["a.mp4.srt", "v/b.mp4.srt"]
     assert places(["a/x.mp4"], ["a"], ".json") == places(["a/x.mp4"], [], ".json") == ["x.mp4.json"]
 
 

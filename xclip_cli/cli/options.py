@@ -145,7 +145,7 @@ OutputDir = Annotated[
     typer.Option(
         metavar="DIR",
         file_okay=False,
-        help="Write a file per video, named after it, in the folders that the videos are in; and all results to "
+        help="Write one file per video to this folder, in the same subfolders as the videos, and all results to its "
         "results.jsonl, which --resume continues.",
     ),
 ]

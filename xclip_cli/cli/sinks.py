@@ -141,9 +141,8 @@ class _Beside(_Continued):
             if path.is_dir() and not path.is_symlink():
                 raise ResultsError(f"{path} is a folder: give another folder with --output-dir")
             if os.path.lexists(path) and video not in self._recorded and not self._output.force:
-                raise ResultsError(
-                    f"{path} exists: pass --force to replace it, or give another folder with --output-dir"
-                )
+                how = "move it away" if self._output.resume else "pass --force to replace it"
+                raise ResultsError(f"{path} exists: {how}, or give another folder with --output-dir")
 
     def take(self, records: Iterator[Record], header: Callable[[], RunHeader], todo: Inputs) -> None:
         from ..output.data import by_video
