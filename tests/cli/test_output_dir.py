@@ -221,6 +221,11 @@ def test_no_file_is_written_through_a_link(xclip: Run, common: list[str], tree: 
     assert done.returncode == 1
     assert "out/below is a link: give another folder with --output-dir" in done.stderr
     assert os.listdir(tmp_path / "elsewhere") == []
+    (tmp_path / "elsewhere" / "a.mp4.json").write_text("mine")
+    done = xclip("classify", "clips", "-r", *common, "--output-dir", "out", "--force")
+    assert (done.returncode, "out/below is a link" in done.stderr) == (1, True), done.stderr
+    assert (tmp_path / "elsewhere" / "a.mp4.json").read_text() == "mine"
+    (tmp_path / "elsewhere" / "a.mp4.json").unlink()
     (tree.parent / "linked").mkdir()
     (tree.parent / "linked" / "a.mp4.json").symlink_to(tmp_path / "elsewhere" / "new")
     done = xclip("classify", "clips/a.mp4", *common, "--output-dir", "linked")

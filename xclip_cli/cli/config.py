@@ -199,10 +199,10 @@ class Configured(Command):
         return super().invoke(ctx)
 
 
-def _names_format(path: Path) -> bool:
+def _names_format(path: str | Path) -> bool:  # a str in earlier versions of typer
     from ..output.files import format_of
 
-    return format_of(path) is not None
+    return format_of(Path(path)) is not None
 
 
 def _has_index(videos: Iterable[str]) -> bool:
