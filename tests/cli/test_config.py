@@ -16,7 +16,7 @@ from conftest import Run
 from typer.testing import CliRunner
 
 from xclip_cli.cli.app import app
-from xclip_cli.cli.config import Config, commands, flags_of, user_file
+from xclip_cli.cli.config import INSTEAD, Config, commands, flags_of, user_file
 
 PROGRAM = typer.main.get_command(app)
 CONTEXT = typer.Context(PROGRAM)
@@ -260,6 +260,35 @@ def test_a_model_that_is_given_is_not_taken_for_a_default(
 def labels_of(done: subprocess.CompletedProcess[str]) -> list[str]:
     assert done.returncode == 0, done.stderr
     return sorted(ranked["label"] for ranked in json.loads(done.stdout.splitlines()[-1])["predictions"])
+
+
+VALUES = {"views": "2x1", "preprocess": "paper", "protocol": "ucf-101"}
+
+
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        (words, given)
+        for words in (("classify",), ("timeline",), ("evaluate",))
+        for given in INSTEAD
+        if given in FLAGS[words]
+    ],
+)
+def test_each_flag_stands_in_the_place_of_others(
+    words: tuple[str], given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (word,), flags, taken = words, FLAGS[words], list[dict[str, Any]]()
+    monkeypatch.setattr(PROGRAM.commands[word], "callback", lambda **values: taken.append(values))
+    others = {other: VALUES.get(other, in_toml(flags[other])) for other in INSTEAD[given] if other in flags}
+    text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in others.items())
+    value = [] if flags[given].is_flag else [VALUES.get(given, "1")]
+    command = [word, "a.mp4", "--config", str(written(tmp_path, f"workers = 3\n{text}"))]
+    for arguments in (command, [*command, f"--{given}", *value], [word, "a.mp4"]):
+        PROGRAM.main(arguments, standalone_mode=False)
+    of_file, with_flag, plain = ([values[flags[other].name] for other in others] for values in taken)
+    assert all(one != usual for one, usual in zip(of_file, plain, strict=True))
+    assert with_flag == plain
+    assert [values["workers"] for values in taken] == [3, 3, None]
 
 
 def test_the_command_line_stands_in_the_place_of_what_contradicts_it(xclip: Run, clip: Path, tmp_path: Path) -> None:
