@@ -163,8 +163,19 @@ def test_a_machine_that_joins_and_would_make_other_records_gets_none(
     ]
 
 
+def test_chunks_grow_until_they_take_their_time() -> None:
+    actor = cluster._Actor(None, None, None)
+    sizes = [actor.size]
+    for seconds in (1, 1, 15, 25):
+        actor.chunk = cluster._Chunk(["a.mp4"] * actor.size, begun=time.monotonic() - seconds)
+        actor.finish([])
+        sizes.append(actor.size)
+    assert sizes == [4, 8, 16, 16, 8]
+
+
 @pytest.mark.slow
-def test_what_is_in_flight_is_bounded(ray_cluster: Any, said: list[str]) -> None:
+def test_what_is_in_flight_is_bounded(ray_cluster: Any, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "MOST_IN_A_CHUNK", 16)
     taken = 0
 
     def paths() -> Iterator[str]:
@@ -176,7 +187,8 @@ def test_what_is_in_flight_is_bounded(ray_cluster: Any, said: list[str]) -> None
     found = joined(ray_cluster, said)
     try:
         for number, _ in enumerate(found.records(paths())):
-            assert taken - number <= 2 * (cluster.CHUNKS_AHEAD + 1) * cluster.CHUNK
+            assert taken - number <= 2 * (cluster.CHUNKS_AHEAD + 1) * 16
+        assert any(actor.size == 16 for actor in found._actors)
     finally:
         found.close()
 
