@@ -267,7 +267,7 @@ def test_actors_have_the_gpus_and_cores_they_need(
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     machine = ray_cluster.add_node(num_cpus=4, num_gpus=2)
     try:
-        found = Cluster(Cards, Wanted(ray_cluster.address, **wanted), ["a"] * 1000, said.append, largest=1)
+        found = Cluster(Cards, Wanted(ray_cluster.address, **wanted), ["a"] * 1000, said.append)
         try:
             seen = {record.message for record in found.records(map(str, range(20)))}
         finally:
@@ -336,7 +336,7 @@ def test_whatever_happens_records_are_those_of_one_machine(
     (folder / "12.mp4").rename(folder / "ends.mp4")
     (folder / "23.mp4").rename(folder / "once.mp4")
     paths = sorted(map(str, folder.glob("*.mp4")), key=lambda path: Path(path).stem[-1])
-    found, records = Cluster(partial(Hazards, checkpoint), Wanted(ray_cluster.address), paths, said.append, 4), []
+    found, records = Cluster(partial(Hazards, checkpoint), Wanted(ray_cluster.address), paths, said.append), []
     try:
         made = found.records(paths)
         records += [next(made) for _ in range(5)]
