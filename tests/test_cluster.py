@@ -163,8 +163,19 @@ def test_a_machine_that_joins_and_would_make_other_records_gets_none(
     ]
 
 
+def test_chunks_grow_until_they_take_their_time() -> None:
+    actor = cluster._Actor(None, None, None)
+    sizes = [actor.size]
+    for seconds in (1, 1, 15, 25):
+        actor.chunk = cluster._Chunk(["a.mp4"] * actor.size, begun=time.monotonic() - seconds)
+        actor.finish([])
+        sizes.append(actor.size)
+    assert sizes == [4, 8, 16, 16, 8]
+
+
 @pytest.mark.slow
-def test_what_is_in_flight_is_bounded(ray_cluster: Any, said: list[str]) -> None:
+def test_what_is_in_flight_is_bounded(ray_cluster: Any, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "MOST_IN_A_CHUNK", 16)
     taken = 0
 
     def paths() -> Iterator[str]:
@@ -176,7 +187,8 @@ def test_what_is_in_flight_is_bounded(ray_cluster: Any, said: list[str]) -> None
     found = joined(ray_cluster, said)
     try:
         for number, _ in enumerate(found.records(paths())):
-            assert taken - number <= 2 * (cluster.CHUNKS_AHEAD + 1) * cluster.CHUNK
+            assert taken - number <= 2 * (cluster.CHUNKS_AHEAD + 1) * 16
+        assert any(actor.size == 16 for actor in found._actors)
     finally:
         found.close()
 
@@ -255,7 +267,7 @@ def test_actors_have_the_gpus_and_cores_they_need(
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     machine = ray_cluster.add_node(num_cpus=4, num_gpus=2)
     try:
-        found = Cluster(Cards, Wanted(ray_cluster.address, **wanted), ["a"] * 1000, said.append, largest=1)
+        found = Cluster(Cards, Wanted(ray_cluster.address, **wanted), ["a"] * 1000, said.append)
         try:
             seen = {record.message for record in found.records(map(str, range(20)))}
         finally:
@@ -324,7 +336,7 @@ def test_whatever_happens_records_are_those_of_one_machine(
     (folder / "12.mp4").rename(folder / "ends.mp4")
     (folder / "23.mp4").rename(folder / "once.mp4")
     paths = sorted(map(str, folder.glob("*.mp4")), key=lambda path: Path(path).stem[-1])
-    found, records = Cluster(partial(Hazards, checkpoint), Wanted(ray_cluster.address), paths, said.append, 4), []
+    found, records = Cluster(partial(Hazards, checkpoint), Wanted(ray_cluster.address), paths, said.append), []
     try:
         made = found.records(paths)
         records += [next(made) for _ in range(5)]

@@ -304,12 +304,12 @@ def test_no_escapes_in_files(clip: Path, tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("given", "found"),
     [
-        ({}, "0 None"),
+        ({}, "500 None"),
         ({"GOMP_SPINCOUNT": "5"}, "5 None"),
         ({"OMP_WAIT_POLICY": "active"}, "None active"),
     ],
 )
-def test_openmps_threads_spin_as_the_user_says_and_else_not(given: dict[str, str], found: str) -> None:
+def test_openmps_threads_spin_as_the_user_says_and_else_little(given: dict[str, str], found: str) -> None:
     """Before torch is there: it reads this when it is imported."""
     code = (
         "import os, sys; from xclip_cli.cli.app import _prepare_process; _prepare_process();"

@@ -28,8 +28,9 @@ from .errors import ClusterError, XClipError
 from .results.records import Failure, RunHeader
 from .text import listed, one_line, printable
 
-CHUNK = 16  # videos, at most: while an actor begins a chunk, and while it ends it, cores are idle
-CHUNK_OF_TIMELINES = 2  # whose windows keep an actor busy
+CHUNK_SECONDS = 20.0  # of an actor's work, about: while it begins and ends a chunk, some of its cores are idle
+FIRST_CHUNK = 4  # videos: as many as fill the time, by and by
+MOST_IN_A_CHUNK = 1024
 CHUNKS_AHEAD = 4  # for each actor, in flight and waiting for their turn
 MOST_ENDS = 2  # of actors, by one video
 MOST_STILLBORN = 5  # actors
@@ -140,7 +141,7 @@ class _Chunk:
     paths: Sequence[str]
     records: list[Any] | None = None  # None: they are not made yet
     ends: int = 0  # of actors, by its one video
-    begun: bool = False
+    begun: float | None = None  # when, if an actor has it
 
 
 @dataclass(eq=False)
@@ -152,6 +153,18 @@ class _Actor:
     waits_for: Any  # a reference: its report, or the records of its chunk
     report: Report | None = None
     chunk: _Chunk | None = None
+    size: int = FIRST_CHUNK  # of its next chunk
+
+    def finish(self, records: list[Any]) -> None:
+        """Take in the records of the chunk; how long it took says how large the next one is."""
+        chunk, self.chunk = self.chunk, None
+        assert chunk is not None
+        assert chunk.begun is not None
+        chunk.records, seconds = records, time.monotonic() - chunk.begun
+        if seconds > CHUNK_SECONDS:
+            self.size = max(1, len(chunk.paths) // 2)
+        elif seconds < CHUNK_SECONDS / 2:
+            self.size = min(MOST_IN_A_CHUNK, max(self.size, 2 * len(chunk.paths)))
 
 
 @dataclass
@@ -169,7 +182,7 @@ class _Machine:
 
 class Cluster(Generic[R]):
     """A task's records, made on a cluster. ``make`` makes the task, on each machine; ``paths``: all that it will be
-    given. ``largest``: videos that an actor takes at once, at most. ``say`` tells the user.
+    given. ``say`` tells the user.
 
     Raises ClusterError where there is no cluster, it lacks something, or a machine's records would be others.
     """
@@ -180,10 +193,9 @@ class Cluster(Generic[R]):
         wanted: Wanted,
         paths: Sequence[str],
         say: Callable[[str], None],
-        largest: int = CHUNK,
     ) -> None:
         require_ray()
-        self._left, self._largest = len(paths), largest
+        self._left = len(paths)
         self._wanted, self._say = wanted, say
         self._actors: list[_Actor] = []
         self._refused = set[str]()  # machines that lack something
@@ -234,16 +246,16 @@ class Cluster(Generic[R]):
         while chunks or not ended:
             self._hire()
             for actor in self._idle():
-                chunk = next((chunk for chunk in chunks if not chunk.begun), None)
+                chunk = next((chunk for chunk in chunks if chunk.begun is None), None)
                 if chunk is None and not ended and len(chunks) < CHUNKS_AHEAD * len(self._actors):
-                    taken = list(islice(source, self._size()))
+                    taken = list(islice(source, self._size(actor)))
                     ended = not taken
                     if taken:
                         self._left -= len(taken)
                         chunks.append(chunk := _Chunk(taken))
                 if chunk is None:
                     break
-                actor.chunk, chunk.begun = chunk, True
+                actor.chunk, chunk.begun = chunk, time.monotonic()
                 actor.waits_for = actor.handle.records.remote(chunk.paths)
             waits = True
             while chunks and chunks[0].records is not None:
@@ -255,9 +267,9 @@ class Cluster(Generic[R]):
     def _idle(self) -> list[_Actor]:
         return [actor for actor in self._actors if actor.report is not None and actor.chunk is None]
 
-    def _size(self) -> int:
-        """Of the next chunk: smaller ones towards the end, so that all actors end at about the same time."""
-        return max(1, min(self._largest, self._left // (2 * max(1, len(self._actors)))))
+    def _size(self, actor: _Actor) -> int:
+        """Of an actor's next chunk: smaller ones towards the end, so that all actors end at about the same time."""
+        return max(1, min(actor.size, self._left // (2 * max(1, len(self._actors)))))
 
     def _connect(self) -> None:
         import ray
@@ -358,7 +370,7 @@ class Cluster(Generic[R]):
                 self._bury(actor, chunks, one_line(error))
                 continue
             if actor.chunk is not None:
-                actor.chunk.records, actor.chunk = found, None
+                actor.finish(found)
             else:
                 self._welcome(actor, found, reports)
 
@@ -393,7 +405,7 @@ class Cluster(Generic[R]):
         chunk, report = actor.chunk, actor.report
         assert chunk is not None
         assert report is not None
-        chunk.begun = False
+        chunk.begun = None
         if not _lives(report.node):
             return
         if len(chunk.paths) == 1:

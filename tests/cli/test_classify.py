@@ -356,6 +356,7 @@ def test_ctrl_c_is_exit_130_and_keeps_what_is_there(checkpoint: Path, clip: Path
     assert [record["video"] for record in found] == copies[: len(found)]
 
 
+@pytest.mark.slow
 def test_help_starts_in_a_quarter_of_torchs_import() -> None:
     """Medians of interleaved runs: a busy machine slows both."""
     program = [str(Path(sys.executable).with_name("xclip")), "--help"]

@@ -259,6 +259,7 @@ def test_shards_agree_on_names(xclip: Run, common: list[str], tree: Path) -> Non
     assert parts[0] | parts[1] == {*files(tree.parent / "all")} - {"results.jsonl"}
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_whole_files_only(common: list[str], tmp_path: Path) -> None:
     """Killed at any moment, again and again, until it is through: what is there is whole each time."""
     video = write_clip(tmp_path / "v" / "0.mp4", 300) if (tmp_path / "v").mkdir() is None else tmp_path

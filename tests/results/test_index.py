@@ -204,6 +204,7 @@ with IndexWriter(Path({folder!r}), MADE) as writer:
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     folder = tmp_path / "i"
     code = KILLED.format(tests=str(Path(__file__).parent.parent), folder=str(folder))

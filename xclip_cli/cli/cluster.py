@@ -57,14 +57,18 @@ class ClusterFlags:
         self,
         there: Callable[[], Source[R]],
         paths: Sequence[str],
-        unit: str,
         say: Callable[[str], None],
         stack: ExitStack,
-    ) -> Cluster[R]:
-        """The cluster that makes the records of paths: its machines have each made the task by ``there``. ``unit``: see
-        ``run``. ``stack`` lets the cluster go. Raises ClusterError."""
-        from ..cluster import CHUNK, CHUNK_OF_TIMELINES, Cluster, Wanted
+    ) -> Cluster[R] | None:
+        """The cluster that makes the records of paths, if one was asked for and there are any: its machines have each
+        made the task by ``there``. ``stack`` lets the cluster go. Raises ClusterError."""
+        if not self.ray:
+            return None
+        if not paths:
+            say("--ray has nothing to do: everything is in the results or an index already")
+            return None
+        from ..cluster import Cluster, Wanted
 
         wanted = Wanted(self.ray_address, self.actors, self.actor_cpus, self.actor_gpus)
-        cluster = Cluster(there, wanted, paths, say, CHUNK if unit == "video" else CHUNK_OF_TIMELINES)
+        cluster = Cluster(there, wanted, paths, say)
         return stack.enter_context(closing(cluster))

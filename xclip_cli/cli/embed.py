@@ -128,11 +128,11 @@ def embed(
         for part, videos in task.writer.damaged.items():
             notes.say(f"the part {part} is damaged: {len(videos)} videos are not in the index any more")
 
-        def join(paths: list[str]) -> Cluster[Chunked]:
+        def join(paths: list[str]) -> Cluster[Chunked] | None:
             there = partial(_task_there, inputs, index, model, decoding, made, task.chunks())
-            return cluster.join(there, paths, unit, notes.say, stack)
+            return cluster.join(there, paths, notes.say, stack)
 
-        code = _run(task, todo, join if cluster.ray else None, running, notes, unit)
+        code = _run(task, todo, join, running, notes, unit)
     notes.say(_sizes(index.path))
     raise typer.Exit(code)
 
@@ -171,7 +171,7 @@ def _task_there(
 def _run(
     task: Embedding,
     todo: Inputs,
-    join: Callable[[list[str]], Cluster[Chunked]] | None,
+    join: Callable[[list[str]], Cluster[Chunked] | None],
     running: RunFlags,
     notes: Notes,
     unit: str,
@@ -190,7 +190,7 @@ def _run(
     rest = todo.without(known)
     try:
         paths = (path for path in rest.paths if not counts.stop.is_set())
-        cluster = join(rest.paths) if join and rest.paths else None
+        cluster = join(rest.paths)
         if cluster is not None:
             made = task.gather(cluster.records(paths))
         else:

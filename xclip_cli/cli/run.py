@@ -103,7 +103,7 @@ def run(
             task = task_of(find_checkpoint(name, bar=notes.bar()), model, made_with)
             stack.callback(task.classifier.close)
             there = partial(_task_there, task_of, name, model, made_with)
-            maker = cluster.join(there, todo.paths, unit, notes.say, stack) if cluster.ray and todo.paths else task
+            maker = cluster.join(there, todo.paths, notes.say, stack) or task
             records = _records(maker, task, todo, counts)
             for warning in task.classifier.warnings:
                 notes.say(f"warning: {warning}")

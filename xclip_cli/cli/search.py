@@ -222,9 +222,8 @@ def search(
         stack.callback(task.classifier.close)
         for index in todo.indexes:
             task.classifier.check(index)
-        if cluster.ray and todo.indexes:
-            parts = [str(index.folder / PARTS_NAME / name) for index in todo.indexes for name in index.parts]
-            joined = cluster.join(partial(_scanner_there, make), parts, "window", notes.say, stack)
+        parts = [str(index.folder / PARTS_NAME / name) for index in todo.indexes for name in index.parts]
+        if joined := cluster.join(partial(_scanner_there, make), parts, notes.say, stack):
             task.scan = shared(joined)
         raise typer.Exit(_run(task, todo, output, form, decoding, running, notes))
 
