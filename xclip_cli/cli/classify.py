@@ -32,11 +32,11 @@ def classify(
             max=1,
             metavar="SCORE",
             rich_help_panel=LabelFlags.panel,
-            help="Leave out labels with lower scores, possibly all of them.",
+            help="Leave out labels with lower scores, even if none remains.",
         ),
     ] = 0.0,
 ) -> None:
-    """Rank labels for videos. An index of whole videos (see `xclip embed`) is not decoded again.
+    """Rank your labels for each video. An index of whole videos (see `xclip embed`) is not decoded again.
 
     Examples:
       xclip classify video.mp4 --labels labels.txt
@@ -46,8 +46,8 @@ def classify(
 
     Exit codes:
       0    every video was classified
-      1    none was, or another readable error
-      2    wrong usage, labels or templates
+      1    no video was classified, or another error
+      2    invalid usage, labels or templates
       3    some videos failed
       4    the model is unavailable
       130  interrupted

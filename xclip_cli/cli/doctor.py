@@ -11,7 +11,7 @@ from .options import AsJson
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Show versions, devices and caches, and check that decoding and the model work; exit 1 if anything does not.
+    """Show versions, devices and caches, and check that decoding and the model work. Exits with 1 if a check fails.
 
     Examples:
       xclip doctor
