@@ -111,7 +111,7 @@ class Head:
                 raise ValueError(f"it is larger than {MAX_FILE >> 20} MB")
             header = read_header(path)
             if list(header) != [TENSOR] or header[TENSOR]["dtype"] != "F32":
-                raise ValueError(f"it does not hold the tensor {TENSOR} in float32, and nothing else")
+                raise ValueError(f"it must hold the tensor {TENSOR} in float32, and nothing else")
             with safe_open(path, framework="np") as file:
                 values = json.loads((file.metadata() or {}).get(METADATA, ""))
                 deltas = file.get_tensor(TENSOR)
@@ -129,11 +129,11 @@ class Head:
     def _check(settings: HeadSettings, labels: Labels, deltas: Floats) -> None:
         count = len(settings.labels)
         if settings.format != FORMAT:
-            raise ValueError(f"its format is {settings.format}, this version of xclip reads {FORMAT}")
+            raise ValueError(f"its format is {settings.format}, but this version of xclip reads {FORMAT}")
         if labels.names != settings.labels or {len(settings.shots), len(settings.penalties)} != {count}:
-            raise ValueError("its labels, shots and penalties do not fit each other")
+            raise ValueError("its labels, shots and penalties do not match")
         if deltas.ndim != 2 or len(deltas) != count or not np.isfinite(deltas).all():
-            raise ValueError("its tensor is not one finite row a label")
+            raise ValueError("its tensor must have one finite row per label")
 
     def save(self, path: str | Path) -> None:
         """Write the file. Raises OSError."""
@@ -175,8 +175,8 @@ class Head:
         if ours != theirs:
             differing = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
             raise LabelsError(
-                f"the head is for {len(ours)} other labels or texts: {listed(differing, 5, quoted)} differ; leave "
-                "--labels out to use the head's own"
+                f"the head is for {len(ours)} other labels or texts: {listed(differing, 5, quoted)} differ; omit "
+                "--labels to use the head's own"
             )
         numbers = {name: i for i, name in enumerate(self.labels.names)}
         return self.deltas[[numbers[name] for name in labels.names]]
@@ -278,7 +278,7 @@ class Adaptation:
     def head(self) -> Head:
         """Fitted to all examples. Raises LabelsError where there are none."""
         if not self._examples:
-            raise LabelsError("there are no examples: no video of the truth could be looked at")
+            raise LabelsError("there are no examples: no video of the ground truth could be encoded")
         labels, encoder = self.labels, self.encoder
         features, logits, scale = self._arrays()
         deltas, penalties = fit(features, logits, self.right, scale)

@@ -150,7 +150,7 @@ class Classifier:
         if isinstance(video, str | os.PathLike):
             (record,) = self.classify_all([self.request(video, start, end)], top_k)
         elif start is not None or end is not None:
-            raise ValueError("start and end choose a stretch of a video file: of frames, pass those that are wanted")
+            raise ValueError("start and end select a part of a video file: with frames, pass only those that you want")
         else:
             decoded = self.encoder.decoded_frames(video)
             self.load()
@@ -315,7 +315,7 @@ class Classifier:
         if self.labels.model is not None and self.labels.model != self.identity:
             raise LabelsError(
                 f"the labels were calibrated for another model or head than {self.checkpoint.name} "
-                f"{'with this' if self.head else 'without a'} head: name that one, or write them again with `xclip "
+                f"{'with this' if self.head else 'without a'} head: use that one, or calibrate them again with `xclip "
                 "evaluate --write-labels`"
             )
 
@@ -412,9 +412,9 @@ class Classifier:
         """What of a video fits the model badly; ``smallest`` is the short side of its pictures."""
         wanted, size = len(info.places), self.encoder.config.vision_config.image_size
         if info.decoded < wanted:
-            yield f"only {info.decoded} different frames for a model that takes {wanted}: frames are repeated"
+            yield f"only {info.decoded} different frames for a model that takes {wanted}: frames were repeated"
         if smallest < size / 2:
-            yield f"pictures {smallest} pixels small are enlarged to {size}: they lack the detail it was trained on"
+            yield f"frames are only {smallest} px on the short side and are upscaled to {size}: expect worse results"
 
     def _record(
         self,

@@ -82,9 +82,11 @@ class ChunkEmbedding:
 
     def __init__(self, encoder: Encoder, settings: IndexSettings, wanted: IndexSettings, folder: Path) -> None:
         if differing := wanted.differences(settings):
-            raise ResultsError(f"its encodings would be others: {'; '.join(differing)}")
+            raise ResultsError(f"its encodings would differ: {'; '.join(differing)}")
         if not folder.is_dir():
-            raise ResultsError(f"it lacks {printable(str(folder.parent))}: give an index in a folder that all share")
+            raise ResultsError(
+                f"it lacks {printable(str(folder.parent))}: give an index in a folder that all machines share"
+            )
         self._encoder, self._settings, self._folder = encoder, settings, folder
 
     def header(self) -> RunHeader:

@@ -89,7 +89,7 @@ def compare(
     found = {dtype: dict(_logits(classifier, paths)) for dtype, classifier in made.items()}
     exact = found[EXACT]
     if not exact:
-        raise XClipError(f"none of the {len(paths)} videos can be read: xclip classify says why")
+        raise XClipError(f"none of the {len(paths)} videos can be read: `xclip classify` says why")
     rates = _rates(made)
     precisions = tuple(_measured(dtype, exact, found[dtype], rates[dtype]) for dtype in made)
     return Comparison(str(made[EXACT].encoder.device), len(exact), len(labels.names), precisions)

@@ -176,7 +176,7 @@ class Assembly:
         if not self._usable:
             return failure
         made = self._segments(failure.video)
-        where = f"its timeline ends at {clock(self._ends[-1], 1)}, behind {made.num_windows:,} windows"
+        where = f"its timeline ends at {clock(self._ends[-1], 1)}, after {made.num_windows:,} windows"
         error = replace(failure.error, message=f"{failure.message}; {where}")
         return replace(made, error=error, warnings=(*failure.warnings, *made.warnings))
 

@@ -77,7 +77,7 @@ class Texts:
                 raise
             raise ModelError(
                 f"{device} has too little free memory for {min(len(self._input_ids), TEXTS_AT_ONCE)} texts at once: "
-                "free some, or choose another with --device"
+                "free some, or choose another device with --device"
             ) from error
         if self._cache:
             self._cache.put(key, features.cpu().numpy())
@@ -97,7 +97,7 @@ class Texts:
         for text, row in zip(texts, rows, strict=True):
             if len(row) > limit:
                 raise LabelsError(
-                    f"a text has {len(row)} tokens, the model {self._checkpoint.name} takes at most {limit}: "
+                    f"a text has {len(row)} tokens, but the model {self._checkpoint.name} takes at most {limit}: "
                     f"shorten {quoted(text)}"
                 )
             if max(row) != end:

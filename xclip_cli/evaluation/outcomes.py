@@ -236,7 +236,7 @@ def evaluate(
         tally.add(record)
     if not tally.rows:
         raise ResultsError(
-            f"none of {tally.strange} records is about one of the {len(truth.videos)} videos of the truth"
+            f"none of {tally.strange} records is about one of the {len(truth.videos)} videos of the ground truth"
             + (f", such as {next(iter(truth.videos))}" if truth.videos else "")
         )
     found = replace(tally.evaluation(), threshold=threshold)

@@ -89,11 +89,13 @@ class Truth:
         LabelsError."""
         if not self.splits:
             if wanted:
-                raise LabelsError(f"there is no split {quoted(wanted[0])}: the truth has no splits")
+                raise LabelsError(f"there is no split {quoted(wanted[0])}: the ground truth has no splits")
             return (ONLY_SPLIT,)
         for name in wanted:
             if name not in self.splits:
-                raise LabelsError(f"there is no split {quoted(name)}: the truth has {listed(list(self.splits), 20)}")
+                raise LabelsError(
+                    f"there is no split {quoted(name)}: the ground truth has {listed(list(self.splits), 20)}"
+                )
         if wanted:
             return tuple(dict.fromkeys(wanted))
         for kind in usual:
@@ -135,7 +137,8 @@ class Truth:
         best = [video for shared, video in found if shared == max(found)[0]]
         if len(best) > 1:
             raise LabelsError(
-                f"{quoted(path)} may be {listed([quoted(b) for b in best], 3)} of the truth: name more of it"
+                f"{quoted(path)} could be {listed([quoted(b) for b in best], 3)} of the ground truth: give more of the "
+                "path"
             )
         return best[0] if best else None
 
@@ -161,7 +164,7 @@ class Truth:
             lost = set(unknown)
             videos = sum(not lost.isdisjoint(right) for right in self.videos.values())
             raise LabelsError(
-                f"{len(unknown)} labels of the truth, of {videos} videos, are not among the labels: "
+                f"{len(unknown)} labels of the ground truth ({videos} videos) are not among the labels: "
                 f"{listed(unknown, 10, quoted)}"
             )
 
@@ -196,8 +199,8 @@ class Collector:
         known = self._videos.setdefault(video, labels)
         if known != labels:
             raise LabelsError(
-                f"{where}: {quoted(video)} is {listed(labels, show=quoted)} here, and {listed(known, show=quoted)} "
-                "before: list each video once (several labels go into one `labels` field)"
+                f"{where}: {quoted(video)} is {listed(labels, show=quoted)} here, but {listed(known, show=quoted)} "
+                "before: list each video once (put several labels into one `labels` field)"
             )
         of_split = self._splits.setdefault(split, {})
         if video in of_split:

@@ -62,7 +62,7 @@ class PretrainedConfig:
     def __post_init__(self) -> None:
         for name in ("output_attentions", "output_hidden_states", "return_dict"):
             if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} is {getattr(self, name)!r}, it must be true or false")
+                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be true or false")
 
     def __getattr__(self, name: str) -> Any:
         extra = self.__dict__.get("extra", {})

@@ -142,8 +142,8 @@ class HuggingFaceFolder(CheckpointFormat):
             return []
         return [
             f"MIT and prompt generator have {heads[0]} and {heads[1]} attention heads here; the authors' code has "
-            f"{usual} of each at this width, and weights do not tell: --heads {usual} computes what the authors' code "
-            "computes"
+            f"{usual} of each at this width, and the weights do not say: --heads {usual} computes what the authors' "
+            "code computes"
         ]
 
 

@@ -74,7 +74,7 @@ class VideoMAEImageProcessor:
         self.resample = int(self.resample)  # Pillow's own numbers have names
         for name in ("do_resize", "do_center_crop", "do_rescale", "do_normalize"):
             if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} is {getattr(self, name)!r}, it must be true or false")
+                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be true or false")
         for name in ("image_mean", "image_std"):
             value = getattr(self, name)
             setattr(self, name, [value] * 3 if isinstance(value, int | float) else list(value))

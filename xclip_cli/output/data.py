@@ -61,7 +61,9 @@ def _write_object(records: Iterable[Record], out: TextIO) -> None:
         out.write(before + "{" + _members(record) + "}")
         out.flush()
         before = ",\n "
-    out.write("\n], " + _members(Failure(record.video, "interrupted", "the run ended before the video did")) + "}")
+    out.write(
+        "\n], " + _members(Failure(record.video, "interrupted", "the run ended before this video was finished")) + "}"
+    )
 
 
 def by_video(records: Iterable[R]) -> Iterator[Iterator[R]]:

@@ -27,7 +27,7 @@ def check_format(form: str, path: Path | None) -> None:
     if form != "parquet":
         return
     if is_terminal(path):
-        raise ResultsError("Parquet is no text: pass -o FILE.parquet")
+        raise ResultsError("Parquet is a binary format: pass -o FILE.parquet")
     if find_spec("pyarrow") is None:
         raise ResultsError("Parquet needs pyarrow: pip install 'xclip-cli[parquet]', or choose another --format")
 

@@ -109,7 +109,7 @@ def decoded_tokens(rows: Rows, dtype: str) -> npt.NDArray[np.float32]:
 class Index:
     """A folder of encodings, to be read: an iterable of its videos. Others may add to it meanwhile.
 
-    Raises ResultsError where the folder is no index.
+    Raises ResultsError if the folder is not an index.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -122,7 +122,7 @@ class Index:
             self._lines = open_regular(self.folder / LINES_NAME)
         except OSError as error:
             self._reading.close()
-            raise ResultsError(f"{printable(str(folder))} is no index: {LINES_NAME}: {error.strerror}") from error
+            raise ResultsError(f"{printable(str(folder))} is not an index: {LINES_NAME}: {error.strerror}") from error
         try:
             self.entries, _ = read_entries(self._lines, self.folder, self.settings)
         except BaseException:
@@ -136,7 +136,7 @@ class Index:
 
     @classmethod
     def create(cls, folder: str | Path, settings: IndexSettings) -> IndexWriter:
-        """Make an index, or go on with one that was made with the same settings."""
+        """Create an index, or continue one that was made with the same settings."""
         from .index_writer import IndexWriter  # readers do without
 
         return IndexWriter(Path(folder), settings)
@@ -202,7 +202,7 @@ class Index:
         self._mapped.move_to_end(name)
         found = self._mapped[name]
         if len(found.features) < rows:
-            error = ValueError(f"it has {len(found.features)} rows, {rows} are named")
+            error = ValueError(f"it has {len(found.features)} rows, but the index names {rows}")
             raise damaged(self.folder / PARTS_NAME / name, error)
         return found
 

@@ -106,7 +106,8 @@ class IndexWriter:
         line = replace(line, rows=tuple(_continued(spans)))
         if len(windows) > MANY_WINDOWS and len(_line_bytes(line, [w.to_json() for w in windows])) >= MAX_LINE:
             raise VideoError(
-                f"it has {len(windows):,} windows, more than an index holds: embed it with a longer --stride", "limit"
+                f"it has {len(windows):,} windows, more than an index can hold: embed it with a longer --stride",
+                "limit",
             )
         self.record(line, windows)
 
@@ -115,7 +116,7 @@ class IndexWriter:
         rows are safe. Not said as long as that took more bytes than a quarter of the rows that are new."""
         count = sum(window.lost is None for window in windows) * self.views
         at = clock(windows[-1].end_seconds)
-        error = Error(UNFINISHED, f"embedding was stopped at {at}: the same `xclip embed` goes on from there")
+        error = Error(UNFINISHED, f"embedding was stopped at {at}: the same `xclip embed` continues from there")
         line = replace(line, rows=tuple(_first_rows(_continued(self._spans), count)), error=error)
         size = len(_line_bytes(line, [window.to_json() for window in windows]))
         new = (count - self._told) * self.settings.layout.row_bytes
@@ -234,19 +235,21 @@ class IndexWriter:
             path = self.folder / name
             if path.is_symlink() or (path.exists() and not is_own(path)):
                 raise ResultsError(
-                    f"{printable(str(path))} is a link, or not what an index has there: it is read, but not written"
+                    f"{printable(str(path))} is a link, or not a file of an index: it can be read, but not written"
                 )
         if is_index(self.folder):
             found = read_settings(self.folder)
             if settings is not None and (differing := found.differences(settings)):
                 raise ResultsError(
-                    f"{printable(str(self.folder))} was made with different settings: {'; '.join(differing)}: give the "
+                    f"{printable(str(self.folder))} was made with different settings: {'; '.join(differing)}: use the "
                     "flags that it was made with, or another folder"
                 )
             return
         own = {LINES_NAME, PARTS_NAME}  # of a run that was killed before it had begun
         if settings is None or (self.folder.exists() and not (self.folder.is_dir() and self._holds_only(own))):
-            raise ResultsError(f"{printable(str(self.folder))} is no index: give one, or a folder that does not exist")
+            raise ResultsError(
+                f"{printable(str(self.folder))} is not an index: give one, or a folder that does not exist"
+            )
 
     def _holds_only(self, names: set[str]) -> bool:
         return all(path.name in names or path.name.startswith(".xclip-") for path in self.folder.iterdir())
@@ -254,7 +257,7 @@ class IndexWriter:
     def _refuse_other(self, settings: IndexSettings, folder: Path) -> None:
         if differing := self.settings.differences(settings):
             raise ResultsError(
-                f"{printable(str(folder))} and {printable(str(self.folder))} do not belong together: the latter has "
+                f"{printable(str(folder))} and {printable(str(self.folder))} have different settings: the latter has "
                 + "; ".join(differing)
             )
 
@@ -324,7 +327,7 @@ class IndexWriter:
     def _error(self, error: OSError) -> ResultsError:
         return ResultsError(
             f"cannot write the index {printable(str(self.folder))}: {error.strerror or error}; what it held before is "
-            "safe: the same command goes on from there"
+            "safe: run the same command again to continue"
         )
 
     def _sizes(self) -> dict[str, int]:

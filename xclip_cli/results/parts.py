@@ -188,7 +188,7 @@ def check_part(path: Path, layout: Layout) -> None:
 def damaged(path: Path, error: Exception) -> ResultsError:
     """What is said of a part that cannot be used."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
-    return ResultsError(f"the part {one_line(path)} is damaged: {reason}; `xclip index check` finds what it held")
+    return ResultsError(f"the part {one_line(path)} is damaged: {reason}; `xclip index check` drops the videos in it")
 
 
 def _read_header(path: Path, layout: Layout) -> tuple[int, int, str]:

@@ -225,7 +225,7 @@ class Failure(Record):
 
     def of_all(self, windows: int) -> Failure:
         """That of a video all of whose windows are lost, the first of which to this."""
-        message = f"all {windows:,} windows are lost, the first: {self.message}"
+        message = f"all {windows:,} windows are lost; the first: {self.message}"
         return dataclasses.replace(self, message=message, start_seconds=None, end_seconds=None)
 
     def to_json(self) -> dict[str, Any]:
@@ -441,7 +441,7 @@ class RunHeader:
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Back from JSON values. Raises ValueError."""
         if not all(is_time(values.get(key)) for key in ("start", "end")):
-            raise ValueError("start or end is no time")
+            raise ValueError("start or end is not a time")
         return read(cls, values, "the header")
 
     @property
@@ -458,7 +458,7 @@ def from_json(values: Any) -> Record | RunHeader | None:
     """
     schema = read(_Schema, values, "the record").schema
     if schema > SCHEMA:
-        raise ValueError(f"schema {schema} is newer than this version of xclip knows ({SCHEMA})")
+        raise ValueError(f"schema {schema} is newer than this version of xclip reads ({SCHEMA}): update xclip")
     kind = values.get("kind")
     if kind is not None and not isinstance(kind, str):
         return None
@@ -479,7 +479,7 @@ def _failed(values: Mapping[str, Any]) -> bool:
     """Whether a record's status is an error. Raises ValueError where it has no known status."""
     status = values.get("status")
     if status not in ("ok", "error"):
-        raise ValueError("status is not 'ok'" if "status" in values else "the record has no status")
+        raise ValueError("status is neither 'ok' nor 'error'" if "status" in values else "the record has no status")
     return bool(status == "error")
 
 

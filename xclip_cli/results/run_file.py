@@ -86,10 +86,10 @@ class RunFile:
             self._file.truncate()
             self._write(ours)
             return
-        if shown := differences(theirs, ours, "{} was {}, is {}"):
+        if shown := differences(theirs, ours, "{} was {}, now {}"):
             raise ResultsError(
-                f"cannot resume {self.path}: it was made in another way: {shown}; "
-                "run as it was made, or give another file"
+                f"cannot resume {self.path}: it was written with different settings: {shown}; "
+                "use the same settings, or give another file"
             )
         if again := set(retried) & self.videos | self.unfinished:
             self._remove(again)

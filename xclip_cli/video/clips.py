@@ -131,10 +131,12 @@ class _Span:
         """The part of the video that a request asks for, in seconds. Raises VideoError where there is none."""
         end = (max(self.line.end, self.first) - self.first) * self.unit
         if end > LONGEST:
-            raise VideoError(f"the frames' times are damaged: by them the video lasts {float(end):g} s", "damaged")
+            raise VideoError(f"the frames' timestamps are damaged: by them the video lasts {float(end):g} s", "damaged")
         start = request.start or Fraction(0)
         if start and start >= end:
-            raise VideoError(f"the window starts at {float(start):g} s, the video ends at {float(end):g} s", "window")
+            raise VideoError(
+                f"the part to analyse starts at {float(start):g} s, but the video ends at {float(end):g} s", "window"
+            )
         return start, end if request.end is None else min(request.end, end)
 
     def windows(self, request: ClipRequest) -> Windows:
@@ -142,9 +144,9 @@ class _Span:
         windows = request.windows(*self.stretch(request))
         if windows.count > self.line.packets + MOST_EMPTY_WINDOWS:
             raise VideoError(
-                f"{windows.count} windows for {self.line.packets} frames, which the file says last for "
-                f"{float(windows.end - windows.start):g} s: look less often (--stride), or at a stretch "
-                "(--start, --end)",
+                f"{windows.count} windows for {self.line.packets} frames, which the file says last "
+                f"{float(windows.end - windows.start):g} s: use a longer --stride, or a part of the video (--start, "
+                "--end)",
                 "limit",
             )
         return windows
@@ -254,16 +256,16 @@ def _damage(clip: _PartialClip, span: _Span, errors: int, at_end: bool) -> Itera
     start = line.times[0] if line.times and errors else first
     missing = f"{float((first - start) * span.unit):.3f} s"  # of the video, before its first frame
     if first > start:
-        yield f"the first {missing} could not be decoded: time 0 is the frame after them"
+        yield f"the first {missing} could not be decoded: time 0 is the first frame after them"
     replaced = sum(
         bisect_right(line.times, time) > bisect_right(line.times, at)
         for time, at in zip(clip.wanted, shown, strict=True)
     )
     if replaced:
-        yield f"{replaced} of {count} frames could not be decoded: those before them stand for them"
+        yield f"{replaced} of {count} frames could not be decoded: the preceding frames were used instead"
     if replaced * 2 > count or (first - start) * 2 > line.end - start:
         raise VideoError(
-            f"too damaged: {errors} packets or frames were skipped, {replaced} of the {count} frames wanted "
+            f"too damaged: {errors} packets or frames were skipped, {replaced} of the {count} frames needed "
             f"and the first {missing} are lost",
             "damaged",
         )
@@ -273,7 +275,9 @@ def _no_frames(video: OpenVideo, line: TimeLine, frames: FrameStream) -> VideoEr
     """The error of a video without any frame."""
     codec = video.stream.codec_context.name
     if frames.undecodable:
-        return VideoError(f"{codec} of a kind that FFmpeg cannot decode: {frames.undecodable}", "unsupported")
+        return VideoError(f"FFmpeg cannot decode this kind of {codec}: {frames.undecodable}", "unsupported")
     if frames.errors:
-        return VideoError(f"none of {line.packets} {codec} packets could be decoded: damaged or encrypted", "damaged")
+        return VideoError(
+            f"none of {line.packets} {codec} packets could be decoded: they are damaged or encrypted", "damaged"
+        )
     return VideoError("the video stream is empty: it holds no frames", "no_frames")

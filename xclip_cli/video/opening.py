@@ -120,12 +120,12 @@ def _unreadable(descriptor: int, error: Exception) -> VideoError:
     """What is to be said of a file that FFmpeg does not open."""
     if is_unfinished(descriptor):
         message = (
-            "an MP4 without its description (moov), which is written last: the file is incomplete, or still being "
-            "written; wait until it is finished, or repair it with a tool such as untrunc"
+            "an MP4 without its index (moov), which is written last: the file is incomplete, or still being written; "
+            "wait until it is finished, or repair it with a tool such as untrunc"
         )
         return VideoError(message, "unsupported")
     reason = getattr(error, "strerror", None) or str(error)
-    return VideoError(f"not a video that can be read: {reason}", "unsupported")
+    return VideoError(f"not a readable video: {reason}", "unsupported")
 
 
 def _of_appended(container: InputContainer, descriptor: int) -> str | None:
@@ -177,7 +177,7 @@ def _choose_stream(container: InputContainer, limits: Limits, number: int | None
         raise VideoError(f"there is no video stream {number}: the file has {len(streams)}, counted from 0", "no_video")
     usable = [s for s in (streams if number is None else [streams[number]]) if s.codec_context is not None]
     if not usable:
-        raise VideoError("no decoder for the video stream: its codec is unknown or not built in", "unsupported")
+        raise VideoError("no decoder for the video stream: its codec is unknown or not supported", "unsupported")
     default = av.stream.Disposition.default
 
     def rank(s: VideoStream) -> tuple[bool, bool, int, int]:
@@ -190,4 +190,4 @@ def _choose_stream(container: InputContainer, limits: Limits, number: int | None
         return stream, []
     sizes = ", ".join(f"{s.width}x{s.height}" if s.codec_context else "unknown" for s in streams)
     chosen = streams.index(stream)
-    return stream, [f"the file has {len(streams)} video streams ({sizes}): number {chosen} was taken (--stream)"]
+    return stream, [f"the file has {len(streams)} video streams ({sizes}): using number {chosen} (--stream)"]

@@ -40,7 +40,7 @@ class Views:
         found = re.fullmatch(r"([1-9]\d?)x([13])", text)
         if not found:
             raise ValueError(
-                f"{text!r} is no number of views: give CLIPSxCROPS, 1 to 99 clips of 1 or 3 crops, such as 4x3"
+                f"{text!r} is not a number of views: give CLIPSxCROPS, 1 to 99 clips and 1 or 3 crops, such as 4x3"
             )
         return cls(int(found[1]), int(found[2]))
 
@@ -137,7 +137,7 @@ def check_windows(length: Fraction, stride: Fraction) -> None:
         raise ValueError(f"window and stride must be longer than 0 s, got {float(length):g} s and {float(stride):g} s")
     if length > MOST_OVERLAP * stride:
         raise ValueError(
-            f"windows of {float(length):g} s that begin every {float(stride):g} s overlap more than {MOST_OVERLAP} "
+            f"windows of {float(length):g} s that start every {float(stride):g} s overlap more than {MOST_OVERLAP} "
             f"times: give a stride of at least {float(length / MOST_OVERLAP):g} s"
         )
 

@@ -56,7 +56,7 @@ def _spooled() -> IO[bytes]:
             file.close()
             raise
     except OSError as error:
-        raise VideoError(f"cannot keep the video on stdin in a temporary file: {error.strerror}", "limit") from error
+        raise VideoError(f"cannot save the video on stdin to a temporary file: {error.strerror}", "limit") from error
     if not size:
         raise VideoError("stdin is empty: there is no video in it", "empty")
     return file

@@ -160,7 +160,7 @@ def _put_together(video: OpenVideo, grid: Grid, converter: Converter) -> Picture
     missing = [item for item in grid.items if item not in tiles]
     shapes = {tile.shape for tile in tiles.values()}
     if missing or len(shapes) != 1:
-        message = f"a picture of {len(grid.items)} tiles, which FFmpeg does not give whole: save it as JPEG or PNG"
+        message = f"a picture of {len(grid.items)} tiles that FFmpeg cannot put together: save it as JPEG or PNG"
         raise VideoError(message, "unsupported")
     rows = [
         np.concatenate([tiles[item] for item in grid.items[i : i + grid.columns]], axis=1)

@@ -106,7 +106,7 @@ class FrameStream:
         unsorted = self._decoding.unsorted
         if unsorted < MANY or unsorted * FEW <= self._decoding.frames_decoded:
             return []
-        return [f"the times of {unsorted} frames are out of order: they are shown one after another"]
+        return [f"the timestamps of {unsorted} frames are out of order: each is shown after the one before"]
 
     def _saves_decoding(self, time: Fraction) -> bool:
         """Whether there is a keyframe between where decoding is and ``time``, far enough ahead."""
@@ -234,7 +234,7 @@ class _Decoding:
         if self._counted > self._limits.frames:
             raise VideoError(
                 f"more than {self._limits.frames} frames would have to be decoded (--max-frames): "
-                "raise the limit, or look at a stretch of the video with --start and --end",
+                "raise the limit, or analyse a part of the video with --start and --end",
                 "limit",
             )
 

@@ -122,7 +122,7 @@ class Phrases:
             return f"was not trained on {listed(strange, show=quoted)}"
         if not frozenset(self.families).intersection(*of.values()):
             mixed = sorted(frozenset().union(*of.values()))
-            return f"was not trained to tell labels of {listed(mixed)} from each other"
+            return f"was not trained to tell labels of different sets apart ({listed(mixed)})"
         return None
 
     def _families_of(self, text: str) -> frozenset[str]:
@@ -196,8 +196,8 @@ def find_local(name: str) -> Checkpoint | None:
         return Checkpoint(name, path)
     if not path.is_dir():
         raise ModelError(
-            f"{name} is a file; a model is a checkpoint folder, a hub id, {BUNDLED!r} or a "
-            f"{' or '.join(ORIGINAL_SUFFIXES)} file of X-CLIP's authors"
+            f"{name} is a file, not a model: give a checkpoint folder, a hub id, {BUNDLED!r} or a "
+            f"{' or '.join(ORIGINAL_SUFFIXES)} file by X-CLIP's authors"
         )
     if not (path / CONFIG_NAME).is_file():
         raise ModelError(f"{name} is not a checkpoint folder: it has no config.json")
@@ -214,7 +214,7 @@ def hub_name(name: str, revision: str | None = None) -> tuple[str, str | None]:
     repo = full_name(name)
     if not _HUB_ID.fullmatch(repo) or repo.startswith("."):
         raise ModelError(
-            f"there is no model {name!r}: {nearest(name)}give a checkpoint folder that exists, a hub id such as "
+            f"there is no model {name!r}: {nearest(name)}give an existing checkpoint folder, a hub id such as "
             f"{OPEN_LABELS_MODEL}, or {BUNDLED!r}"
         )
     return repo, revision or pinned or None

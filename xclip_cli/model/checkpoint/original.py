@@ -199,7 +199,9 @@ def infer_config(shapes: Shapes, heads: int | None = None) -> XCLIPConfig:
             prompt_num_attention_heads=heads,
         )
     except ValueError as error:
-        raise ValueError(f"its sizes make no model, where heads are width // {HEAD_WIDTH} or given: {error}") from error
+        raise ValueError(
+            f"its sizes do not make a model, with width // {HEAD_WIDTH} heads or those given: {error}"
+        ) from error
 
 
 def training_config(path: Path) -> dict[str, Any]:
@@ -211,7 +213,7 @@ def training_config(path: Path) -> dict[str, Any]:
     try:
         return _plain(recorded, set())
     except RecursionError as error:
-        raise ModelError(f"the training config in {path} is nested too deep") from error
+        raise ModelError(f"the training config in {path} is nested too deeply") from error
 
 
 def _state_dict(value: Any) -> dict[Any, Any]:

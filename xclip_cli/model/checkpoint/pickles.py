@@ -157,7 +157,7 @@ class _Tuple(tuple[Any, ...]):
 
     def __hash__(self) -> int:
         if any(isinstance(entry, tuple) for entry in self):
-            raise TypeError("a key of its pickle is a tuple of tuples")
+            raise TypeError("its pickle has a tuple of tuples as a key")
         return tuple.__hash__(self)
 
 

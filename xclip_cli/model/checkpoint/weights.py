@@ -210,7 +210,7 @@ def converted(source: Path, name: str, stored: Tensor, dtype: torch.dtype, devic
         raise ModelError(
             f"the weights in {source} do not fit into {dtype}: {one_line(name)} has larger numbers; use another dtype"
         )
-    raise ModelError(f"the weights in {source} are damaged: {one_line(name)} holds values that are no finite numbers")
+    raise ModelError(f"the weights in {source} are damaged: {one_line(name)} holds values that are not finite numbers")
 
 
 def _is_finite(tensor: Tensor) -> bool:
