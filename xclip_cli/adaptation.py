@@ -81,7 +81,8 @@ class Head:
 
     @classmethod
     def fit(cls, index: Index, truth: Truth, labels: Labels | Iterable[str] | None = None) -> Head:
-        """From the videos of an index of whole videos that the truth names. ``labels``: if not the truth's classes.
+        """Fit a head to those videos of an index of whole videos that the truth names. ``labels``: by default the
+        truth's classes.
 
         Raises LabelsError, ModelError, ResultsError.
         """
@@ -102,7 +103,7 @@ class Head:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """From a file, which may come from anybody. Raises ModelError."""
+        """Load a head from a file, which may be untrusted. Raises ModelError."""
         from safetensors import safe_open
 
         path = Path(path)
@@ -136,7 +137,7 @@ class Head:
             raise ValueError("its tensor must have one finite row per label")
 
     def save(self, path: str | Path) -> None:
-        """Write the file. Raises OSError."""
+        """Write the head to a file. Raises OSError."""
         Path(path).write_bytes(self.to_bytes())
 
     def to_bytes(self) -> bytes:
@@ -152,7 +153,7 @@ class Head:
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     def check(self, encoder: Encoder) -> None:
-        """Raises ModelError where it was fitted to something else than what an encoder gives."""
+        """Raises ModelError if the head was fitted to something other than what an encoder gives."""
         ours, found = self.settings, []
         if ours.identity != encoder.checkpoint.identity:
             found.append(f"the model {ours.model} ({one_line(ours.identity, 19)}), not {encoder.checkpoint.name}")
@@ -169,7 +170,7 @@ class Head:
             raise ModelError(f"the head was fitted to {'; '.join(found)}")
 
     def of(self, labels: Labels) -> Floats:
-        """[K, P] for the same labels in any order. Raises LabelsError for others."""
+        """[K, P] for the same labels in any order. Raises LabelsError for other labels."""
         ours = dict(zip(self.labels.names, self.labels.texts, strict=True))
         theirs = dict(zip(labels.names, labels.texts, strict=True))
         if ours != theirs:
@@ -276,7 +277,7 @@ class Adaptation:
         return np.array(self._right, np.intp)
 
     def head(self) -> Head:
-        """Fitted to all examples. Raises LabelsError where there are none."""
+        """Fitted to all examples. Raises LabelsError if there are none."""
         if not self._examples:
             raise LabelsError("there are no examples: no video of the ground truth could be encoded")
         labels, encoder = self.labels, self.encoder

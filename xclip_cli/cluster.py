@@ -81,7 +81,7 @@ class Report:
 
 
 def require_ray() -> None:
-    """Raises ClusterError where ray is not installed."""
+    """Raises ClusterError if ray is not installed."""
     if find_spec("ray") is None:
         raise ClusterError("--ray needs Ray: pip install 'xclip-cli[ray]', here and on every machine of the cluster")
 
@@ -171,7 +171,7 @@ class Cluster(Generic[R]):
     """A task's records, made on a cluster. ``make`` makes the task, on each machine; ``paths``: all that it will be
     given. ``largest``: videos that an actor takes at once, at most. ``say`` tells the user.
 
-    Raises ClusterError where there is no cluster, it lacks something, or a machine's records would be others.
+    Raises ClusterError if there is no cluster, it lacks something, or a machine's records would be others.
     """
 
     def __init__(
@@ -274,7 +274,7 @@ class Cluster(Generic[R]):
             raise ClusterError(f"cannot join the Ray cluster {printable(address)}: {one_line(error)}") from error
 
     def _start(self) -> RunHeader:
-        """The first actors. Raises ClusterError where not all of their machines are fit."""
+        """The first actors. Raises ClusterError if not all of their machines are fit."""
         self._hire()
         began, reports = time.monotonic(), list[Report]()
         while any(actor.report is None for actor in self._actors):
@@ -315,7 +315,7 @@ class Cluster(Generic[R]):
 
     def _sizes(self) -> tuple[int | None, float]:
         """The CPUs and GPUs of each actor; None: its share of the machine's. One GPU, where there are enough: machines
-        without hold no actor then, as they might make other records. Raises ClusterError where actors do not fit."""
+        without hold no actor then, as they might make other records. Raises ClusterError if actors do not fit."""
         machines, actors = _machines(), self._wanted.actors or 1
         cpus, gpus = self._wanted.cpus, self._wanted.gpus
         if gpus is None:
@@ -377,7 +377,7 @@ class Cluster(Generic[R]):
         self._hosts.add(report.host)
 
     def _bury(self, actor: _Actor, chunks: deque[_Chunk], why: str) -> None:
-        """Have a dead actor replaced. Raises ClusterError where each one dies before it is ready."""
+        """Have a dead actor replaced. Raises ClusterError if each one dies before it is ready."""
         self._actors.remove(actor)
         self._looked = 0.0
         if actor.chunk is not None:

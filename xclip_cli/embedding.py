@@ -77,7 +77,7 @@ class Chunked:
 class ChunkEmbedding:
     """What a machine of a cluster makes of videos: each chunk is an index, in a folder that all machines share.
 
-    Raises ResultsError where the folder is not there, or encodings would not be those of ``wanted``.
+    Raises ResultsError if the folder is not there, or encodings would not be those of ``wanted``.
     """
 
     def __init__(self, encoder: Encoder, settings: IndexSettings, wanted: IndexSettings, folder: Path) -> None:
@@ -109,7 +109,7 @@ class ChunkEmbedding:
 
 
 class Embedding:
-    """The task of adding videos to an index. Raises ResultsError where that cannot be."""
+    """The task of adding videos to an index. Raises ResultsError if that cannot be."""
 
     def __init__(self, encoder: Encoder, folder: Path, settings: IndexSettings, retry_failed: bool = False) -> None:
         self.encoder = encoder
@@ -310,7 +310,7 @@ class Embedding:
 
 
 def _file_of(path: str) -> VideoLine | None:
-    """Which file is at a path now; None where there is none."""
+    """Which file is at a path now; None if there is none."""
     try:
         found = os.stat(path)  # noqa: PTH116 - pathlib's may raise for a name
     except (OSError, ValueError):

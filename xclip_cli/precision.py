@@ -77,7 +77,7 @@ def compare(
 ) -> Comparison:
     """Measure ``dtypes``, and bfloat16 in any case, against float32 on the videos that can be read.
 
-    Raises XClipError where none can, or the device lacks a precision, ModelError and LabelsError.
+    Raises XClipError if none can, or the device lacks a precision, ModelError and LabelsError.
     """
     paths = list(videos)
     made = {

@@ -413,9 +413,9 @@ def _picked(blocks: Iterable[Any], wanted: npt.NDArray[np.bool_]) -> Iterator[An
 def search(
     index: Index, texts: str | Iterable[str], top_k: int = 20, classifier: Classifier | None = None, **rules: Any
 ) -> list[Moment]:
-    """The moments of an index that answer texts best, one text after the other. ``rules``: other fields of SearchRules.
+    """The moments of an index that match texts best, one text after the other. ``rules``: other fields of SearchRules.
 
-    ``classifier``: what the texts are compared by, if not the index's model on the usual device. Raises ModelError,
+    ``classifier``: what compares the texts (default: the index's model on the default device). Raises ModelError,
     LabelsError, ResultsError.
     """
     from .model.checkpoint.find import find_checkpoint

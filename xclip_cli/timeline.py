@@ -55,7 +55,7 @@ class Rules:
 
 @dataclass(frozen=True, repr=False)
 class VideoTimeline(SegmentsRecord):
-    """One video's windows, and the segments that they make: ``error`` says what ended it early, if anything did.
+    """One video's windows, and the segments that they form: ``error`` says what ended it early, if anything did.
 
     ``timeline`` has the scores of all labels over time, as arrays.
     """
@@ -71,7 +71,7 @@ class VideoTimeline(SegmentsRecord):
         return format_vtt(self.segments)
 
     def to_json(self) -> dict[str, Any]:
-        """The record of the segments as JSON values, and those of the windows."""
+        """The segments as JSON values, and the windows."""
         return {**super().to_json(), "windows": [window.to_json() for window in self.windows]}
 
 

@@ -44,7 +44,7 @@ class FeatureCache:
         self.limit = limit  # bytes
 
     def get(self, key: str) -> npt.NDArray[np.float32] | None:
-        """The array stored under ``key``; None where there is none, or what is there is damaged."""
+        """The array stored under ``key``; None if there is none, or what is there is damaged."""
         if self.folder is None:
             return None
         path = self._path(self.folder, key)

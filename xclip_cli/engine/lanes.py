@@ -79,7 +79,7 @@ class Lanes:
     def fitted(self, compute: Callable[[], T], clips: Callable[[], int]) -> T:
         """What ``compute`` returns, which computes so many ``clips`` at once, and no more than ``most``.
 
-        Where a GPU has too little memory, that is halved, and all is computed again. Raises ModelError where that is no
+        Where a GPU has too little memory, that is halved, and all is computed again. Raises ModelError if that is no
         help.
         """
         while True:

@@ -82,7 +82,7 @@ class CheckpointFormat(ABC):
         """Everything that the checkpoint consists of."""
 
     def training(self) -> dict[str, Any] | None:
-        """What is recorded of the training, as plain values; None where the format records nothing."""
+        """What is recorded of the training, as plain values; None if the format records nothing."""
         return None
 
     @abstractmethod

@@ -183,13 +183,12 @@ class VideoMAEImageProcessor:
         data_format: str | None = "channels_first",
         input_data_format: str | None = None,
     ) -> BatchFeature:
-        """One video (a list of frames, or a 4-D array), a batch of them, or a still → ``pixel_values``.
+        """One video (a list of frames, or a 4-D array), a batch of videos, or a still → ``pixel_values``.
 
-        A frame is a Pillow image, an array or a tensor, [H, W, 3] or [3, H, W], of values from 0 to 255; those from 0
-        to 1 want ``do_rescale=False``. ``return_tensors`` "pt" or "np": [B, T, 3, H, W]; None: a list of arrays for
-        each video. ``data_format``: "channels_first" or "channels_last", of what comes out; ``input_data_format`` of
-        what goes in, seen from its shape if None. What else is not given is as this processor has it. Raises
-        ValueError.
+        A frame is a Pillow image, an array or a tensor, [H, W, 3] or [3, H, W], of values from 0 to 255; values from 0
+        to 1 need ``do_rescale=False``. ``return_tensors`` "pt" or "np": [B, T, 3, H, W]; None: a list of arrays for
+        each video. ``data_format``: "channels_first" or "channels_last", for the output; ``input_data_format`` for the
+        input, inferred from its shape if None. Other settings default to this processor's. Raises ValueError.
         """
         check_kind(return_tensors)
         for name, value in (("data_format", data_format), ("input_data_format", input_data_format)):

@@ -48,7 +48,7 @@ def refuse(keywords: dict[str, Any]) -> None:
 
 
 def refuse_unknown(caller: str, keywords: dict[str, Any]) -> None:
-    """Raises TypeError where a keyword is left over."""
+    """Raises TypeError if a keyword is left over."""
     if keywords:
         raise TypeError(f"{caller} does not know the keyword {next(iter(keywords))!r}")
 

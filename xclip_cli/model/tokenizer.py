@@ -444,7 +444,7 @@ def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parse_tokenizer(values: dict[str, Any], path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """The vocabulary and the merges of a ``tokenizer.json``. Raises ModelError where its other parts are not CLIP's."""
+    """The vocabulary and the merges of a ``tokenizer.json``. Raises ModelError if its other parts are not CLIP's."""
     splitter, model = values.get("pre_tokenizer"), values.get("model")
     parts = splitter.get("pretokenizers") if isinstance(splitter, dict) else None
     if not isinstance(parts, list) or len(parts) != 2 or parts[0] not in _SPLITS or not _is_byte_level(parts[1]):

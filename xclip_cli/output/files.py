@@ -73,7 +73,7 @@ def write(
     header: RunHeader | None,
     force: bool = False,
 ) -> None:
-    """Write records in a format, to a file or to stdout. Raises ResultsError where the file cannot be written.
+    """Write records in a format, to a file or to stdout. Raises ResultsError if the file cannot be written.
 
     A file appears only when it is whole; a device or a pipe is written to as it is.
     """
@@ -88,7 +88,7 @@ def write(
 
 
 def replace_file(path: Path, content: str | bytes) -> None:
-    """Write a file that appears only when it is whole. Raises ResultsError where it cannot be written."""
+    """Write a file that appears only when it is whole. Raises ResultsError if it cannot be written."""
     with _whole_file(path, force=True) as out:
         out.write(content.encode() if isinstance(content, str) else content)
 

@@ -23,7 +23,7 @@ HEADER = "xclip"  # the key of the run's header in the file's metadata, as JSON
 
 
 def check_format(form: str, path: Path | None) -> None:
-    """Raises ResultsError where the format is Parquet, and cannot be written to ``path``; None is stdout."""
+    """Raises ResultsError if the format is Parquet, and cannot be written to ``path``; None is stdout."""
     if form != "parquet":
         return
     if is_terminal(path):

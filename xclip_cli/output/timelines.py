@@ -37,7 +37,7 @@ def _of_segments(form: Callable[[Record], str]) -> Format:
     """The segments of one video as text, up to its error if it has one."""
 
     def write(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:
-        """Raises ResultsError where the video has an error and no timeline: then there is nothing to write."""
+        """Raises ResultsError if the video has an error and no timeline: then there is nothing to write."""
         for record in records:
             if not record.completes:
                 continue

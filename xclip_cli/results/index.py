@@ -43,7 +43,7 @@ MAPPED_PARTS = 32  # at a time
 
 
 class StoredVideo:
-    """A video of an index. Its encodings are read when they are asked for."""
+    """A video of an index. Its encodings are read on demand."""
 
     def __init__(self, index: Index, entry: Entry) -> None:
         self._index = index
@@ -51,17 +51,17 @@ class StoredVideo:
 
     @property
     def video(self) -> str:
-        """The path as it was given."""
+        """The path, as it was given."""
         return self._entry.line.video
 
     @property
     def index(self) -> Index:
-        """Where it is."""
+        """The index that holds it."""
         return self._index
 
     @property
     def failure(self) -> Failure | None:
-        """Why the video has no encodings, or not to its end."""
+        """Why the video has no encodings, or only up to some time; None if it is complete."""
         line = self._entry.line
         if line.error is None:
             return None
@@ -69,12 +69,12 @@ class StoredVideo:
 
     @property
     def num_windows(self) -> int:
-        """Windows that have encodings."""
+        """The number of windows that have encodings."""
         return self._entry.windows
 
     @cached_property
     def windows(self) -> tuple[StoredWindow, ...]:
-        """All windows in order, those that are lost included. Raises ResultsError."""
+        """All windows in order, including lost ones. Raises ResultsError."""
         return self._index.windows(self._entry)
 
     def rows(self, first: int = 0, count: int | None = None) -> Rows:
@@ -86,7 +86,7 @@ class StoredVideo:
 
     @property
     def features(self) -> npt.NDArray[np.float32]:
-        """[windows, views, P], of those that have encodings; mapped where they lie in one part."""
+        """[windows, views, P], of the windows that have encodings; memory-mapped if they are in one part."""
         found = self.rows().features
         return found.reshape(-1, self._index.views, found.shape[1])
 
@@ -107,7 +107,7 @@ def decoded_tokens(rows: Rows, dtype: str) -> npt.NDArray[np.float32]:
 
 
 class Index:
-    """A folder of encodings, to be read: an iterable of its videos. Others may add to it meanwhile.
+    """A folder of encodings, open for reading: an iterable of its videos. Others may add to it in the meantime.
 
     Raises ResultsError if the folder is not an index.
     """
@@ -131,7 +131,7 @@ class Index:
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
-        """The index in a folder."""
+        """Open the index in a folder."""
         return cls(folder)
 
     @classmethod

@@ -57,7 +57,7 @@ UNFINISHED = "unfinished"  # the code of the error of such a video
 class IndexWriter:
     """An index that videos are added to; it is made if it is not there. Close it: that joins small parts.
 
-    Raises ResultsError where the folder holds something else, was made with other settings, is written by another run,
+    Raises ResultsError if the folder holds something else, was made with other settings, is written by another run,
     or cannot be written.
     """
 
@@ -100,7 +100,7 @@ class IndexWriter:
         return self._part is None
 
     def finish(self, line: VideoLine, windows: Sequence[StoredWindow] = ()) -> None:
-        """The video whose rows were added: its line is written once they are safe. Raises VideoError where it has more
+        """The video whose rows were added: its line is written once they are safe. Raises VideoError if it has more
         windows than a line can tell of."""
         spans, self._spans, self._told = self._spans, [], 0
         line = replace(line, rows=tuple(_continued(spans)))
@@ -156,7 +156,7 @@ class IndexWriter:
     def take(self, other: Index) -> tuple[int, int]:
         """Copy the videos of another index that this one has not, or only as failed → how many, and how many not.
 
-        Raises ResultsError where the other was made with other settings.
+        Raises ResultsError if the other was made with other settings.
         """
         known = self.entries
         lacking = [v for v in other if v.video not in known or (known[v.video].line.error and not v.failure)]
@@ -166,7 +166,7 @@ class IndexWriter:
 
     def replace(self, other: Index) -> None:
         """Copy the videos of another index, which was made later, also over those that this one has. They are safe when
-        this is flushed. Raises ResultsError where the other was made with other settings."""
+        this is flushed. Raises ResultsError if the other was made with other settings."""
         self._copy(other, [video for video in other if not self.keeps(other.entries[video.video].line)])
 
     def keeps(self, line: VideoLine) -> bool:

@@ -59,7 +59,7 @@ class Merge:
 
     @property
     def header(self) -> RunHeader | None:
-        """That of all files; None where there are none."""
+        """That of all files; None if there are none."""
         return self._header[1] if self._header else None
 
     @property

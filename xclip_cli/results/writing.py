@@ -38,7 +38,7 @@ def open_locked(path: Path, new: bool = False) -> tuple[BufferedRandom, bool]:
 
 
 class Part:
-    """A new file that takes the place of ``target`` when it is whole. Raises ResultsError where it cannot be made.
+    """A new file that takes the place of ``target`` when it is whole. Raises ResultsError if it cannot be made.
 
     It stands beside the target under a name that nobody can know before; where no file can be made there, but the
     target be written, in the folder for temporary files. ``alone``: no other part of this target may be written
@@ -119,7 +119,7 @@ class Part:
         return ResultsError(f"{what}: these results are in {seen}")
 
     def _clear(self, family: str) -> None:
-        """Delete parts of this target that killed runs left. Raises ResultsError where one is being written."""
+        """Delete parts of this target that killed runs left. Raises ResultsError if one is being written."""
         for rest in self._path.parent.glob(f"{family}*.part"):
             if rest == self._path:
                 continue

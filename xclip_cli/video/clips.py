@@ -68,7 +68,7 @@ def read_clip(request: ClipRequest, sink: Sink, threads: int = 0, limits: Limits
     Frames are reached by seeking where the file's index allows that and it saves decoding; where anything about a seek
     looks wrong, the pictures so far are void and the video is decoded straight through. Either way the frames are the
     same. ``threads`` of the decoder; 0 leaves the number to FFmpeg. ``limits``: those on memory are its process's to
-    keep. Raises VideoError where the file is no readable video, or the window lies outside it, or a limit is met.
+    keep. Raises VideoError if the file is no readable video, or the window lies outside it, or a limit is met.
     """
     line = None
     with open_video(request.file, threads, limits, request.stream) as video:
@@ -103,7 +103,7 @@ def _read_through(
 
 
 def _read_by_seeking(request: ClipRequest, video: OpenVideo, sink: Sink, limits: Limits) -> ClipInfo:
-    """Decode a clip of a video with an index. Raises SeekingFailedError where decoding straight through may differ."""
+    """Decode a clip of a video with an index. Raises SeekingFailedError if decoding straight through may differ."""
     first, mender = first_time(video, sink, limits, MOST_SKIPPED)
     line = find_extent(video, sink, mender)
     frames = FrameStream(video, sink, limits, MOST_SKIPPED)
@@ -128,7 +128,7 @@ class _Span:
         return float((time - self.first) * self.unit)
 
     def stretch(self, request: ClipRequest) -> tuple[Fraction, Fraction]:
-        """The part of the video that a request asks for, in seconds. Raises VideoError where there is none."""
+        """The part of the video that a request asks for, in seconds. Raises VideoError if there is none."""
         end = (max(self.line.end, self.first) - self.first) * self.unit
         if end > LONGEST:
             raise VideoError(f"the frames' timestamps are damaged: by them the video lasts {float(end):g} s", "damaged")
@@ -140,7 +140,7 @@ class _Span:
         return start, end if request.end is None else min(request.end, end)
 
     def windows(self, request: ClipRequest) -> Windows:
-        """The windows over that part. Raises VideoError where there are far too many."""
+        """The windows over that part. Raises VideoError if there are far too many."""
         windows = request.windows(*self.stretch(request))
         if windows.count > self.line.packets + MOST_EMPTY_WINDOWS:
             raise VideoError(
@@ -244,7 +244,7 @@ def _finished(
 
 
 def _damage(clip: _PartialClip, span: _Span, errors: int, at_end: bool) -> Iterator[str]:
-    """What is to be said of a clip's damage. Raises VideoError where too much of the clip is lost.
+    """What is to be said of a clip's damage. Raises VideoError if too much of the clip is lost.
 
     ``errors``: packets and frames that were skipped for it; ``at_end``: no more can be decoded.
     """

@@ -84,7 +84,7 @@ def _run(asked: dict[str, Any], video: str, target: int, timeout: float) -> None
 
 
 def _finish(process: subprocess.Popen[bytes], asked: bytes, timeout: float) -> int:
-    """Ask, and wait for the process's end → its status. Raises VideoError where that takes too long."""
+    """Ask, and wait for the process's end → its status. Raises VideoError if that takes too long."""
     assert process.stdout
     process.stdout.close()  # what a library prints there is no answer
     try:

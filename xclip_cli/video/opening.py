@@ -72,7 +72,7 @@ def open_video(path: str | int, threads: int, limits: Limits, number: int | None
     ``with`` block.
 
     ``threads`` of the decoder; 0 leaves the number to FFmpeg. ``number`` of the stream, from 0 among the file's video
-    streams; None chooses. Raises VideoError where the file cannot be read, is not a video, is encrypted, or has frames
+    streams; None chooses. Raises VideoError if the file cannot be read, is not a video, is encrypted, or has frames
     over the limit.
     """
     descriptor = open_file(path)

@@ -191,7 +191,7 @@ class Decoders(Generic[T]):
                 os.close(file)
 
     def _started(self) -> _Worker[T] | None:
-        """A new worker; None where the system takes no more than there are, which are enough from then on."""
+        """A new worker; None if the system takes no more than there are, which are enough from then on."""
         try:
             worker: _Worker[T] = _Worker(max(RING_BYTES, 3 * self._limits.pixels), self._clock)
         except OSError as error:

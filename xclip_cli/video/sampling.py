@@ -132,7 +132,7 @@ class Windows:
 
 
 def check_windows(length: Fraction, stride: Fraction) -> None:
-    """Raises ValueError where windows of this length, this far apart, cannot be looked at."""
+    """Raises ValueError if windows of this length, this far apart, cannot be looked at."""
     if length <= 0 or stride <= 0:
         raise ValueError(f"window and stride must be longer than 0 s, got {float(length):g} s and {float(stride):g} s")
     if length > MOST_OVERLAP * stride:

@@ -23,7 +23,7 @@ class Spool:
         self._file: IO[bytes] | None = None
 
     def path(self) -> str:
-        """Where the video lies; stdin is read the first time. Raises VideoError where it holds none."""
+        """Where the video lies; stdin is read the first time. Raises VideoError if it holds none."""
         if self._file is None:
             self._file = _spooled()
         unnamed = f"/proc/{os.getpid()}/fd/{self._file.fileno()}"

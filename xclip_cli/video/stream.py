@@ -43,7 +43,7 @@ class Observer(Protocol):
         """Called for each packet."""
 
     def skipped(self, error: Exception) -> None:
-        """Called where something could not be decoded. Raises VideoError where that is no damage."""
+        """Called where something could not be decoded. Raises VideoError if that is no damage."""
 
 
 class SeekingFailedError(Exception):
@@ -226,7 +226,7 @@ class _Decoding:
             yield packet
 
     def _count(self, frame: VideoFrame) -> None:
-        """Raises VideoError where a frame is one too many, or too large."""
+        """Raises VideoError if a frame is one too many, or too large."""
         self.frames_decoded += 1
         self._counted += self._limits.weight(frame.width * frame.height)
         if frame.width * frame.height > self._limits.pixels:
@@ -310,7 +310,7 @@ def _mender(video: OpenVideo) -> Mender:
 
 def first_time(video: OpenVideo, observer: Observer, limits: Limits, most_skipped: float) -> tuple[int, Mender]:
     """The time of the first frame, for a container that was just opened, and what mends the times of the packets after
-    those that were read. Raises SeekingFailedError where it does not decode at once."""
+    those that were read. Raises SeekingFailedError if it does not decode at once."""
     decoding = _Decoding(video, observer, limits, most_skipped, None)
     first = next(decoding.frames(), None)
     if first is None or decoding.errors or decoding.unsorted or decoding.mender is None:
@@ -367,7 +367,7 @@ def time_unit(stream: VideoStream) -> Fraction:
 
 
 def stated_rate(stream: VideoStream) -> str | None:
-    """Frames a second, the mean of a variable rate, as an exact ratio; None where nothing says it."""
+    """Frames a second, the mean of a variable rate, as an exact ratio; None if nothing says it."""
     rate = stream.average_rate or stream.guessed_rate
     return str(Fraction(rate)) if rate else None
 

@@ -81,7 +81,7 @@ class Mender:
         self._decoded: int | None = None  # when the packet before was decoded
 
     def time(self, pts: int | None, dts: int | None, duration: int, is_keyframe: bool) -> int | None:
-        """When a packet is shown on the time line; None where it does not say."""
+        """When a packet is shown on the time line; None if it does not say."""
         if pts is None or abs(pts) > FURTHEST:
             return None
         time = pts + self.offset

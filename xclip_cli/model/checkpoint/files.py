@@ -112,7 +112,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_text(path: Path) -> str:
-    """A checkpoint's text file. Raises ModelError where it cannot be read, is not UTF-8, or is absurdly large."""
+    """A checkpoint's text file. Raises ModelError if it cannot be read, is not UTF-8, or is absurdly large."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_TEXT + 1)
@@ -126,7 +126,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path, required: bool = False) -> dict[str, Any]:
-    """A JSON object; empty where there is no such file, unless it is ``required``. Raises ModelError."""
+    """A JSON object; empty if there is no such file, unless it is ``required``. Raises ModelError."""
     if not required and not path.is_file():
         return {}
     try:

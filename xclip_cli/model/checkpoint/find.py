@@ -87,7 +87,7 @@ class Checkpoint:
         return Phrases.read(path) if path.is_file() else None
 
     def why_a_guess(self, texts: Iterable[str]) -> str | None:
-        """Why the model can only guess which of ``texts`` fits a video, as what it did; None where it was trained to
+        """Why the model can only guess which of ``texts`` fits a video, as what it did; None if it was trained to
         tell them apart, or the checkpoint does not say. Raises ModelError."""
         return None if self.phrases is None else self.phrases.why_a_guess(texts)
 
@@ -151,7 +151,7 @@ class Choice(NamedTuple):
     """The model to use."""
 
     name: str  # for ``find_checkpoint``
-    reason: str | None = None  # why this one; None where it was named
+    reason: str | None = None  # why this one; None if it was named
 
 
 def find_checkpoint(
@@ -172,7 +172,7 @@ def find_checkpoint(
 
 
 def find_cached(name: str, revision: str | None = None, access: HubAccess = USUAL_ACCESS) -> Checkpoint | None:
-    """The checkpoint called ``name`` if it is there without any network. Raises ModelError for what is no name."""
+    """The checkpoint called ``name`` if it is there without any network. Raises ModelError for an impossible name."""
     local = find_local(name)
     if local is not None:
         return local
@@ -182,7 +182,7 @@ def find_cached(name: str, revision: str | None = None, access: HubAccess = USUA
 
 
 def find_local(name: str) -> Checkpoint | None:
-    """The bundled checkpoint, a folder's or a file's; None where ``name`` can only be the hub's. Raises ModelError."""
+    """The bundled checkpoint, a folder's or a file's; None if ``name`` can only be the hub's. Raises ModelError."""
     if name == BUNDLED:
         if not BUNDLED_FOLDER.is_dir():
             raise ModelError(f"the bundled model is missing from this installation ({BUNDLED_FOLDER}): reinstall xclip")
@@ -230,7 +230,7 @@ def find_folder(name: str, revision: str | None = None, access: HubAccess = USUA
 
 def choose_model(name: str, texts: Iterable[str]) -> Choice:
     """``name``, or for ``auto`` the bundled model if it was trained to tell ``texts`` apart, else the checkpoint that
-    X-CLIP's authors recommend for labels of one's own. Raises ModelError where the bundled model is missing."""
+    X-CLIP's authors recommend for labels of one's own. Raises ModelError if the bundled model is missing."""
     if name != AUTO:
         return Choice(name)
     why = find_checkpoint(BUNDLED).why_a_guess(texts)

@@ -72,7 +72,7 @@ class OriginalWeights:
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises ModelError where the file cannot be read, or holds something else."""
+        """Raises ModelError if the file cannot be read, or holds something else."""
         self.path = path
         file = TorchFile.open(path)
         self._mapped = file.mapped
@@ -205,7 +205,7 @@ def infer_config(shapes: Shapes, heads: int | None = None) -> XCLIPConfig:
 
 
 def training_config(path: Path) -> dict[str, Any]:
-    """What a ``.pth`` says of its training, such as ``{"MODEL": {"ARCH": "ViT-B/32"}}``; empty where it says nothing.
+    """What a ``.pth`` says of its training, such as ``{"MODEL": {"ARCH": "ViT-B/32"}}``; empty if it says nothing.
 
     Plain values only: nested dicts, lists, strings, numbers, None. Raises ModelError.
     """

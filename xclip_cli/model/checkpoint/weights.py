@@ -60,7 +60,7 @@ class LoadingInfo:
         return name not in self.unexpected and all(name != other for other, _, _ in self.mismatched)
 
     def describe(self, title: str = "of another shape, initialised", says: str = "the model's is") -> str:
-        """All of it in a line, empty where all fit.
+        """All of it in a line, empty if all fit.
 
         ``title`` begins the list of other shapes, and ``says`` comes before what each should be.
         """
@@ -236,7 +236,7 @@ def _own_names(names: list[str], wanted: Iterable[str], prefix: str) -> dict[str
 
 
 def misfits(wanted: Shapes, found: Shapes, title: str, says: str) -> str:
-    """What is missing, unexpected or of another shape among tensors; empty where all fit. As ``describe``."""
+    """What is missing, unexpected or of another shape among tensors; empty if all fit. As ``describe``."""
     return LoadingInfo.of(wanted, found).describe(title, says)
 
 
