@@ -91,7 +91,7 @@ def test_frames_in_memory_give_what_the_file_gives(checkpoint: Path, tmp_path: P
         assert of_list.frames.times_seconds == (2, 7, 12, 17, 22, 27, 32, 37)
         with pytest.raises(VideoError, match="there are no frames"):
             classifier.classify([])
-        with pytest.raises(ValueError, match="start and end choose a stretch of a video file"):
+        with pytest.raises(ValueError, match="start and end select a part of a video file"):
             classifier.classify(pictures, start=1)
 
 
@@ -155,12 +155,12 @@ def test_what_fits_badly_is_said(checkpoint: Path, tmp_path: Path) -> None:
     )
     with make(checkpoint) as classifier:
         few, small = classifier.classify(tiny).warnings
-        assert few == "only 3 different frames for a model that takes 8: frames are repeated"
-        assert small.startswith("pictures 12 pixels small are enlarged to 32")
+        assert few == "only 3 different frames for a model that takes 8: frames were repeated"
+        assert small.startswith("frames are only 12 px on the short side and are upscaled to 32")
         assert classifier.classify([numbered(0, 20, 12)] * 8).warnings == (small,)
     with Classifier(checkpoint, labels=LABELS, dtype="float16", device="cpu") as classifier:
         classifier.load()
-        assert classifier.warnings == ("float16 is slow on a CPU and can overflow: bfloat16 or float32 fit better",)
+        assert classifier.warnings == ("float16 is slow on a CPU and can overflow: use bfloat16 or float32",)
 
 
 def test_preprocessing_is_chosen(checkpoint: Path, clip: Path) -> None:
@@ -212,7 +212,7 @@ def test_devices(checkpoint: Path) -> None:
         with pytest.raises(XClipError, match="unknown device 'warp9': give auto, cpu, cuda, cuda:N"):
             classifier.load()
     with Classifier(checkpoint, labels=LABELS, device="cuda:99") as classifier:
-        with pytest.raises(XClipError, match=r"there is no device cuda:99: torch sees \d+ CUDA devices"):
+        with pytest.raises(XClipError, match=r"there is no device cuda:99: PyTorch sees \d+ CUDA devices"):
             classifier.load()
 
 

@@ -257,7 +257,7 @@ def test_an_index_that_cannot_be_scanned_on_a_cluster(index: Path) -> None:
 
     asked = classifier(PLANTED[0])
     with Index.open(index) as opened, asked:
-        with pytest.raises(ResultsError, match="cannot scan .*: the processes that did so were ended, twice"):
+        with pytest.raises(ResultsError, match="cannot scan .*: the processes that did so died, twice"):
             scanning.shared(Broken(lambda: Search(asked, SearchRules())))(list(opened), None)
         piece = scanning.Piece(index, ["another.mp4"], 10, None)
         with pytest.raises(ResultsError, match="is not the same on all machines, or was written to"):

@@ -21,7 +21,7 @@ from xclip_cli.video.sampling import ClipInfo, ClipRequest
 RATE, COUNT = 25, 40
 APPENDED = "another recording is appended to this file: only the first one is read"
 APPENDED_FRAGMENTS = "another recording is appended to this file: parts of it may be missing"
-JUMP = "the times in the file jump in one place, as where recordings were joined: the parts are put end to end"
+JUMP = "the timestamps jump in one place, as in joined recordings: the parts were put end to end"
 
 # Containers, and what write_clip wants for each.
 WRITTEN: dict[str, dict[str, Any]] = {
