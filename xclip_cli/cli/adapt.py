@@ -25,17 +25,26 @@ def adapt(
     truth: TruthFlags,
     labels: LabelFlags,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The .safetensors file to write.", dir_okay=False)
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            rich_help_panel="Output",
+            help="The .safetensors file to write.",
+            dir_okay=False,
+        ),
     ],
     model: ModelFlags,
     decoding: DecodeFlags,
     running: SayFlags,
     force: Force = False,
 ) -> None:
-    """Learn to correct a model's answers from a few labelled videos, in seconds, on a CPU.
+    """Learn to correct a model's answers from a few labelled videos.
 
-    The result is a head; the model is unchanged, and labels without examples keep working. The accuracy on held-out
-    examples is printed next to the model's own; a head that is not better is written only with --force.
+    This takes seconds on a CPU. The result is a head; the model is unchanged, and labels without examples keep working.
+    The accuracy on held-out examples is printed next to the model's own; a head that is not better is written only
+    with --force.
 
     Examples:
       xclip adapt examples/ -o head.safetensors

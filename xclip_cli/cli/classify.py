@@ -36,7 +36,9 @@ def classify(
         ),
     ] = 0.0,
 ) -> None:
-    """Rank your labels for each video. An index of whole videos (see `xclip embed`) is not decoded again.
+    """Rank your labels for each video.
+
+    Inputs may also be indexes of whole videos (see `xclip embed`), which are not decoded again.
 
     Examples:
       xclip classify video.mp4 --labels labels.txt

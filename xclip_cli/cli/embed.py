@@ -91,7 +91,7 @@ def embed(
     cluster: ClusterFlags,
     running: RunFlags,
 ) -> None:
-    """Encode videos into an index once, to classify and search them later without decoding.
+    """Encode videos into an index, to query it later without decoding.
 
     Videos that the index already holds, even under another path, are skipped; videos that changed are replaced.
 

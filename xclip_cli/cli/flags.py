@@ -28,6 +28,7 @@ from ..video.limits import (
     Limits,
 )
 from ..video.sampling import ONE_VIEW, Views
+from .help import RUN
 from .options import (
     MODEL_VARIABLE,
     MOST_THREADS,
@@ -410,7 +411,7 @@ class DecodeFlags:
 class SayFlags:
     """What a run says."""
 
-    panel: ClassVar[str] = "Run"
+    panel: ClassVar[str] = RUN
 
     quiet: Quiet = False
     verbose: Annotated[

@@ -10,7 +10,7 @@ import typer
 
 from ..errors import ResultsError
 from .exits import FAILURE
-from .options import AsJson, Force
+from .options import AsJson
 
 IndexFolder = Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")]
 
@@ -70,7 +70,10 @@ def check_index(index: IndexFolder) -> None:
     raise typer.Exit(FAILURE)
 
 
-def prune_index(index: IndexFolder, force: Force = False) -> None:
+def prune_index(
+    index: IndexFolder,
+    force: Annotated[bool, typer.Option("--force", help="Drop the videos even if none of them exists.")] = False,
+) -> None:
     """Drop the videos whose files no longer exist, and free their space.
 
     Examples:

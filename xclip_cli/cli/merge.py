@@ -26,23 +26,36 @@ def merge(
     results: Annotated[
         list[Path], typer.Argument(metavar="RESULTS.jsonl", help="Files that classify or timeline wrote with -o.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", rich_help_panel="Output", help="The file to write.")
+    ],
     format: Annotated[
         MergeFormat | None,
-        typer.Option("--format", "-f", metavar="FORMAT", help=f"{either(MergeFormat)}. Default: by the suffix of -o."),
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="FORMAT",
+            rich_help_panel="Output",
+            help=f"{either(MergeFormat)}. Default: from the suffix of -o.",
+        ),
     ] = None,
     from_file: Annotated[
         str | None,
-        typer.Option(metavar="FILE|-", help="Order the videos as in this list of paths, and report which are missing."),
+        typer.Option(
+            metavar="FILE|-",
+            rich_help_panel="Inputs",
+            help="Order the videos as in this list of paths, and report which are missing.",
+        ),
     ] = None,
     null: Null = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Combine results files of runs with the same settings, for example on several machines (see --shard of classify).
+    """Combine results files, for example from several machines.
 
-    If a video has several results, the last success counts, or the last failure if there is no success. Unfinished
-    videos are left out. Exits with 3 if there are any, or if videos of the list are missing.
+    The runs must have had the same settings (see --shard of xclip classify). If a video has several results, the last
+    success counts, or the last failure if there is no success. Unfinished videos are left out. Exits with 3 if there
+    are any, or if videos of the list are missing.
 
     Examples:
       xclip merge part-1.jsonl part-2.jsonl -o all.jsonl

@@ -31,6 +31,7 @@ Precisions = Annotated[
     list[DType] | None,
     typer.Option(
         metavar="TYPE",
+        rich_help_panel="Precision",
         help="Also compare this precision (and bfloat16) with float32: logits, answers, speed; repeat for more.",
     ),
 ]
@@ -106,11 +107,15 @@ def verify_model(
             "--labels",
             "-l",
             metavar="FILE|NAME",
+            rich_help_panel="Precision",
             help="With --dtype: labels to rank. Default: kinetics-400; for the bundled model picture-state.",
         ),
     ] = None,
     device: Annotated[
-        str, typer.Option(metavar="DEVICE", callback=check_device, help=f"With --dtype: {DEVICES}.")
+        str,
+        typer.Option(
+            metavar="DEVICE", callback=check_device, rich_help_panel="Precision", help=f"With --dtype: {DEVICES}."
+        ),
     ] = AUTO,
     as_json: AsJson = False,
     offline: Offline = False,

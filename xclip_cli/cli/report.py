@@ -22,15 +22,23 @@ def report(
     results: Annotated[
         Path, typer.Argument(metavar="RESULTS.jsonl", help="A file that classify, timeline or search wrote with -o.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The HTML file to write.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", rich_help_panel="Output", help="The HTML file to write.")
+    ],
     root: Root = None,
     thumbnails: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Thumbnails on the page, shared evenly among videos; 0 for none.")
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            rich_help_panel="Output",
+            help="Thumbnails on the page, shared evenly among videos; 0 for none.",
+        ),
     ] = 2000,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a self-contained HTML page of a run's results, with frames of the videos.
+    """Make a self-contained HTML page of results, with thumbnails.
 
     Examples:
       xclip report results.jsonl -o report.html
