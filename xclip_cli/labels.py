@@ -362,7 +362,7 @@ def _parse_csv(text: str, path: Path) -> list[Phrases]:
                 continue
             if len(row) > len(header) or len(row) <= column:
                 raise LabelsError(
-                    f"{path}:{reader.line_num}: has fewer or more fields than the header; labels with commas need quotes"
+                    f"{path}:{reader.line_num}: has other fields than the header; labels with commas need quotes"
                 )
             name = row[column].strip()
             if not name:

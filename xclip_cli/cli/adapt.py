@@ -48,7 +48,7 @@ def adapt(
 
     Examples:
       xclip adapt examples/ -o head.safetensors
-      xclip adapt clips.index --truth train.csv --labels labels.txt -o head.safetensors
+      xclip adapt films.index --truth train.csv -o head.safetensors
       xclip classify video.mp4 --head head.safetensors
 
     Exit codes: 0 written, 1 not better and not written, 2 invalid usage or labels, 4 the model is unavailable.

@@ -41,9 +41,10 @@ def classify(
     Inputs may also be indexes of whole videos (see `xclip embed`), which are not decoded again.
 
     Examples:
-      xclip classify video.mp4 --labels labels.txt
+      xclip demo clips
+      xclip classify clips --labels picture-state
       xclip classify video.mp4 --label "a cat" --label "a dog"
-      xclip classify clips/ --recursive --labels kinetics-400 -o results.jsonl
+      xclip classify films/ --recursive --labels labels.txt -o results.jsonl
       find . -name '*.mp4' -print0 | xclip classify --from-file - -0 -l labels.txt
 
     Exit codes:

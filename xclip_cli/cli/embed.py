@@ -96,8 +96,8 @@ def embed(
     Videos that the index already holds, even under another path, are skipped; videos that changed are replaced.
 
     Examples:
-      xclip embed clips/ -o clips.index
-      xclip classify clips.index --labels labels.txt
+      xclip embed clips -o clips.index --model bundled --window 1
+      xclip timeline clips.index --labels picture-state
       xclip embed films/ -r -o films.index --window 10 --stride 5
       xclip search "a dog jumps" films.index
 

@@ -47,8 +47,8 @@ def evaluate(
     shown for all videos and for those that were classified, with 95% confidence intervals.
 
     Examples:
-      xclip evaluate clips/ -o results.jsonl
-      xclip evaluate clips.index --truth truth.csv -o results.jsonl
+      xclip evaluate dataset/ -o results.jsonl
+      xclip evaluate films.index --truth truth.csv -o results.jsonl
       xclip evaluate results.jsonl --truth truth.csv --summary page.html
       xclip evaluate results.jsonl --truth truth.csv --against other.jsonl
       xclip evaluate results.jsonl --truth t.csv --write-labels l.json --f1

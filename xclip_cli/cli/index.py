@@ -19,7 +19,7 @@ def show_index(index: IndexFolder, as_json: AsJson = False) -> None:
     """Show what an index holds, and the settings it was made with.
 
     Examples:
-      xclip index info films.index
+      xclip index info clips.index
     """
     from ..output.tables import format_fields
     from ..results.index import Index
@@ -46,7 +46,7 @@ def check_index(index: IndexFolder) -> None:
     are any.
 
     Examples:
-      xclip index check films.index
+      xclip index check clips.index
     """
     from ..results.index import Index
     from ..results.index_writer import IndexWriter

@@ -49,8 +49,8 @@ def check_labels(
     Likely mistakes, such as numbering, bullets or comments after labels, are warnings.
 
     Examples:
-      xclip labels check my-labels.txt
-      xclip labels check my-labels.txt --template "a video of {}" --model bundled
+      xclip labels check picture-state --model bundled
+      xclip labels check my-labels.txt --template "a video of {}"
     """
     from ..labels import load_labels
     from ..output.notes import Notes

@@ -58,6 +58,8 @@ def merge(
     are any, or if videos of the list are missing.
 
     Examples:
+      xclip classify clips -l picture-state --shard 1/2 -o part-1.jsonl
+      xclip classify clips -l picture-state --shard 2/2 -o part-2.jsonl
       xclip merge part-1.jsonl part-2.jsonl -o all.jsonl
       xclip merge part-*.jsonl --from-file videos.txt -o all.csv
     """

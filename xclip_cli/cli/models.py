@@ -127,7 +127,7 @@ def verify_model(
     Examples:
       xclip models verify bundled
       xclip models verify base-patch32 --published
-      xclip models verify base-patch32 --dtype bfloat16 clips/ --labels labels.txt
+      xclip models verify base-patch32 --dtype bfloat16 films/ -l labels.txt
     """
     from ..model.checkpoint.find import find_checkpoint
     from ..model.verify import verify

@@ -41,6 +41,7 @@ def report(
     """Make a self-contained HTML page of results, with thumbnails.
 
     Examples:
+      xclip classify clips --labels picture-state -o results.jsonl
       xclip report results.jsonl -o report.html
       xclip report results.jsonl -o report.html --root /mnt/videos --force
     """

@@ -186,7 +186,8 @@ def search(
     alone. It works best with actions and short phrases, such as labels; it does not understand long captions.
 
     Examples:
-      xclip search "playing guitar" films.index
+      xclip embed clips -o clips.index --model bundled --window 1
+      xclip search "color bars" clips.index
       xclip search "a dog jumps" films.index --text "a cat sleeps" --top-k 5
       xclip search --like example.mp4 films.index -o found.html
 

@@ -147,10 +147,10 @@ def timeline(
     becomes an error record, and the timeline continues.
 
     Examples:
-      xclip timeline video.mp4 --labels labels.txt
+      xclip timeline clips/fade-in.mp4 -l picture-state --window 0.5
       xclip timeline video.mp4 -l labels.txt --window 4 --stride 1 -o video.srt
-      xclip timeline clips/ -l labels.txt --min-score 0.5 -o timelines.jsonl
-      xclip timeline clips/ -l labels.txt --output-dir subtitles --format srt
+      xclip timeline films/ -l labels.txt --min-score 0.5 -o timelines.jsonl
+      xclip timeline films/ -l labels.txt --output-dir subtitles --format srt
       xclip timeline video.mp4 -l labels.txt -o video.edl --save-clips cut/
 
     Exit codes: see `xclip classify --help`.
