@@ -66,8 +66,7 @@ class Classifier:
     per core); ``batch_size``, videos per batch (default: chosen for the device); ``cache``, whether the labels' text
     features are cached on disk. ``timeout``: seconds without progress after which a decoder is stopped; ``limits``:
     what decoding a video may cost; ``stream``: which of a file's video streams, from 0 (default: the main one).
-    ``progress`` shows a progress bar for ``classify_all`` and ``timeline`` on stderr, if that is a terminal or a
-    notebook.
+    ``progress``: a progress bar for ``classify_all`` and ``timeline``, on a terminal's stderr or in a notebook.
 
     >>> with Classifier("bundled", labels=["a black screen", "color bars"]) as classifier:
     ...     prediction = classifier.classify("clips/color-bars.mp4")
@@ -206,9 +205,8 @@ class Classifier:
 
         ``window``: seconds per window (default: chosen for the model); ``stride``: seconds between the starts of
         windows (default: half a window). No segment has a score below ``min_score`` or is shorter than
-        ``min_duration`` seconds. ``top_k`` keeps only the best labels of each window; 0 keeps all. If a video fails
-        midway, the result has an ``error`` next to the part that was made. Raises VideoError, and ValueError for
-        impossible windows.
+        ``min_duration`` seconds. ``top_k`` keeps only the best labels of each window; 0 keeps all. The result for a
+        video that fails midway has an ``error``. Raises VideoError, and ValueError for impossible windows.
 
         >>> with Classifier("bundled", labels=["a normal picture", "a fade in from black"]) as classifier:
         ...     timeline = classifier.timeline("clips/fade-in.mp4", window=0.5)

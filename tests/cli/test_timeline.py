@@ -219,7 +219,7 @@ def test_resuming_drops_what_is_not_complete(xclip: Run, common: list[str], long
     done = xclip(
         "classify", "a.mp4", *ARGUMENTS, "--model", common[common.index("--model") + 1], *command[-2:], "--resume"
     )
-    assert "window was '1', is None" in done.stderr
+    assert "window was '1', now None" in done.stderr
     assert xclip("report", "out.jsonl", "-o", "out.html").returncode == 0
     assert (folder / "out.html").read_text().count('class="heat"') == 3
 

@@ -107,10 +107,10 @@ def test_several_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "lines", "message"),
     [
-        ("t.csv", ["path,label", "a.mp4,x", "a.mp4,y"], "t.csv:3: 'a.mp4' is 'y' here, and 'x' before"),
+        ("t.csv", ["path,label", "a.mp4,x", "a.mp4,y"], "t.csv:3: 'a.mp4' is 'y' here, but 'x' before"),
         ("t.csv", ["name,label", "a.mp4,x"], "expected a field path, file_name"),
         ("t.csv", ["path,label", "a.mp4,x,y"], "t.csv:2: has 3 fields, but its header has 2"),
-        ("t.csv", ["path,label", "a.mp4,"], "t.csv:2: '' is no label"),
+        ("t.csv", ["path,label", "a.mp4,"], "t.csv:2: '' is not a label"),
         ("t.csv", ["path,label"], "there are no videos in"),
         ("t.jsonl", ["{"], "t.jsonl:1: not JSON"),
         ("t.jsonl", ["[]"], "must be an object"),
@@ -182,7 +182,7 @@ def test_videos_are_found_by_the_ends_of_their_paths() -> None:
     truth = Truth.of({"a/x.mp4": "1", "b/x.mp4": "2", "y.mp4": "3", "/data/c/z.mp4": "4", "id_000001_000011": "5"})
     found = [truth.find(p) for p in ("/m/b/x.mp4", "./y.mp4", "c/z.mp4", "k/id_000001_000011.webm", "c/x.mp4", "q.mp4")]
     assert found == ["b/x.mp4", "y.mp4", "/data/c/z.mp4", "id_000001_000011", None, None]
-    with pytest.raises(LabelsError, match=r"'x.mp4' may be 'a/x.mp4', 'b/x.mp4' of the truth"):
+    with pytest.raises(LabelsError, match=r"'x.mp4' could be 'a/x.mp4', 'b/x.mp4' of the ground truth"):
         truth.find("x.mp4")
 
 
@@ -192,7 +192,9 @@ def test_ids_of_kinetics_may_be_several_clips(tmp_path: Path) -> None:
     assert truth.split_names() == ("validate",)
     assert truth.find("k/abc_000020_000030.mp4") == "abc_000020_000030"
     assert truth.find("k/def.webm") == "def_000001_000011"
-    with pytest.raises(LabelsError, match="'abc.mp4' may be 'abc_000001_000011', 'abc_000020_000030' of the truth"):
+    with pytest.raises(
+        LabelsError, match="'abc.mp4' could be 'abc_000001_000011', 'abc_000020_000030' of the ground truth"
+    ):
         truth.find("abc.mp4")
     named = Truth.of({"abc_000001_000011.mp4": "x"})  # only the names of Kinetics have times
     assert named.find("abc.mp4") is None

@@ -137,7 +137,7 @@ def test_pictures_stand_with_their_times_and_reasons_where_there_are_none() -> N
     sources = [attributes for tag, attributes in reader.tags if tag == "img"]
     assert [image["alt"] for image in sources] == ["frame at 0:00.5", "frame at 0:02.5"]
     assert base64.b64decode(str(sources[0]["src"]).partition("base64,")[2]) == red
-    assert "No pictures: no such file" in reader.texts
+    assert "No thumbnails: no such file" in reader.texts
     assert "The rule." in reader.texts
 
 

@@ -104,7 +104,7 @@ def test_the_caption_says_which_frames_are_shown(clip: Path) -> None:
     said = [gallery(videos, limit).thumbnails.caption for limit in (0, 1000, 100, 20)]
     assert said == [
         "No thumbnails: none were requested.",
-        "Pictures: all of the frames that the model saw of each video.",
+        "Thumbnails: all of the frames that the model saw of each video.",
         "Thumbnails: 3 of the frames that the model saw of each video, evenly spaced: this page shows at most 100.",
         "Thumbnails: 1 of the frames that the model saw of each of the first 20 of 30 videos, evenly spaced: "
         "this page shows at most 20.",

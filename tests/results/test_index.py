@@ -457,10 +457,10 @@ BAD_SETTINGS = [
     ({"model": "m" * 10_000}, "an impossible name"),
     ({"width": 0}, "its encodings have impossible sizes"),
     ({"views": "9x9"}, "not a number of views"),
-    ({"window": "1", "stride": "1/0"}, "no time"),
+    ({"window": "1", "stride": "1/0"}, "not a time"),
     ({"stride": None}, "a window without a stride"),
     ({"window": "65", "stride": "1"}, "overlap more than"),
-    ({"model": 5}, "model is no text"),
+    ({"model": 5}, "model is not a string"),
 ]
 BAD_LINES = [
     ({"rows": [{"part": "../x.safetensors", "first": 0, "count": 1}]}, "is not the name of a part"),
@@ -470,8 +470,8 @@ BAD_LINES = [
     ({"rows": []}, "1 windows of 1 views have 0 rows"),
     ({"rows": [], "windows": []}, "neither windows nor an error"),
     ({"windows": 3}, "windows is not a list"),
-    ({"video": 3}, "video is no text"),
-    ({"size": float("nan")}, "size is no number"),
+    ({"video": 3}, "video is not a string"),
+    ({"size": float("nan")}, "size is not a number"),
 ]
 
 

@@ -364,15 +364,15 @@ def test_failures_are_tried_again_on_demand(
     [
         (
             ["--label", "another", "--start", "0.1"],
-            ["labels was 3, is 4", "labels_sha256 was", "start was None, is '1"],
+            ["labels was 3, now 4", "labels_sha256 was", "start was None, now '1"],
         ),
         (
             ["--template", "this is {}", "--dtype", "bfloat16", "--views", "2x1", "--top-k", "2"],
             [
                 "labels_sha256 was",
-                "dtype was 'float32', is 'bfloat16'",
-                "views was '1x1', is '2x1'",
-                "top_k was 5, is 2",
+                "dtype was 'float32', now 'bfloat16'",
+                "views was '1x1', now '2x1'",
+                "top_k was 5, now 2",
             ],
         ),
     ],

@@ -122,7 +122,7 @@ def test_fields_that_a_header_lacks_are_none(name: str, file: Path) -> None:
     file.write_text("".join(json.dumps(line) + "\n" for line in (old, *rest)), "utf-8")
     ours = RunHeader.from_json(header)
     with (
-        pytest.raises(ResultsError, match="multi_label was None, is True; run"),
+        pytest.raises(ResultsError, match="multi_label was None, now True; use"),
         RunFile(file, resume=True) as run_file,
     ):
         run_file.begin(replace(ours, multi_label=True))

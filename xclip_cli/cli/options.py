@@ -79,7 +79,7 @@ def form_of(given: StrEnum | None, path: Path | None, known: Collection[str], el
         return "table" if is_terminal(None) else elsewhere
     found = format_of(path)
     if found is None or found not in known:
-        raise typer.BadParameter(f"the suffix of {path} names no format: pass --format")
+        raise typer.BadParameter(f"{path} has no suffix that names a format: pass --format")
     return found
 
 
