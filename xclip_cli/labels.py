@@ -303,7 +303,7 @@ def _find(source: str, kind: str, what: str) -> Path:
         if path.is_file():
             if path.suffix.lower() in OTHER_FILES:
                 raise LabelsError(
-                    f"{source} is a {path.suffix} file: save it as .txt, one text a line (or .csv, .json)"
+                    f"{source} is a {path.suffix} file: save it as .txt, one text per line (or .csv, .json)"
                 )
             return path
         if path.exists():

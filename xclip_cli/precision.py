@@ -134,7 +134,7 @@ def _agreement(
 
 
 def _rates(classifiers: dict[str, Classifier]) -> dict[str, float]:
-    """Clips a second, in batches as large as a long run's. They take turns: what else the machine does weighs on all
+    """Clips per second, in batches as large as a long run's. They take turns: what else the machine does weighs on all
     alike."""
     import torch
 

@@ -76,7 +76,7 @@ class VideoTimeline(SegmentsRecord):
 
 
 def whole_timelines(records: Iterable[TimelineRecord]) -> Iterator[VideoTimeline | Failure]:
-    """One record a video, of those of its windows and its segments."""
+    """One record per video, of those of its windows and its segments."""
     windows: list[WindowRecord] = []
     for record in records:
         if isinstance(record, WindowRecord):

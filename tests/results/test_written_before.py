@@ -134,7 +134,7 @@ def test_they_are_reported(name: str, file: Path) -> None:
     page = render(read_results(file), Thumbnails(), "before")
     assert f"<dt>failed</dt><dd>{len(FAILED[name])}</dd>" in page
     assert page.count('<details class="card"') == {"classify": 5, "timeline": 5}[name]
-    assert "bundled · 3 labels · 8 frames a clip · 1x1 views · hf preprocessing · float32 · xclip 0.1.0" in page
+    assert "bundled · 3 labels · 8 frames per clip · 1x1 views · hf preprocessing · float32 · xclip 0.1.0" in page
     assert "caf\\udce9.mp4" in page
     if name == "timeline":
         assert page.count('class="heat"') == 5

@@ -326,8 +326,8 @@ class Encoder:
         return ClipRequest(os.fspath(video), frames, self.views.clips, first, last, long, step, self.stream)
 
     def decoded_frames(self, frames: Any) -> Decoded[Received]:
-        """Frames in memory, sampled like a video of one frame a second. Raises TypeError, VideoError, and RuntimeError
-        while an iterator is unfinished."""
+        """Frames in memory, sampled like a video of one frame per second. Raises TypeError, VideoError, and
+        RuntimeError while an iterator is unfinished."""
         self._check_idle()
         if frames is None or isinstance(frames, bytes):
             raise TypeError(f"a video is a path or a list of frames, got {frames!r:.40}")

@@ -71,7 +71,7 @@ def _few_shot(dataset: str) -> dict[str, str]:
     return {
         public.short_name: f"{public.accuracy.partition(' on ')[0]} (top-1, on split 1)"
         for public in public_checkpoints().values()
-        if public.trained_on.endswith(f"a class of {dataset}")
+        if public.trained_on.endswith(f"per class of {dataset}")
     }
 
 

@@ -211,7 +211,7 @@ class CLIPTokenizer:
         return_length: bool = False,
         verbose: bool = True,
     ) -> BatchFeature:
-        """Texts → ``input_ids`` and ``attention_mask``: of a list a list of ids a text, of a string its ids alone.
+        """Texts → ``input_ids`` and ``attention_mask``: of a list a list of ids per text, of a string its ids alone.
 
         ``padding``: True or "longest" fills up to the longest text, "max_length" to ``max_length`` (the model's limit
         if None), both to a multiple of ``pad_to_multiple_of``. ``truncation`` cuts texts to ``max_length`` and keeps

@@ -19,7 +19,7 @@ SHADES, ASCII_SHADES = " ░▒▓█", " .:*#"
 
 @dataclass(frozen=True)
 class Drawing:
-    """A timeline for a terminal: a row a label, shaded by score over the terminal's width, then the segments."""
+    """A timeline for a terminal: a row per label, shaded by score over the terminal's width, then the segments."""
 
     video: str
     timeline: Timeline

@@ -1,7 +1,7 @@
 """Segments as edit lists: CMX 3600 EDL, and OpenTimelineIO (an extra). Times are frames of the video, counted from its
 first one, at the rate that its record says.
 
-Timecode counts whole frames a second. At 30000/1001 and 60000/1001 frames a second it drops numbers, as SMPTE 12M says
+Timecode counts whole frames per second. At 30000/1001 and 60000/1001 frames per second it drops numbers, as in SMPTE 12M
 (two or four at the start of each minute but every tenth), so that it stays with the clock; at no other rate.
 """
 
@@ -42,7 +42,7 @@ class Timecode:
 
     @classmethod
     def at(cls, rate: Fraction) -> Timecode:
-        """At a rate, in frames a second."""
+        """At a rate, in frames per second."""
         base = max(round(rate), 1)
         for exact in (Fraction(base), base * NTSC):
             if abs(rate - exact) < exact * CLOSE:

@@ -167,7 +167,7 @@ def write_json(values: Mapping[str, Any], out: TextIO) -> None:
 
 
 def write_csv(values: Mapping[str, Any], out: TextIO) -> None:
-    """A row a figure, a class and a confusion."""
+    """A row per figure, class and confusion."""
     writer = csv.DictWriter(out, CSV_FIELDS, lineterminator="\n")
     writer.writeheader()
     count = {"videos": values["videos"]}

@@ -1,4 +1,4 @@
-"""Results as Parquet: a row a record, typed, in row groups, so that memory stays bounded. pyarrow is an extra."""
+"""Results as Parquet: a row per record, typed, in row groups, so that memory stays bounded. pyarrow is an extra."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def schema() -> pyarrow.Schema:
 
 
 def write_parquet(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:
-    """A row a record. The file is whole with its last row group."""
+    """A row per record. The file is whole with its last row group."""
     from pyarrow import Table
     from pyarrow.parquet import ParquetWriter
 

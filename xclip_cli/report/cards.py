@@ -100,7 +100,7 @@ def _facts(entry: Entry) -> str:
 
 
 def _heat_map(entry: Entry, pictures: Mapping[float, bytes]) -> str:
-    """A row a label, shaded by score over time, with the frames under their times."""
+    """A row per label, shaded by score over time, with the frames under their times."""
     timeline = entry.timeline
     if timeline is None or not timeline.labels:
         return ""

@@ -139,7 +139,7 @@ def _facts(header: RunHeader, entries: Sequence[Entry]) -> str:
     facts = models[:MODELS_SHOWN] + (["and other models"] if len(models) > MODELS_SHOWN else [])
     for value, form in (
         (header.labels, "{} labels"),
-        (header.num_frames, "{} frames a clip"),
+        (header.num_frames, "{} frames per clip"),
         (header.views, "{} views"),
         (header.preprocess, "{} preprocessing"),
         (header.dtype, "{}"),

@@ -1,6 +1,6 @@
 """The index: a folder of encodings of many videos, read without decoding any (format 1).
 
-``index.json`` says what all encodings were made with, ``videos.jsonl`` has a line a video (a later one replaces an
+``index.json`` says what all encodings were made with, ``videos.jsonl`` has a line per video (a later one replaces an
 earlier one), ``parts/*.safetensors`` hold the rows that lines name. An index may come from a stranger: whatever is
 wrong with it is a ResultsError of one line. ``index_writer`` makes them.
 """

@@ -1,4 +1,4 @@
-"""What an index says besides its rows: its settings, and a line a video. Read with care: they may be a stranger's."""
+"""What an index says besides its rows: its settings, and a line per video. Read with care: they may be a stranger's."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class IndexSettings:
     width: int  # P, of features and tokens
     dtype: str  # what the model computed in
     revision: str | None = None  # the commit of a model from the hub
-    compact: bool = False  # tokens are int8 with a scale a token
+    compact: bool = False  # tokens are int8 with a scale per token
     preprocess: str = "hf"
     views: str = "1x1"
     heads: int | None = None  # of MIT and prompt generator, where they are not the checkpoint's
@@ -143,7 +143,7 @@ class StoredWindow:
     short_side: int = 0  # pixels, of the smallest picture
     lost: str | None = None  # why there are no encodings of this window
     code: str = "damaged"  # of that error
-    rate: str | None = None  # frames a second of the video, as an exact ratio
+    rate: str | None = None  # frames per second of the video, as an exact ratio
 
     @property
     def info(self) -> ClipInfo:

@@ -1,4 +1,4 @@
-"""Results files joined into one, such as those of several machines: one record a video, or one timeline.
+"""Results files joined into one, such as those of several machines: one record per video, or one timeline.
 
 The files are read twice, a line at a time: first to check all lines and find out where each video's are, then to pass
 on those that count. Memory grows with the number of videos alone.

@@ -42,7 +42,7 @@ class Frames:
     repeated: int  # places filled by a picture that was there already: the video has fewer frames
     errors: int  # packets and frames skipped as damaged
     times_seconds: tuple[float, ...]  # since the video's first frame
-    rate: str | None = None  # frames a second of the video, a mean where it varies, as an exact ratio
+    rate: str | None = None  # frames per second of the video, a mean where it varies, as an exact ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +328,7 @@ class SegmentsRecord(Record):
     min_duration: float | None = None
     warnings: tuple[str, ...] = ()  # of its windows and its error
     error: Error | None = None  # what ended the timeline early, after num_windows windows
-    rate: str | None = None  # frames a second of the video, as its windows say
+    rate: str | None = None  # frames per second of the video, as its windows say
     timeline: Timeline | None = field(default=None, compare=False, repr=False, metadata=NOT_IN_JSON)
     has_segments: ClassVar[bool] = True
 

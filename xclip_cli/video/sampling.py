@@ -153,7 +153,7 @@ class ClipInfo:
     errors: int  # packets and frames that were skipped as damaged
     warnings: tuple[str, ...]
     following: int = 0  # clips of the same request that come after this one, one a window
-    rate: str | None = None  # frames a second of the video, by its headers, as an exact ratio; None: they do not say
+    rate: str | None = None  # frames per second of the video, by its headers, as an exact ratio; None: they do not say
     lost: str | None = None  # of one window of many: why it cannot be looked at, too damaged as it is
     seconds: float = field(default=0.0, compare=False)  # that decoding took
 

@@ -33,7 +33,7 @@ MADE_UP = Fraction(1, 1000)  # seconds: no frame is shown so briefly, but FFmpeg
 LATEST = 1 << 60  # later than every frame
 FEW, MANY = 20, 3  # one frame of so many may be out of order, and fewer than so many, and nothing is said
 OGG_VP8 = b"OVP80"  # what headers of VP8 in Ogg begin with
-USUAL_RATE = 25  # frames a second, where nothing says
+USUAL_RATE = 25  # frames per second, where nothing says
 
 
 class Observer(Protocol):
@@ -367,13 +367,13 @@ def time_unit(stream: VideoStream) -> Fraction:
 
 
 def stated_rate(stream: VideoStream) -> str | None:
-    """Frames a second, the mean of a variable rate, as an exact ratio; None if nothing says it."""
+    """Frames per second, the mean of a variable rate, as an exact ratio; None if nothing says it."""
     rate = stream.average_rate or stream.guessed_rate
     return str(Fraction(rate)) if rate else None
 
 
 def frame_rate(stream: VideoStream) -> Fraction:
-    """Frames a second, by what the stream itself says rather than its container."""
+    """Frames per second, by what the stream itself says rather than its container."""
     return Fraction(stream.guessed_rate or stream.average_rate or USUAL_RATE)
 
 

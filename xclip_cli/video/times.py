@@ -128,7 +128,7 @@ class Tracer:
     """Takes in the packets of a stream, in the order in which they are decoded, and says what its time line is."""
 
     def __init__(self, unit: Fraction, mender: Mender, rate: Fraction) -> None:
-        """``unit`` of times, in seconds; ``rate``: pictures a second, for packets that say nothing at all."""
+        """``unit`` of times, in seconds; ``rate``: pictures per second, for packets that say nothing at all."""
         self._unit = unit
         self._mender = mender
         self._rate = rate

@@ -278,11 +278,11 @@ CONFIGS: dict[str, tuple[Change, str]] = {
     "pictures of 2048": (config("vision_config", image_size=2048), "wrong shape: vision_model.embeddings.position_emb"),
     "a clip too large": (
         config("vision_config", image_size=2048, num_frames=1000),
-        "more than 33554432 pixels a clip",
+        "more than 33554432 pixels per clip",
     ),
     "patches of one pixel": (
         config("vision_config", image_size=1024, patch_size=1),
-        "more than 262144 patches of patch_size 1 a clip",
+        "more than 262144 patches of patch_size 1 per clip",
     ),
     "a billion channels": (config("vision_config", num_channels=10**9), "num_channels is 1000000000"),
     "one channel": (config("vision_config", num_channels=1), "cannot take videos|wrong shape"),
