@@ -181,7 +181,7 @@ def test_search_corrects_only_texts_that_the_head_has(index: Index) -> None:
 def test_windows_are_no_examples(index: Index) -> None:
     index.settings = replace(made := index.settings, window="1", stride="1")
     try:
-        with pytest.raises(ResultsError, match="holds windows, not whole videos"):
+        with pytest.raises(ResultsError, match="contains windows, not whole videos"):
             Head.fit(index, truth_of(index), LABELS)
     finally:
         index.settings = made

@@ -61,8 +61,8 @@ OTHERS = [".tsv", ".jsonl", ".yaml", ".YML", ".xlsx", ".md"]
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("l.txt", b"", "holds no labels"),
-        ("l.txt", b"# only\n\n", "holds no labels"),
+        ("l.txt", b"", "contains no labels"),
+        ("l.txt", b"# only\n\n", "contains no labels"),
         (
             "l.txt",
             b"ok\nna\xefve\n",
@@ -74,7 +74,7 @@ OTHERS = [".tsv", ".jsonl", ".yaml", ".YML", ".xlsx", ".md"]
         ("l.json", '["a cat"]'.encode("utf-32"), "is UTF-32: save it as UTF-8"),
         ("l.txt", b"\n" * 1_000_001, "has more than 1000000 lines"),
         ("l.txt", b"a" * (32 << 20) + b"a", "is larger than 32 MB"),
-        ("l.txt", b"a\nb\0c\n", r"l\.txt:2: holds a NUL byte"),
+        ("l.txt", b"a\nb\0c\n", r"l\.txt:2: contains a NUL byte"),
         ("l.csv", b"0,abseiling\n", r"l\.csv:1: needs a header with a column called name"),
         ("l.csv", b"id,name\n0,salt, pepper\n", r"l\.csv:2: has not as many fields as the header; labels with commas"),
         ("l.csv", b"id,name\n0,cat\n1\n", r"l\.csv:3: has not as many fields"),
@@ -88,7 +88,7 @@ OTHERS = [".tsv", ".jsonl", ".yaml", ".YML", ".xlsx", ".md"]
         ("l.json", b"[1, 2]", "must be a list of labels, or an object"),
         ("l.json", b'{"a": []}', "the texts of 'a' must be a list of one or more texts"),
         ("l.json", b'{"a": [3]}', "the texts of 'a' must be a list of one or more texts"),
-        ("l.json", b"{}", "holds no labels"),
+        ("l.json", b"{}", "contains no labels"),
         ("l.json", b"[" * 100_000, "must be a list of labels"),
         ("l.json", b"[" + b"1" * 5000 + b"]", "must be a list of labels"),
     ],
@@ -211,8 +211,8 @@ def test_labels_are_one_where_the_model_reads_the_same(tokenizer: CLIPTokenizer,
         (["１．猫", "２．犬"], "2 labels are numbered"),  # noqa: RUF001
         (["- a cat", "a dog"], "the label '- a cat' begins with a bullet: the model reads that, too"),
         (["• a cat", "• a dog"], "begins with a bullet (and 1 more)"),
-        (["a cat\t0", "a dog"], r"the label 'a cat\t0' holds a tab"),
-        (["a cat # the animal", "a dog"], "holds a comment, which only a whole line can be"),
+        (["a cat\t0", "a dog"], r"the label 'a cat\t0' contains a tab"),
+        (["a cat # the animal", "a dog"], "contains a comment, which only a whole line can be"),
         (['"a cat"', "a dog"], "is in quotes"),
         (["a cat,", "a dog"], "ends with a separator"),
     ],
@@ -287,9 +287,9 @@ def test_one_label_is_worth_a_warning() -> None:
     [
         ([], ["{}"], "there are no labels: give at least one"),
         (["a", " "], ["{}"], "the label ' ' is empty"),
-        (["a", "\ud800"], ["{}"], "holds bytes or half characters that are no text"),
+        (["a", "\ud800"], ["{}"], "contains bytes or half characters that are no text"),
         (["a"], ["no place"], r"the template 'no place' has no \{\} for the label"),
-        (["a"], ["{} \udcff"], r"the template '\{\} \\udcff' holds bytes or half characters that are no text"),
+        (["a"], ["{} \udcff"], r"the template '\{\} \\udcff' contains bytes or half characters that are no text"),
     ],
 )
 def test_what_makes_no_labels(labels: list[str], templates: list[str], message: str) -> None:

@@ -147,7 +147,7 @@ def test_candidates_of_very_many_windows(index: Path, monkeypatch: pytest.Monkey
 def test_an_index_of_another_model_is_refused(index: Path, checkpoint: Path) -> None:
     with Index.open(index) as opened:
         other = Classifier(checkpoint, labels=["a cat"], multi_label=True, dtype="float32", cache=False)
-        with pytest.raises(ResultsError, match="holds model bundled, not "):
+        with pytest.raises(ResultsError, match="contains model bundled, not "):
             search(opened, "a cat", classifier=other)
 
 

@@ -245,7 +245,7 @@ class Adaptation:
             made = video.index.settings
             if made.window is not None or made.identity != self.encoder.checkpoint.identity:
                 held = "windows, not whole videos" if made.window else f"encodings of {one_line(made.model)}"
-                raise ResultsError(f"the index {printable(str(video.index.folder))} holds {held}")
+                raise ResultsError(f"the index {printable(str(video.index.folder))} contains {held}")
             yield from stored_slots(video, self.encoder)
 
     def _seen(self, encoded: Sequence[Encodings]) -> list[Example | Failure]:

@@ -276,7 +276,7 @@ class Classifier:
             held, wanted = ("windows", "whole videos") if made.window is not None else ("whole videos", "windows")
             found.append(f"{held}, not {wanted}: classify takes whole videos, timeline windows")
         if found:
-            raise ResultsError(f"the index {printable(str(index.folder))} holds {printable('; '.join(found))}")
+            raise ResultsError(f"the index {printable(str(index.folder))} contains {printable('; '.join(found))}")
 
     def _run(
         self, requests: Iterable[ClipRequest], top_k: int, windows: bool

@@ -230,7 +230,7 @@ def _videos_of(index: Index, only: str | None, inputs: Inputs) -> Sequence[Store
     """The videos of an index, in the order in which they were embedded."""
     inputs.indexes.append(index)
     if not len(index):
-        raise ResultsError(f"{_named([index])} holds no videos")
+        raise ResultsError(f"{_named([index])} contains no videos")
     return [v for v in index if only is None or any(fnmatchcase(name, only) for name in _names_of(v.video))]
 
 
@@ -270,7 +270,7 @@ def _videos_in(folder: str, recursive: bool, inputs: Inputs) -> Sequence[str | F
         videos += [str(Path(parent, name)) for name in matching]
     if not videos and not failures:
         below = "" if recursive else " (pass --recursive to include its sub-folders)"
-        return [Failure.of(folder, VideoError(f"the folder holds no videos{below}", "empty_folder"))]
+        return [Failure.of(folder, VideoError(f"the folder contains no videos{below}", "empty_folder"))]
     return sorted([*videos, *failures], key=lambda item: item if isinstance(item, str) else item.video)
 
 

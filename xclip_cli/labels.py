@@ -65,8 +65,8 @@ OTHER_FILES = frozenset(
 _NUMBER = re.compile(r"[(\[]?(\d+)(?:\s*[.):\]．、）]\s*|\s+(?:[-–]\s+)?)\S")  # noqa: RUF001 - as they are written
 _ODDITIES = {
     "begins with a bullet": re.compile(r"[-*+•·◦‣▪–—]\s"),  # noqa: RUF001
-    "holds a tab": re.compile(r".*\t", re.DOTALL),
-    "holds a comment, but only whole lines can be comments": re.compile(r".*\s(#|//)\s", re.DOTALL),
+    "contains a tab": re.compile(r".*\t", re.DOTALL),
+    "contains a comment, but only whole lines can be comments": re.compile(r".*\s(#|//)\s", re.DOTALL),
     "is in quotes": re.compile(r"(?P<quote>[\"']).*(?P=quote)\Z|“.*”\Z|‘.*’\Z|«.*»\Z", re.DOTALL),  # noqa: RUF001
     "ends with a separator": re.compile(r".*[,;|]\Z", re.DOTALL),
 }
@@ -159,7 +159,7 @@ def make_labels(
 def _check_phrases(name: str, phrases: Sequence[str]) -> None:
     """Raises LabelsError where a label has no text, or one that no model takes."""
     if not all(_is_text(phrase) for phrase in (name, *phrases)):
-        raise LabelsError(f"the label {quoted(name)} holds bytes or half characters that are not text")
+        raise LabelsError(f"the label {quoted(name)} contains bytes or half characters that are not text")
     if not name.strip() or not phrases or not all(phrase.strip() for phrase in phrases):
         raise LabelsError(f"the label {quoted(name)} is empty or has an empty text")
     longest = max(map(len, (name, *phrases)))
@@ -207,7 +207,7 @@ def _check_template(template: str) -> None:
     if BARE_LABEL not in template:
         raise LabelsError(f"the template {quoted(template)} has no {{}} for the label")
     if not _is_text(template):
-        raise LabelsError(f"the template {quoted(template)} holds bytes or half characters that are not text")
+        raise LabelsError(f"the template {quoted(template)} contains bytes or half characters that are not text")
 
 
 def _filled(template: str, phrase: str) -> str:
@@ -265,7 +265,7 @@ def read_labels(source: str, fitted: Fitted | None = None) -> list[Phrases]:
     else:
         entries = (_parse_csv if path.suffix.lower() == ".csv" else _parse_lines)(text, path)
     if not entries:
-        raise LabelsError(f"{path} holds no labels")
+        raise LabelsError(f"{path} contains no labels")
     return entries
 
 
@@ -279,7 +279,7 @@ def read_templates(given: str) -> list[str]:
         if BARE_LABEL not in template:
             raise LabelsError(f"{path}: the template {quoted(template)} has no {{}} for the label")
     if not templates:
-        raise LabelsError(f"{path} holds no templates")
+        raise LabelsError(f"{path} contains no templates")
     return templates
 
 
@@ -342,7 +342,7 @@ def read_text(path: Path) -> str:
         ) from error
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
-        raise LabelsError(f"{path}:{line}: holds a NUL byte, so it is not a text file")
+        raise LabelsError(f"{path}:{line}: contains a NUL byte, so it is not a text file")
     return text
 
 

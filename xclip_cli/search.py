@@ -239,7 +239,7 @@ class Search:
             logits[:, numbers[chosen]] = found
             library.scored += int(chosen.sum())
         if np.isnan(logits).any():
-            raise ResultsError("an index holds numbers that are not finite: `xclip index check` finds damaged parts")
+            raise ResultsError("an index contains numbers that are not finite: `xclip index check` finds damaged parts")
         return logits
 
     def _scanned(self, videos: list[StoredVideo]) -> tuple[Numbers, Chosen]:

@@ -121,7 +121,7 @@ def test_a_last_line_that_was_cut_off(tmp_path: Path) -> None:
         ),
         ([good("a")], "{1} does not begin with the header of a run"),
         ([], "{1} is empty"),
-        ([RUN, Moment("a dog", 1, "a", 0.0, 1.0, 0.5)], "{1} holds moments of a search"),
+        ([RUN, Moment("a dog", 1, "a", 0.0, 1.0, 0.5)], "{1} contains moments of a search"),
         (
             [RUN, '{"schema": 1, "video": "a"}'],
             "{1}, line 2: not an xclip record: the record has no status",

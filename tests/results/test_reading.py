@@ -167,7 +167,7 @@ def test_malformed_lines_are_named(tmp_path: Path, line: str, message: str) -> N
 
 @pytest.mark.parametrize("records", [(), (HEADER,)])
 def test_files_without_results(tmp_path: Path, records: tuple[Any, ...]) -> None:
-    with pytest.raises(ResultsError, match="holds no results: pass a JSON Lines file"):
+    with pytest.raises(ResultsError, match="contains no results: pass a JSON Lines file"):
         read_results(write(tmp_path / "r.jsonl", *records))
 
 

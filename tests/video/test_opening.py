@@ -44,7 +44,7 @@ def test_what_is_no_video(tmp_path: Path, make: Any, code: str, message: str) ->
 
 
 def test_sound_alone_is_no_video(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match="no video stream: the file holds only audio") as caught:
+    with pytest.raises(VideoError, match="no video stream: the file contains only audio") as caught:
         read_frames(write_audio(tmp_path / "sound.m4a"))
     assert caught.value.code == "no_video"
 
@@ -64,7 +64,7 @@ def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
             frame.sample_rate, frame.pts = 44100, i * 1024
             container.mux(sound.encode(frame))
         container.mux(sound.encode(None))
-    with pytest.raises(VideoError, match="the file holds only audio and a cover picture"):
+    with pytest.raises(VideoError, match="the file contains only audio and a cover picture"):
         read_frames(path)
 
 

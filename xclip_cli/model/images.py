@@ -209,7 +209,7 @@ class VideoMAEImageProcessor:
         settings = replace(self, **{name: value for name, value in given.items() if value is not None})
         frames = _as_batch(videos)
         if settings.do_rescale and _is_small(frames[0][0]):
-            log.warning("frames of values from 0 to 1 are scaled once more: pass do_rescale=False")
+            log.warning("frames with values from 0 to 1 are scaled again: pass do_rescale=False")
         batch = [[settings._finished(frame, data_format, input_data_format) for frame in video] for video in frames]
         if return_tensors is None:
             return BatchFeature(pixel_values=[[frame.numpy() for frame in video] for video in batch])
@@ -391,12 +391,12 @@ def _as_batch(videos: Any) -> list[list[Any]]:
         videos = [videos]
     batch = [list(video) for video in videos]
     if not batch or not all(batch):
-        raise ValueError("videos holds no frames")
+        raise ValueError("videos contains no frames")
     return batch
 
 
 def _is_small(frame: Any) -> bool:
-    """Whether a frame holds floats from 0 to 1."""
+    """Whether a frame contains floats from 0 to 1."""
     picture = frame if isinstance(frame, Tensor) else np.asarray(frame)
     floats = picture.is_floating_point() if isinstance(picture, Tensor) else picture.dtype.kind == "f"
     return bool(floats and picture.min() >= 0 and picture.max() <= 1)

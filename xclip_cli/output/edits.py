@@ -1,8 +1,8 @@
 """Segments as edit lists: CMX 3600 EDL, and OpenTimelineIO (an extra). Times are frames of the video, counted from its
 first one, at the rate that its record says.
 
-Timecode counts whole frames per second. At 30000/1001 and 60000/1001 frames per second it drops numbers, as in SMPTE 12M
-(two or four at the start of each minute but every tenth), so that it stays with the clock; at no other rate.
+Timecode counts whole frames per second. At 30000/1001 and 60000/1001 frames per second it drops numbers (SMPTE 12M:
+two or four at the start of each minute but every tenth), so that it stays with the clock; at no other rate.
 """
 
 from __future__ import annotations

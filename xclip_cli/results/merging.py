@@ -117,7 +117,7 @@ class Merge:
                     )
                 elif isinstance(record, Moment):
                     raise ResultsError(
-                        f"{path} holds moments of a search, which are ranked among all videos: "
+                        f"{path} contains moments of a search, which are ranked among all videos: "
                         "combine the indexes with `xclip index merge`, and search once"
                     )
                 elif record is None:

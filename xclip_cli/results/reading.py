@@ -105,7 +105,7 @@ def read_results(path: Path) -> Results:
     except OSError as error:
         raise _unreadable(path, error) from error
     if not results.videos:
-        raise ResultsError(f"{path} holds no results: pass a JSON Lines file that xclip wrote with -o FILE.jsonl")
+        raise ResultsError(f"{path} contains no results: pass a JSON Lines file that xclip wrote with -o FILE.jsonl")
     results.notices[:0] = notices
     return results
 

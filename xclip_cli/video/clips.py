@@ -280,4 +280,4 @@ def _no_frames(video: OpenVideo, line: TimeLine, frames: FrameStream) -> VideoEr
         return VideoError(
             f"none of {line.packets} {codec} packets could be decoded: they are damaged or encrypted", "damaged"
         )
-    return VideoError("the video stream is empty: it holds no frames", "no_frames")
+    return VideoError("the video stream is empty: it contains no frames", "no_frames")

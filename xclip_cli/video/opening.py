@@ -172,7 +172,7 @@ def _choose_stream(container: InputContainer, limits: Limits, number: int | None
         kinds = sorted({s.type for s in container.streams if s not in covers})
         found = "only " + ", ".join(kinds) if kinds else "no streams"
         cover = " and a cover picture" if covers else ""
-        raise VideoError(f"no video stream: the file holds {found}{cover}", "no_video")
+        raise VideoError(f"no video stream: the file contains {found}{cover}", "no_video")
     if number is not None and number >= len(streams):
         raise VideoError(f"there is no video stream {number}: the file has {len(streams)}, counted from 0", "no_video")
     usable = [s for s in (streams if number is None else [streams[number]]) if s.codec_context is not None]

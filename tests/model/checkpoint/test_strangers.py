@@ -137,7 +137,7 @@ SAFETENSORS: dict[str, tuple[Change, str]] = {
     "dtype of another size": (header(lambda h: h[BIAS].update(dtype="F64")), "cannot read the weights in"),
     "unknown dtype": (header(lambda h: h[BIAS].update(dtype="F128")), "cannot read the weights in"),
     "no dtype": (header(lambda h: h[BIAS].pop("dtype") and None), "its header cannot be read"),
-    "the same name twice": (header(twice), "its header cannot be read: it holds a name twice"),
+    "the same name twice": (header(twice), "its header cannot be read: it contains a name twice"),
     "cut off": (
         lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-9]),
         "cannot read the weights in",
@@ -146,8 +146,8 @@ SAFETENSORS: dict[str, tuple[Change, str]] = {
         lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes() + b"123"),
         "cannot read the weights in",
     ),
-    "NaN": (tensors(lambda s: s[BIAS].view(-1)[3].fill_(float("nan"))), f"{BIAS} holds values that are not finite"),
-    "infinity": (tensors(lambda s: s[BIAS].view(-1)[3].fill_(float("-inf"))), f"{BIAS} holds values that are no fin"),
+    "NaN": (tensors(lambda s: s[BIAS].view(-1)[3].fill_(float("nan"))), f"{BIAS} has values that are not finite"),
+    "infinity": (tensors(lambda s: s[BIAS].view(-1)[3].fill_(float("-inf"))), f"{BIAS} has values that are not fin"),
     "whole numbers": (tensors(lambda s: s.update({BIAS: s[BIAS].long()})), f"{BIAS} is of torch.int64"),
     "numbers beyond float32": (
         tensors(lambda s: s.update({BIAS: s[BIAS].double() * 1e300})),
@@ -248,7 +248,7 @@ PICKLES: dict[str, tuple[Change, str]] = {
     "a key of a million brackets": (with_pickle(b"\x80\x02})" + b"\x85" * 1_900_000 + b"Ns."), "tuple of tuples"),
     "a second pickle in capitals": (second_pickle, "missing logit_scale"),
     "numbers as names": (pickled(lambda s: {1: torch.zeros(1)}), "is not a state dict"),
-    "NaN": (pickled(lambda s: s[BIAS].view(-1)[3].fill_(float("nan")) and None), f"{BIAS} holds values that are no f"),
+    "NaN": (pickled(lambda s: s[BIAS].view(-1)[3].fill_(float("nan")) and None), f"{BIAS} has values that are not f"),
     "a list": (pickled(lambda s: [torch.zeros(1)]), "is not a state dict"),
 }
 

@@ -107,7 +107,7 @@ def read_header(path: Path) -> dict[str, dict[str, Any]]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise ValueError("it holds a name twice")
+        raise ValueError("it contains a name twice")
     return values
 
 

@@ -120,7 +120,7 @@ class _Pickled:
     def __init__(self, path: Path) -> None:
         file = TorchFile.open(path)
         if strange := sorted(file.names - STATE_DICT_NAMES):
-            raise ModelError(f"{path} holds more than weights: it asks for {strange[0]}, which weights do not need")
+            raise ModelError(f"{path} contains more than weights: it asks for {strange[0]}, which weights do not need")
         entries = entries_of(file.value)
         if not entries or not all(
             isinstance(name, str) and isinstance(entry, Inert) for name, entry in entries.items()
@@ -210,7 +210,7 @@ def converted(source: Path, name: str, stored: Tensor, dtype: torch.dtype, devic
         raise ModelError(
             f"the weights in {source} do not fit into {dtype}: {one_line(name)} has larger numbers; use another dtype"
         )
-    raise ModelError(f"the weights in {source} are damaged: {one_line(name)} holds values that are not finite numbers")
+    raise ModelError(f"the weights in {source} are damaged: {one_line(name)} has values that are not finite numbers")
 
 
 def _is_finite(tensor: Tensor) -> bool:
