@@ -317,7 +317,7 @@ def test_windows_that_are_none(checkpoint: Path, clip: Path, start: object, end:
 def test_wrong_types_are_said(checkpoint: Path) -> None:
     with pytest.raises(TypeError, match="labels and templates are lists of strings, not one string"):
         make(checkpoint, "black")  # type: ignore[arg-type]
-    with pytest.raises(LabelsError, match="is no text|are no text|that are no text"):
+    with pytest.raises(LabelsError, match="is no text|are no text|that are not text"):
         make(checkpoint, [1, 2])  # type: ignore[list-item]
     with make(checkpoint) as classifier:
         with pytest.raises(TypeError, match="a video is a path or a list of frames"):

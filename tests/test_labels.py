@@ -76,8 +76,8 @@ OTHERS = [".tsv", ".jsonl", ".yaml", ".YML", ".xlsx", ".md"]
         ("l.txt", b"a" * (32 << 20) + b"a", "is larger than 32 MB"),
         ("l.txt", b"a\nb\0c\n", r"l\.txt:2: contains a NUL byte"),
         ("l.csv", b"0,abseiling\n", r"l\.csv:1: needs a header with a column called name"),
-        ("l.csv", b"id,name\n0,salt, pepper\n", r"l\.csv:2: has not as many fields as the header; labels with commas"),
-        ("l.csv", b"id,name\n0,cat\n1\n", r"l\.csv:3: has not as many fields"),
+        ("l.csv", b"id,name\n0,salt, pepper\n", r"l\.csv:2: has other fields than the header; labels with commas"),
+        ("l.csv", b"id,name\n0,cat\n1\n", r"l\.csv:3: has other fields"),
         ("l.csv", b"id,name\n0,\n", r"l\.csv:2: the name is empty"),
         ("l.csv", b"", r"l\.csv:1: needs a header"),
         ("l.csv", b"id;name\n0;cat\n", r"l\.csv:1: its fields are separated by semicolons: save it with commas"),
@@ -156,7 +156,7 @@ def test_duplicates_are_kept_once_and_said(tmp_path: Path) -> None:
     labels = load_labels([str(path)], ["dog", "bird"])
     assert labels.names == ("cat", "dog", "bird")
     assert labels.texts[0] == ("first",)
-    assert labels.warnings == ("labels given more than once are kept once: 'cat', 'dog'",)
+    assert labels.warnings == ("duplicate labels are used once: 'cat', 'dog'",)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_duplicates_are_kept_once_and_said(tmp_path: Path) -> None:
 def test_labels_that_are_one_to_the_model_are_one(given: list[str], kept: list[str], same: str) -> None:
     labels = Labels.of(given)
     assert labels.names == tuple(kept)
-    assert labels.warnings[0] == f"labels whose texts are the same to the model are one label: {same}"
+    assert labels.warnings[0] == f"labels with the same text for the model are one label: {same}"
 
 
 def test_labels_of_other_names_and_the_same_texts_are_one(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_labels_of_other_names_and_the_same_texts_are_one(tmp_path: Path) -> Non
     path.write_text('{"cat": ["a cat", "a kitten"], "feline": ["A kitten", "a cat"], "dog": ["a dog"]}')
     labels = load_labels([str(path)])
     assert labels.names == ("cat", "dog")
-    assert labels.warnings == ("labels whose texts are the same to the model are one label: 'feline' is 'cat'",)
+    assert labels.warnings == ("labels with the same text for the model are one label: 'feline' is 'cat'",)
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +212,7 @@ def test_labels_are_one_where_the_model_reads_the_same(tokenizer: CLIPTokenizer,
         (["- a cat", "a dog"], "the label '- a cat' begins with a bullet: the model reads that, too"),
         (["• a cat", "• a dog"], "begins with a bullet (and 1 more)"),
         (["a cat\t0", "a dog"], r"the label 'a cat\t0' contains a tab"),
-        (["a cat # the animal", "a dog"], "contains a comment, which only a whole line can be"),
+        (["a cat # the animal", "a dog"], "contains a comment, but only whole lines can be comments"),
         (['"a cat"', "a dog"], "is in quotes"),
         (["a cat,", "a dog"], "ends with a separator"),
     ],
@@ -254,7 +254,7 @@ def test_many_columns_take_no_time(tmp_path: Path) -> None:
 
 def test_more_characters_than_memory_is_for(tmp_path: Path) -> None:
     names = [f"{i:0900}" for i in range(2_000)]
-    with pytest.raises(LabelsError, match=f"the labels in 50 templates have over {MAX_CHARACTERS} characters"):
+    with pytest.raises(LabelsError, match=f"the labels in 50 templates have more than {MAX_CHARACTERS} characters"):
         Labels.of(names, ["{}" + "x" * i for i in range(50)])
 
 

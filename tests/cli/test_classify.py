@@ -215,7 +215,7 @@ def test_fail_fast(xclip: Run, checkpoint: Path, clip: Path) -> None:
 
 def test_quiet_and_verbose(xclip: Run, checkpoint: Path, clip: Path) -> None:
     common = ["classify", clip, clip, *ARGUMENTS, "--label", "a cat", "--model", checkpoint]
-    assert "kept once: 'a cat'" in xclip(*common).stderr
+    assert "used once: 'a cat'" in xclip(*common).stderr
     assert xclip(*common, "--quiet").stderr == ""
     assert f"model {checkpoint} on cpu, " in " ".join(
         xclip(*common, "--verbose", env={"COLUMNS": "999"}).stderr.split()
@@ -330,7 +330,7 @@ def test_checking_labels(xclip: Run, tmp_path: Path, checkpoint: Path) -> None:
     path.write_text("a cat\na dog\na cat\n")
     done = xclip("labels", "check", path)
     assert (done.returncode, done.stdout) == (0, "2 labels, 2 texts: 1 warnings\n")
-    assert "kept once: 'a cat'" in done.stderr
+    assert "used once: 'a cat'" in done.stderr
     path.write_text("a cat\n" + "word " * 100)
     done = xclip("labels", "check", path, "--model", checkpoint)
     assert done.returncode == 2

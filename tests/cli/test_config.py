@@ -81,10 +81,10 @@ def test_what_all_commands_share_stands_at_the_top(tmp_path: Path) -> None:
         ("[tmeline]\nwindow = 3", "there is no command 'tmeline': did you mean 'timeline'?"),
         ("[models.pul]\nquiet = true", "there is no command 'models pul': did you mean 'pull'?"),
         ("zzzzz = 1", "no command has a flag 'zzzzz': `xclip --help` lists commands"),
-        ("quiet = 'yes'", "'quiet' is true or false, without quotes"),
-        ("model = true", "'model' is a text or a number"),
-        ("[timeline]\nwindow = [1, 2]", "'window' of [timeline] is a text or a number"),
-        ("labels = [['a']]", "'labels' is a text or a number, or a list of them"),
+        ("quiet = 'yes'", "'quiet' must be true or false, without quotes"),
+        ("model = true", "'model' must be a string or a number"),
+        ("[timeline]\nwindow = [1, 2]", "'window' of [timeline] must be a string or a number"),
+        ("labels = [['a']]", "'labels' must be a string or a number, or a list of them"),
         ("help = true", "no command has a flag 'help'"),
         ("config = 'other.toml'", "no command has a flag 'config'"),
         ("videos = ['a.mp4']", "no command has a flag 'videos'"),
@@ -95,13 +95,13 @@ def test_what_is_wrong_is_one_line_that_names_the_nearest(tmp_path: Path, text: 
 
 
 def test_files_that_are_none(tmp_path: Path, xclip: Run) -> None:
-    assert "is not TOML" in refused(tmp_path, "model = ")
-    assert "is not TOML" in refused(tmp_path, "a = " + "[" * 100_000)
+    assert "is not valid TOML" in refused(tmp_path, "model = ")
+    assert "is not valid TOML" in refused(tmp_path, "a = " + "[" * 100_000)
     (tmp_path / "big.toml").write_text("#" * (2 << 20))
     (tmp_path / "latin.toml").write_bytes(b"model = '\xe9'")
     for name, message in (
         ("big.toml", "larger than 1 MB"),
-        ("latin.toml", "is not TOML"),
+        ("latin.toml", "is not valid TOML"),
         ("none.toml", "No such file"),
     ):
         done = xclip("labels", "list", "--config", tmp_path / name)

@@ -107,7 +107,7 @@ def test_a_page(xclip: Run, dataset: Path, tmp_path: Path) -> None:
     # a stranger's records do not choose which of our videos are shown
     done = xclip("evaluate", records, "--truth", dataset, "--summary", page, "--force")
     assert done.returncode == 0
-    assert "No pictures: only relative paths below the folder" in page.read_text()
+    assert "No thumbnails: without --root, only relative paths below the folder" in page.read_text()
 
 
 def test_calibrated_labels(xclip: Run, dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_draws_of_unseen_classes(xclip: Run, dataset: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["v.mp4"], "--truth FILE says what is right"),
+        (["v.mp4"], "pass --truth FILE with the right labels"),
         (["DATASET"], "pass -o FILE.jsonl"),
         (["nothing.jsonl", "--truth", "TRUTH"], "there is no results file nothing.jsonl"),
         (["DATASET", "-o", "x.csv"], "pass -o FILE.jsonl"),

@@ -301,7 +301,7 @@ def test_what_else_saving_takes(folder: Path, tmp_path: Path) -> None:
     assert XCLIPModel.from_pretrained(tmp_path / "a", torch_dtype="auto").dtype == torch.bfloat16
     model.save_pretrained(tmp_path / "b", is_main_process=False)
     assert not (tmp_path / "b").exists()
-    with pytest.raises(ValueError, match="push_to_hub=True is not possible: nothing is uploaded here"):
+    with pytest.raises(ValueError, match="push_to_hub=True is not possible: nothing is uploaded"):
         model.save_pretrained(tmp_path / "b", push_to_hub=True)
 
 
