@@ -201,7 +201,7 @@ def spoiled(head: Head, path: Path, tensors: dict[str, np.ndarray] | None = None
         ({"texts": [["a"], ["b"], [], ["d"]]}, "is empty or has an empty text"),
         ({"shots": [1]}, "do not fit each other"),
         ({"format": 2}, "its format is 2"),
-        ({"model": 3}, "model is no text"),
+        ({"model": 3}, "model is not a string"),
         ({"texts": 7}, ""),
     ],
 )

@@ -287,9 +287,9 @@ def test_one_label_is_worth_a_warning() -> None:
     [
         ([], ["{}"], "there are no labels: give at least one"),
         (["a", " "], ["{}"], "the label ' ' is empty"),
-        (["a", "\ud800"], ["{}"], "contains bytes or half characters that are no text"),
+        (["a", "\ud800"], ["{}"], "contains bytes or half characters that are not text"),
         (["a"], ["no place"], r"the template 'no place' has no \{\} for the label"),
-        (["a"], ["{} \udcff"], r"the template '\{\} \\udcff' contains bytes or half characters that are no text"),
+        (["a"], ["{} \udcff"], r"the template '\{\} \\udcff' contains bytes or half characters that are not text"),
     ],
 )
 def test_what_makes_no_labels(labels: list[str], templates: list[str], message: str) -> None:

@@ -485,11 +485,14 @@ def test_folders_that_are_not_checkpoints(copy: Path) -> None:
         ),
         (
             {"weight_map": {"a": "model.safetensors.index.json"}},
-            r"names a shard that is no .safetensors file: 'model.saf",
+            r"names a shard that is not a .safetensors file: 'model.saf",
         ),
-        ({"weight_map": {"a": "pytorch_model.bin"}}, "names a shard that is no .safetensors file: 'pytorch_model.bin'"),
+        (
+            {"weight_map": {"a": "pytorch_model.bin"}},
+            "names a shard that is not a .safetensors file: 'pytorch_model.bin'",
+        ),
         ({"weight_map": {"a": "..", "b": "."}}, r"names a shard outside its folder: '\.'"),
-        ({"weight_map": {"a": "..\n"}}, r"names a shard that is no .safetensors file: '\.\.\\n'"),
+        ({"weight_map": {"a": "..\n"}}, r"names a shard that is not a .safetensors file: '\.\.\\n'"),
         ({"weight_map": {"a": "\0.safetensors"}}, "lists shards that are missing: "),
     ],
     ids=str,
@@ -550,7 +553,7 @@ def test_phrases(copy: Path) -> None:
     assert checkpoint.why_a_guess([]) is None
     assert checkpoint.why_a_guess([*known, "black", "bars 2"]) == "was not trained on 'black', 'bars 2'"
     mixed = checkpoint.why_a_guess([*known, "a cross growing"])
-    assert mixed == "was not trained to tell labels of shape, state from each other"
+    assert mixed == "was not trained to tell labels of different sets apart (shape, state)"
 
 
 def test_the_model_that_auto_stands_for(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -471,7 +471,7 @@ SHARDS: dict[str, tuple[Change, str]] = {
     "a folder below": (sharded(["a/model.safetensors"]), "names a shard outside its folder"),
     "absolute": (sharded(["/etc/passwd"]), "names a shard outside its folder"),
     "missing": (sharded(["one.safetensors", "two.safetensors"]), "lists shards that are missing: two.safetensors"),
-    "itself": (sharded(["model.safetensors.index.json"]), "names a shard that is no .safetensors file"),
+    "itself": (sharded(["model.safetensors.index.json"]), "names a shard that is not a .safetensors file"),
     "too many": (sharded([f"{i}.safetensors" for i in range(10_000)]), "names 10000 shards"),
     "a tensor in two": (
         sharded(
