@@ -19,22 +19,24 @@ if TYPE_CHECKING:
     from ..output.notes import Notes
     from .truth import TruthInputs
 
+HeadPath = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        rich_help_panel="Output",
+        help="The .safetensors file to write.",
+        dir_okay=False,
+    ),
+]
+
 
 def adapt(
     known: KnownFlags,
     truth: TruthFlags,
     labels: LabelFlags,
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            rich_help_panel="Output",
-            help="The .safetensors file to write.",
-            dir_okay=False,
-        ),
-    ],
+    output: HeadPath,
     model: ModelFlags,
     decoding: DecodeFlags,
     running: SayFlags,
