@@ -205,11 +205,11 @@ def test_labels_are_one_where_the_model_reads_the_same(tokenizer: CLIPTokenizer,
 @pytest.mark.parametrize(
     ("names", "sign"),
     [
-        (["1. a cat", "2. a dog"], "2 labels are numbered, such as '2. a dog': the model reads the numbers, too"),
+        (["1. a cat", "2. a dog"], "2 labels are numbered, such as '2. a dog': the model reads the numbers too"),
         (["(7) a cat", "(8) a dog", "a bird"], "2 labels are numbered"),
         (["0 abseiling", "1 air drumming"], "2 labels are numbered"),
         (["１．猫", "２．犬"], "2 labels are numbered"),  # noqa: RUF001
-        (["- a cat", "a dog"], "the label '- a cat' begins with a bullet: the model reads that, too"),
+        (["- a cat", "a dog"], "the label '- a cat' begins with a bullet: the model reads that too"),
         (["• a cat", "• a dog"], "begins with a bullet (and 1 more)"),
         (["a cat\t0", "a dog"], r"the label 'a cat\t0' contains a tab"),
         (["a cat # the animal", "a dog"], "contains a comment, but only whole lines can be comments"),
@@ -262,7 +262,7 @@ def test_sizes_that_no_label_file_has(tmp_path: Path) -> None:
     """Lines of 10 MB, 100,000 labels, and templates that would make terabytes of them."""
     path = tmp_path / "labels.txt"
     path.write_text("x" * 10_000_000)
-    with pytest.raises(LabelsError, match=r"^the label 'xxx.{0,80} has 10000000 characters, the limit is 1000$"):
+    with pytest.raises(LabelsError, match=r"^the label 'xxx.{0,80} has 10000000 characters, but the limit is 1000$"):
         load_labels([str(path)])
     path.write_text("".join(f"label {i}\n" for i in range(100_000)) * 2)
     labels = load_labels([str(path)])

@@ -22,31 +22,36 @@ class MergeFormat(StrEnum):
     parquet = "parquet"
 
 
+Merged = Annotated[
+    Path, typer.Option("--output", "-o", metavar="FILE", rich_help_panel="Output", help="The file to write.")
+]
+Form = Annotated[
+    MergeFormat | None,
+    typer.Option(
+        "--format",
+        "-f",
+        metavar="FORMAT",
+        rich_help_panel="Output",
+        help=f"{either(MergeFormat)}. Default: from the suffix of -o.",
+    ),
+]
+Order = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|-",
+        rich_help_panel="Inputs",
+        help="Order the videos as in this list of paths, and report which are missing.",
+    ),
+]
+
+
 def merge(
     results: Annotated[
         list[Path], typer.Argument(metavar="RESULTS.jsonl", help="Files that classify or timeline wrote with -o.")
     ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", rich_help_panel="Output", help="The file to write.")
-    ],
-    format: Annotated[
-        MergeFormat | None,
-        typer.Option(
-            "--format",
-            "-f",
-            metavar="FORMAT",
-            rich_help_panel="Output",
-            help=f"{either(MergeFormat)}. Default: from the suffix of -o.",
-        ),
-    ] = None,
-    from_file: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE|-",
-            rich_help_panel="Inputs",
-            help="Order the videos as in this list of paths, and report which are missing.",
-        ),
-    ] = None,
+    output: Merged,
+    format: Form = None,
+    from_file: Order = None,
     null: Null = False,
     force: Force = False,
     quiet: Quiet = False,
