@@ -237,7 +237,7 @@ def test_the_commands(xclip: Run, clips: Path, index: Index, tmp_path: Path) -> 
     done = xclip("adapt", clips, *model, "-o", head)
     assert done.returncode == 0
     assert "accuracy on held-out examples: 100.0%, without the head 0.0%: +100.0 points" in done.stdout
-    assert "16 examples of 4 of 4 labels" in done.stderr
+    assert "16 examples for 4 of 4 labels" in done.stderr
     again = xclip("adapt", clips, *model, "-o", head)
     assert "exists: pass --force" in " ".join(again.stderr.replace("│", " ").split())
     wrong = xclip("adapt", clips, *model, "-o", clips / "labels.csv", "--force")

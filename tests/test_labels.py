@@ -268,7 +268,7 @@ def test_sizes_that_no_label_file_has(tmp_path: Path) -> None:
     labels = load_labels([str(path)])
     assert (len(labels.names), labels.names[-1]) == (100_000, "label 99999")
     assert labels.warnings[0].endswith("'label 3', 'label 4' and 99995 more")
-    with pytest.raises(LabelsError, match="100000 labels in 11 templates are 1100000 texts, over 1000000"):
+    with pytest.raises(LabelsError, match="100000 labels in 11 templates are 1100000 texts, more than 1000000"):
         Labels.of(labels.names, ["{}"] * 11)
     with pytest.raises(LabelsError, match=r"the label 'label 0' in the template '\{\}.* has 3500 characters"):
         Labels.of(labels.names, ["{}" * 500])

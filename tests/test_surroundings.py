@@ -180,7 +180,7 @@ NO_TEMPORARY = """
 @pytest.mark.slow
 def test_doctor_reports_a_missing_folder_for_temporary_files(shell: Shell) -> None:
     done = shell(f"{NO_TEMPORARY} $X doctor; echo $?; $X classify $A")
-    assert "FAIL  looks at temporary_files: FileNotFoundError: [Errno 2] No usable temporary directory" in done.stdout
+    assert "FAIL  inspects temporary_files: FileNotFoundError: [Errno 2] No usable temporary directory" in done.stdout
     assert "packages:" in done.stdout
     assert re.search(r'^1\n\{.*"status": "ok"', done.stdout, re.MULTILINE), done.stderr  # classify needs none
 

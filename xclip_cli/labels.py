@@ -297,7 +297,7 @@ def _find(source: str, kind: str, what: str) -> Path:
     if source in files:
         return files[source]
     if not source:
-        raise LabelsError(f"an empty name is no {what}")
+        raise LabelsError(f"an empty name is not a {what}")
     try:
         path = Path(source).expanduser()
         if path.is_file():

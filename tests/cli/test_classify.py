@@ -151,7 +151,7 @@ def test_windows(xclip: Run, checkpoint: Path, clip: Path) -> None:
         (["a.mp4", "--label", "x", "--retry-failed", "-o", "a.jsonl"], 2, "--retry-failed requires --resume"),
         (["a.mp4", "--label", "x", "--device", "mps"], 2, "'mps' is not auto, cpu, cuda, cuda:N"),
         (["a.mp4", "--label", "x", "--end", "0"], 2, "must be before --end (0 s)"),
-        (["a.mp4", "--labels", ""], 2, "an empty name is no label file"),
+        (["a.mp4", "--labels", ""], 2, "an empty name is not a label file"),
         (["a.mp4", "--label", "x", "--model", "k400_32_8.pth"], 4, "there is no file k400_32_8.pth"),
     ],
 )

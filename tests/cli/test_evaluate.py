@@ -233,7 +233,7 @@ def test_draws_of_unseen_classes(xclip: Run, dataset: Path, tmp_path: Path) -> N
         ),
         (["DATASET", "-f", "html"], "--format html writes a file: pass --summary FILE.html"),
         (["DATASET", "--summary", "x.xyz"], "has no suffix that names a format"),
-        (["DATASET", "--truth", "TRUTH", "-o", "x.jsonl"], "none of the 7 videos is one of the 1 of the truth"),
+        (["DATASET", "--truth", "TRUTH", "-o", "x.jsonl"], "none of the 7 videos is one of the 1 of the ground truth"),
         (["RESULTS", "--truth", "TRUTH", "-o", "x.jsonl"], "-o writes new records"),
         (["RESULTS", "RESULTS", "--truth", "TRUTH"], "pass it alone"),
         (

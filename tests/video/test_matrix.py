@@ -181,7 +181,7 @@ def test_missing_and_rare_times(tmp_path: Path, name: str, keep: int) -> None:
     assert [number_of(frame) for frame in frames] == list(range(COUNT))
     assert info.end_seconds == pytest.approx(COUNT / RATE, abs=0.01)
     assert info.errors == 0
-    assert all("frames are counted, 25 a second" in warning for warning in info.warnings)
+    assert all("frames were counted instead, 25 per second" in warning for warning in info.warnings)
 
 
 @pytest.mark.parametrize("name", ["mjpeg.avi", "mpeg4.avi", "raw.avi"])

@@ -116,7 +116,7 @@ def test_without_times_pictures_are_counted() -> None:
 def test_rare_times_are_filled_in_by_counting() -> None:
     found = line([(None, None, 4, True), (1000, None, 4, False), *[(None, None, 4, False)] * 3, (1016, None, 4, False)])
     assert (found.is_ranked, list(found.times)) == (True, [996, 1000, 1004, 1008, 1012, 1016])
-    assert found.notes[0].startswith("4 of 6 frames have no time")
+    assert found.notes[0].startswith("4 of 6 frames have no timestamp")
 
 
 def test_times_of_decoding_stand_in() -> None:
