@@ -181,7 +181,7 @@ def test_search_corrects_only_texts_that_the_head_has(index: Index) -> None:
 def test_windows_are_no_examples(index: Index) -> None:
     index.settings = replace(made := index.settings, window="1", stride="1")
     try:
-        with pytest.raises(ResultsError, match="holds windows, not whole videos"):
+        with pytest.raises(ResultsError, match="contains windows, not whole videos"):
             Head.fit(index, truth_of(index), LABELS)
     finally:
         index.settings = made
@@ -201,7 +201,7 @@ def spoiled(head: Head, path: Path, tensors: dict[str, np.ndarray] | None = None
         ({"texts": [["a"], ["b"], [], ["d"]]}, "is empty or has an empty text"),
         ({"shots": [1]}, "do not fit each other"),
         ({"format": 2}, "its format is 2"),
-        ({"model": 3}, "model is no text"),
+        ({"model": 3}, "model is not a string"),
         ({"texts": 7}, ""),
     ],
 )
@@ -236,12 +236,12 @@ def test_the_commands(xclip: Run, clips: Path, index: Index, tmp_path: Path) -> 
     head, model = tmp_path / "h.safetensors", ["--model", "bundled", "--dtype", "float32"]
     done = xclip("adapt", clips, *model, "-o", head)
     assert done.returncode == 0
-    assert "held-out examples right: 100.0 %, without a head 0.0 %: +100.0 points" in done.stdout
-    assert "16 examples of 4 of 4 labels" in done.stderr
+    assert "accuracy on held-out examples: 100.0%, without the head 0.0%: +100.0 points" in done.stdout
+    assert "16 examples for 4 of 4 labels" in done.stderr
     again = xclip("adapt", clips, *model, "-o", head)
     assert "exists: pass --force" in " ".join(again.stderr.replace("│", " ").split())
     wrong = xclip("adapt", clips, *model, "-o", clips / "labels.csv", "--force")
-    assert "labels.csv: a head is a .safetensors file" in " ".join(wrong.stderr.replace("│", " ").split())
+    assert "labels.csv: a head must be a .safetensors file" in " ".join(wrong.stderr.replace("│", " ").split())
     video = next(iter(index)).video
     record = json.loads(xclip("classify", video, "--head", head, "--dtype", "float32").stdout)
     assert record["predictions"][0]["label"] == Path(video).parent.name.replace("_", " ")
@@ -254,7 +254,7 @@ def test_the_commands(xclip: Run, clips: Path, index: Index, tmp_path: Path) -> 
     assert (done.returncode, json.loads(done.stdout)["query"]) == (0, LABELS[0])
     done = xclip("classify", video, "--head", head, "--label", "a cat")
     assert done.returncode == 2
-    assert "leave --labels out to use the head's own" in " ".join(done.stderr.split())
+    assert "omit --labels to use the head's own" in " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize(("name", "value"), [("views", "9x9x9"), ("preprocess", "nope")])
@@ -274,7 +274,7 @@ def test_a_head_that_is_no_better_is_not_written(xclip: Run, clips: Path, tmp_pa
     command = ["adapt", clips, "--truth", tmp_path / "t.csv", "--model", "bundled", "-o", head]
     done = xclip(*command)
     assert done.returncode == 1
-    assert "nothing can be held out to measure with" in done.stdout
+    assert "none can be held out to measure accuracy" in done.stdout
     assert "(--force writes it)" in done.stderr
     assert not head.exists()
     assert xclip(*command, "--force").returncode == 0

@@ -91,7 +91,7 @@ def test_frames_in_memory_give_what_the_file_gives(checkpoint: Path, tmp_path: P
         assert of_list.frames.times_seconds == (2, 7, 12, 17, 22, 27, 32, 37)
         with pytest.raises(VideoError, match="there are no frames"):
             classifier.classify([])
-        with pytest.raises(ValueError, match="start and end choose a stretch of a video file"):
+        with pytest.raises(ValueError, match="start and end select a part of a video file"):
             classifier.classify(pictures, start=1)
 
 
@@ -155,12 +155,12 @@ def test_what_fits_badly_is_said(checkpoint: Path, tmp_path: Path) -> None:
     )
     with make(checkpoint) as classifier:
         few, small = classifier.classify(tiny).warnings
-        assert few == "only 3 different frames for a model that takes 8: frames are repeated"
-        assert small.startswith("pictures 12 pixels small are enlarged to 32")
+        assert few == "only 3 different frames for a model that takes 8: frames were repeated"
+        assert small.startswith("frames are only 12 px on the short side and are upscaled to 32")
         assert classifier.classify([numbered(0, 20, 12)] * 8).warnings == (small,)
     with Classifier(checkpoint, labels=LABELS, dtype="float16", device="cpu") as classifier:
         classifier.load()
-        assert classifier.warnings == ("float16 is slow on a CPU and can overflow: bfloat16 or float32 fit better",)
+        assert classifier.warnings == ("float16 is slow on a CPU and can overflow: use bfloat16 or float32",)
 
 
 def test_preprocessing_is_chosen(checkpoint: Path, clip: Path) -> None:
@@ -212,7 +212,7 @@ def test_devices(checkpoint: Path) -> None:
         with pytest.raises(XClipError, match="unknown device 'warp9': give auto, cpu, cuda, cuda:N"):
             classifier.load()
     with Classifier(checkpoint, labels=LABELS, device="cuda:99") as classifier:
-        with pytest.raises(XClipError, match=r"there is no device cuda:99: torch sees \d+ CUDA devices"):
+        with pytest.raises(XClipError, match=r"there is no device cuda:99: PyTorch sees \d+ CUDA devices"):
             classifier.load()
 
 
@@ -317,7 +317,7 @@ def test_windows_that_are_none(checkpoint: Path, clip: Path, start: object, end:
 def test_wrong_types_are_said(checkpoint: Path) -> None:
     with pytest.raises(TypeError, match="labels and templates are lists of strings, not one string"):
         make(checkpoint, "black")  # type: ignore[arg-type]
-    with pytest.raises(LabelsError, match="is no text|are no text|that are no text"):
+    with pytest.raises(LabelsError, match="is no text|are no text|that are not text"):
         make(checkpoint, [1, 2])  # type: ignore[list-item]
     with make(checkpoint) as classifier:
         with pytest.raises(TypeError, match="a video is a path or a list of frames"):
@@ -531,7 +531,7 @@ def test_stored_features_save_reading_the_text_tower(
         assert not any(
             p.is_meta for name, p in classifier.encoder.model.named_parameters() if not is_text_parameter(name)
         )
-    with make(folder, cache=False) as classifier, pytest.raises(ModelError, match="text_model.* no finite numbers"):
+    with make(folder, cache=False) as classifier, pytest.raises(ModelError, match="text_model.* not finite numbers"):
         classifier.classify(clip)
 
 

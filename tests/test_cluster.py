@@ -159,7 +159,7 @@ def test_a_machine_that_joins_and_would_make_other_records_gets_none(
     assert [record.video for record in records] == paths
     assert len({record.message for record in records}) == 2
     assert [re.sub(r"machine \S+", "machine h", each) for each in said] == [
-        "warning: the machine h would make other records: it gets no videos"
+        "warning: the machine h would make different records: it gets no videos"
     ]
 
 
@@ -223,7 +223,7 @@ class Unfit(Echo):
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        (Stillborn, "5 actors died before they were ready, the last: "),
+        (Stillborn, "5 actors died before they were ready; the last:  "),
         (Unfit, r"the machine \S+: the model m is not here"),
     ],
 )
@@ -282,7 +282,7 @@ def test_actors_have_the_gpus_and_cores_they_need(
     ("changed", "problem"),
     [
         ({}, None),
-        ({"paths": ["here.mp4", "b.mp4"]}, " lacks 1 of 2 files that were looked up: b.mp4"),
+        ({"paths": ["here.mp4", "b.mp4"]}, " lacks 1 of 2 input files that were checked:  b.mp4"),
         ({"folder": "/no such"}, " cannot enter the folder of this run, /no such: No such file or directory"),
         ({"versions": {"xclip": "9"}}, r" has xclip \S+, not 9, torch \S+, not None, av"),
     ],
@@ -351,7 +351,7 @@ def test_whatever_happens_records_are_those_of_one_machine(
     expected = {record.video: record for record in local.task.records(paths)}
     local.task.classifier.close()
     ends = str(folder / "ends.mp4")
-    expected[ends] = Failure(ends, "crashed", "it ended the process that decodes and computes it, 2 times")
+    expected[ends] = Failure(ends, "crashed", "it crashed the process that decodes and encodes it, 2 times")
     assert_all_same(records, expected.values())
     failed = {Path(record.video).stem: record.error.code for record in records if record.error}
     assert failed == {"05": "crashed", "07": "unsupported", "ends": "crashed"}
@@ -434,7 +434,7 @@ def test_an_index_is_that_of_one_machine(
     assert least <= lines.read_bytes().count(b"\n") < 40
     done = subprocess.run(on_ray, cwd=folder, check=False, capture_output=True, text=True)
     assert done.returncode == 3, done.stderr
-    assert "videos are in the index already" in done.stderr
+    assert "videos are already in the index" in done.stderr
     assert sorted(path.name for path in (folder / "ray").iterdir()) == ["index.json", "parts", "videos.jsonl"]
     with Index.open(folder / "ray") as ours, Index.open(folder / "local") as theirs:
         assert [video.video for video in ours] == [video.video for video in theirs]

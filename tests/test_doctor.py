@@ -91,8 +91,8 @@ def test_cached_checkpoints_are_listed(xclip: Run, checkpoint: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("module", "fault"),
     [
-        ("torch", "looks at cpu: ImportError: no libtorch_cpu.so"),
-        ("av", "looks at ffmpeg: ImportError: no libavcodec.so"),
+        ("torch", "inspects cpu: ImportError: no libtorch_cpu.so"),
+        ("av", "inspects ffmpeg: ImportError: no libavcodec.so"),
     ],
 )
 def test_what_is_broken_is_one_line_and_exit_1(xclip: Run, tmp_path: Path, module: str, fault: str) -> None:

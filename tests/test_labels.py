@@ -61,8 +61,8 @@ OTHERS = [".tsv", ".jsonl", ".yaml", ".YML", ".xlsx", ".md"]
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("l.txt", b"", "holds no labels"),
-        ("l.txt", b"# only\n\n", "holds no labels"),
+        ("l.txt", b"", "contains no labels"),
+        ("l.txt", b"# only\n\n", "contains no labels"),
         (
             "l.txt",
             b"ok\nna\xefve\n",
@@ -74,10 +74,10 @@ OTHERS = [".tsv", ".jsonl", ".yaml", ".YML", ".xlsx", ".md"]
         ("l.json", '["a cat"]'.encode("utf-32"), "is UTF-32: save it as UTF-8"),
         ("l.txt", b"\n" * 1_000_001, "has more than 1000000 lines"),
         ("l.txt", b"a" * (32 << 20) + b"a", "is larger than 32 MB"),
-        ("l.txt", b"a\nb\0c\n", r"l\.txt:2: holds a NUL byte"),
+        ("l.txt", b"a\nb\0c\n", r"l\.txt:2: contains a NUL byte"),
         ("l.csv", b"0,abseiling\n", r"l\.csv:1: needs a header with a column called name"),
-        ("l.csv", b"id,name\n0,salt, pepper\n", r"l\.csv:2: has not as many fields as the header; labels with commas"),
-        ("l.csv", b"id,name\n0,cat\n1\n", r"l\.csv:3: has not as many fields"),
+        ("l.csv", b"id,name\n0,salt, pepper\n", r"l\.csv:2: has other fields than the header; labels with commas"),
+        ("l.csv", b"id,name\n0,cat\n1\n", r"l\.csv:3: has other fields"),
         ("l.csv", b"id,name\n0,\n", r"l\.csv:2: the name is empty"),
         ("l.csv", b"", r"l\.csv:1: needs a header"),
         ("l.csv", b"id;name\n0;cat\n", r"l\.csv:1: its fields are separated by semicolons: save it with commas"),
@@ -88,7 +88,7 @@ OTHERS = [".tsv", ".jsonl", ".yaml", ".YML", ".xlsx", ".md"]
         ("l.json", b"[1, 2]", "must be a list of labels, or an object"),
         ("l.json", b'{"a": []}', "the texts of 'a' must be a list of one or more texts"),
         ("l.json", b'{"a": [3]}', "the texts of 'a' must be a list of one or more texts"),
-        ("l.json", b"{}", "holds no labels"),
+        ("l.json", b"{}", "contains no labels"),
         ("l.json", b"[" * 100_000, "must be a list of labels"),
         ("l.json", b"[" + b"1" * 5000 + b"]", "must be a list of labels"),
     ],
@@ -156,7 +156,7 @@ def test_duplicates_are_kept_once_and_said(tmp_path: Path) -> None:
     labels = load_labels([str(path)], ["dog", "bird"])
     assert labels.names == ("cat", "dog", "bird")
     assert labels.texts[0] == ("first",)
-    assert labels.warnings == ("labels given more than once are kept once: 'cat', 'dog'",)
+    assert labels.warnings == ("duplicate labels are used once: 'cat', 'dog'",)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_duplicates_are_kept_once_and_said(tmp_path: Path) -> None:
 def test_labels_that_are_one_to_the_model_are_one(given: list[str], kept: list[str], same: str) -> None:
     labels = Labels.of(given)
     assert labels.names == tuple(kept)
-    assert labels.warnings[0] == f"labels whose texts are the same to the model are one label: {same}"
+    assert labels.warnings[0] == f"labels with the same text for the model are one label: {same}"
 
 
 def test_labels_of_other_names_and_the_same_texts_are_one(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_labels_of_other_names_and_the_same_texts_are_one(tmp_path: Path) -> Non
     path.write_text('{"cat": ["a cat", "a kitten"], "feline": ["A kitten", "a cat"], "dog": ["a dog"]}')
     labels = load_labels([str(path)])
     assert labels.names == ("cat", "dog")
-    assert labels.warnings == ("labels whose texts are the same to the model are one label: 'feline' is 'cat'",)
+    assert labels.warnings == ("labels with the same text for the model are one label: 'feline' is 'cat'",)
 
 
 @pytest.fixture(scope="module")
@@ -205,14 +205,14 @@ def test_labels_are_one_where_the_model_reads_the_same(tokenizer: CLIPTokenizer,
 @pytest.mark.parametrize(
     ("names", "sign"),
     [
-        (["1. a cat", "2. a dog"], "2 labels are numbered, such as '2. a dog': the model reads the numbers, too"),
+        (["1. a cat", "2. a dog"], "2 labels are numbered, such as '2. a dog': the model reads the numbers too"),
         (["(7) a cat", "(8) a dog", "a bird"], "2 labels are numbered"),
         (["0 abseiling", "1 air drumming"], "2 labels are numbered"),
         (["１．猫", "２．犬"], "2 labels are numbered"),  # noqa: RUF001
-        (["- a cat", "a dog"], "the label '- a cat' begins with a bullet: the model reads that, too"),
+        (["- a cat", "a dog"], "the label '- a cat' begins with a bullet: the model reads that too"),
         (["• a cat", "• a dog"], "begins with a bullet (and 1 more)"),
-        (["a cat\t0", "a dog"], r"the label 'a cat\t0' holds a tab"),
-        (["a cat # the animal", "a dog"], "holds a comment, which only a whole line can be"),
+        (["a cat\t0", "a dog"], r"the label 'a cat\t0' contains a tab"),
+        (["a cat # the animal", "a dog"], "contains a comment, but only whole lines can be comments"),
         (['"a cat"', "a dog"], "is in quotes"),
         (["a cat,", "a dog"], "ends with a separator"),
     ],
@@ -254,7 +254,7 @@ def test_many_columns_take_no_time(tmp_path: Path) -> None:
 
 def test_more_characters_than_memory_is_for(tmp_path: Path) -> None:
     names = [f"{i:0900}" for i in range(2_000)]
-    with pytest.raises(LabelsError, match=f"the labels in 50 templates have over {MAX_CHARACTERS} characters"):
+    with pytest.raises(LabelsError, match=f"the labels in 50 templates have more than {MAX_CHARACTERS} characters"):
         Labels.of(names, ["{}" + "x" * i for i in range(50)])
 
 
@@ -262,13 +262,13 @@ def test_sizes_that_no_label_file_has(tmp_path: Path) -> None:
     """Lines of 10 MB, 100,000 labels, and templates that would make terabytes of them."""
     path = tmp_path / "labels.txt"
     path.write_text("x" * 10_000_000)
-    with pytest.raises(LabelsError, match=r"^the label 'xxx.{0,80} has 10000000 characters, the limit is 1000$"):
+    with pytest.raises(LabelsError, match=r"^the label 'xxx.{0,80} has 10000000 characters, but the limit is 1000$"):
         load_labels([str(path)])
     path.write_text("".join(f"label {i}\n" for i in range(100_000)) * 2)
     labels = load_labels([str(path)])
     assert (len(labels.names), labels.names[-1]) == (100_000, "label 99999")
     assert labels.warnings[0].endswith("'label 3', 'label 4' and 99995 more")
-    with pytest.raises(LabelsError, match="100000 labels in 11 templates are 1100000 texts, over 1000000"):
+    with pytest.raises(LabelsError, match="100000 labels in 11 templates are 1100000 texts, more than 1000000"):
         Labels.of(labels.names, ["{}"] * 11)
     with pytest.raises(LabelsError, match=r"the label 'label 0' in the template '\{\}.* has 3500 characters"):
         Labels.of(labels.names, ["{}" * 500])
@@ -287,9 +287,9 @@ def test_one_label_is_worth_a_warning() -> None:
     [
         ([], ["{}"], "there are no labels: give at least one"),
         (["a", " "], ["{}"], "the label ' ' is empty"),
-        (["a", "\ud800"], ["{}"], "holds bytes or half characters that are no text"),
+        (["a", "\ud800"], ["{}"], "contains bytes or half characters that are not text"),
         (["a"], ["no place"], r"the template 'no place' has no \{\} for the label"),
-        (["a"], ["{} \udcff"], r"the template '\{\} \\udcff' holds bytes or half characters that are no text"),
+        (["a"], ["{} \udcff"], r"the template '\{\} \\udcff' contains bytes or half characters that are not text"),
     ],
 )
 def test_what_makes_no_labels(labels: list[str], templates: list[str], message: str) -> None:

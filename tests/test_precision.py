@@ -92,5 +92,5 @@ def test_verify_measures_on_the_demos_videos_or_ones_own(xclip: Run, clip: Path)
 def test_verify_takes_videos_only_where_it_measures(xclip: Run, clip: Path) -> None:
     done = xclip("models", "verify", "bundled", clip)
     assert done.returncode == 2
-    assert "go with --dtype" in done.stderr
+    assert "require --dtype" in done.stderr
     assert "checks" in json.loads(xclip("models", "verify", "bundled", "--json").stdout)

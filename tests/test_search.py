@@ -147,7 +147,7 @@ def test_candidates_of_very_many_windows(index: Path, monkeypatch: pytest.Monkey
 def test_an_index_of_another_model_is_refused(index: Path, checkpoint: Path) -> None:
     with Index.open(index) as opened:
         other = Classifier(checkpoint, labels=["a cat"], multi_label=True, dtype="float32", cache=False)
-        with pytest.raises(ResultsError, match="holds model bundled, not "):
+        with pytest.raises(ResultsError, match="contains model bundled, not "):
             search(opened, "a cat", classifier=other)
 
 
@@ -257,7 +257,7 @@ def test_an_index_that_cannot_be_scanned_on_a_cluster(index: Path) -> None:
 
     asked = classifier(PLANTED[0])
     with Index.open(index) as opened, asked:
-        with pytest.raises(ResultsError, match="cannot scan .*: the processes that did so were ended, twice"):
+        with pytest.raises(ResultsError, match="cannot scan .*: the processes that did so died, twice"):
             scanning.shared(Broken(lambda: Search(asked, SearchRules())))(list(opened), None)
         piece = scanning.Piece(index, ["another.mp4"], 10, None)
         with pytest.raises(ResultsError, match="is not the same on all machines, or was written to"):

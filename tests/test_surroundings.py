@@ -133,9 +133,11 @@ def shim(place: Path) -> str:
 def test_a_user_without_home_and_entry(shell: Shell) -> None:
     done = shell("nobody $X classify $A")
     assert (done.returncode, '"status": "ok"' in done.stdout) == (0, True), done.stderr
-    assert "text features cannot be kept: there is no home folder" in done.stderr
+    assert "cannot cache the text features: there is no home folder" in done.stderr
     done = shell("nobody env HF_HUB_OFFLINE=0 $X models pull base-patch32; echo $?; ls -a")
-    assert done.stderr.startswith("error: there is no home folder to keep microsoft/xclip-base-patch32 in: set HF_HOME")
+    assert done.stderr.startswith(
+        "error: there is no home folder to store microsoft/xclip-base-patch32 in: set HF_HOME"
+    )
     assert done.stdout.split() == ["4", ".", "..", "a.mp4"]
     done = shell("nobody $X doctor && nobody $X cache info && nobody $X cache clear")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -148,7 +150,7 @@ def test_a_file_system_without_locks(shell: Shell, shim: str, place: Path, error
     for name in ("r.jsonl", "r.csv"):
         done = shell(f"LD_PRELOAD={shim} XCLIP_SHIM=flock:{error} $X classify $A -o {name}")
         assert done.returncode == 0, done.stderr
-        assert f"no lock for {name} ({os.strerror(error)}): make sure that no other run writes it" in done.stderr
+        assert f"cannot lock {name} ({os.strerror(error)}): make sure that no other run writes it" in done.stderr
         assert "a.mp4" in (place / name).read_text()
 
 
@@ -162,7 +164,7 @@ def test_no_memory_files(shell: Shell, shim: str) -> None:
 def test_neither_memory_files_nor_a_folder_for_temporary_ones(shell: Shell, shim: str) -> None:
     done = shell(f"{NO_TEMPORARY} LD_PRELOAD={shim} XCLIP_SHIM=memfd_create:1 $X classify $A")
     assert done.returncode == 1
-    assert done.stderr.startswith("error: no decode worker can be started (No usable temporary directory")
+    assert done.stderr.startswith("error: cannot start a decode worker (No usable temporary directory")
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -178,7 +180,7 @@ NO_TEMPORARY = """
 @pytest.mark.slow
 def test_doctor_reports_a_missing_folder_for_temporary_files(shell: Shell) -> None:
     done = shell(f"{NO_TEMPORARY} $X doctor; echo $?; $X classify $A")
-    assert "FAIL  looks at temporary_files: FileNotFoundError: [Errno 2] No usable temporary directory" in done.stdout
+    assert "FAIL  inspects temporary_files: FileNotFoundError: [Errno 2] No usable temporary directory" in done.stdout
     assert "packages:" in done.stdout
     assert re.search(r'^1\n\{.*"status": "ok"', done.stdout, re.MULTILINE), done.stderr  # classify needs none
 
@@ -250,7 +252,7 @@ def test_a_cache_that_users_share(shell: Shell, place: Path) -> None:
         entry.chmod(mode)
         done = shell(f"nobody env {run}")
         assert (done.returncode, '"status": "ok"' in done.stdout) == (0, True), done.stderr
-        assert ("cannot be kept" in done.stderr) == (mode == 0o600)
+        assert ("cannot cache the text features" in done.stderr) == (mode == 0o600)
     assert shell("nobody env XCLIP_CACHE=$PWD/cache $X cache clear").stdout == "deleted 0 files\n"
 
 

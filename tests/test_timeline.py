@@ -42,7 +42,7 @@ def test_a_lost_window_is_a_record_and_ends_nothing() -> None:
 def test_a_video_of_which_all_windows_are_lost_failed() -> None:
     *_, whole = made(answer(0, None), answer(1, None))
     assert isinstance(whole, Failure)
-    assert whole.to_json()["error"]["message"] == "all 2 windows are lost, the first: too damaged"
+    assert whole.to_json()["error"]["message"] == "all 2 windows are lost; the first:  too damaged"
     assert "start_seconds" not in whole.to_json()
 
 
@@ -69,5 +69,5 @@ def test_many_different_warnings_of_windows_are_counted() -> None:
     texts = remarks.texts()
     assert texts[0] == "always"
     assert "0 packets (in 1 of 100 windows)" in texts
-    assert texts[-1] == "and 91 other warnings of windows"
+    assert texts[-1] == "and 91 other warnings about windows"
     assert len(texts) == 11

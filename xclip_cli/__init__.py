@@ -1,8 +1,8 @@
 """Zero-shot video classification with X-CLIP.
 
-``Classifier`` ranks labels for videos, an ``Index`` keeps what an ``Encoder`` saw of them, ``xclip_cli.search`` finds
-moments in it; the models, configs and processor below them have the names of the Hugging Face documentation. Names load
-on first use: importing this package imports neither torch nor av.
+``Classifier`` ranks labels for videos, an ``Index`` stores what an ``Encoder`` computed of them, and
+``xclip_cli.search`` finds moments in it; the models, configs and processor have the names of the Hugging Face
+documentation. Names load on first use: importing this package imports neither torch nor av.
 """
 
 from __future__ import annotations

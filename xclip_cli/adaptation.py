@@ -81,7 +81,8 @@ class Head:
 
     @classmethod
     def fit(cls, index: Index, truth: Truth, labels: Labels | Iterable[str] | None = None) -> Head:
-        """From the videos of an index of whole videos that the truth names. ``labels``: if not the truth's classes.
+        """Fit a head to those videos of an index of whole videos that the truth names. ``labels``: by default the
+        truth's classes.
 
         Raises LabelsError, ModelError, ResultsError.
         """
@@ -102,7 +103,7 @@ class Head:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """From a file, which may come from anybody. Raises ModelError."""
+        """Load a head from a file, which may be untrusted. Raises ModelError."""
         from safetensors import safe_open
 
         path = Path(path)
@@ -111,7 +112,7 @@ class Head:
                 raise ValueError(f"it is larger than {MAX_FILE >> 20} MB")
             header = read_header(path)
             if list(header) != [TENSOR] or header[TENSOR]["dtype"] != "F32":
-                raise ValueError(f"it does not hold the tensor {TENSOR} in float32, and nothing else")
+                raise ValueError(f"it must hold the tensor {TENSOR} in float32, and nothing else")
             with safe_open(path, framework="np") as file:
                 values = json.loads((file.metadata() or {}).get(METADATA, ""))
                 deltas = file.get_tensor(TENSOR)
@@ -129,14 +130,14 @@ class Head:
     def _check(settings: HeadSettings, labels: Labels, deltas: Floats) -> None:
         count = len(settings.labels)
         if settings.format != FORMAT:
-            raise ValueError(f"its format is {settings.format}, this version of xclip reads {FORMAT}")
+            raise ValueError(f"its format is {settings.format}, but this version of xclip reads {FORMAT}")
         if labels.names != settings.labels or {len(settings.shots), len(settings.penalties)} != {count}:
-            raise ValueError("its labels, shots and penalties do not fit each other")
+            raise ValueError("its labels, shots and penalties do not match")
         if deltas.ndim != 2 or len(deltas) != count or not np.isfinite(deltas).all():
-            raise ValueError("its tensor is not one finite row a label")
+            raise ValueError("its tensor must have one finite row per label")
 
     def save(self, path: str | Path) -> None:
-        """Write the file. Raises OSError."""
+        """Write the head to a file. Raises OSError."""
         Path(path).write_bytes(self.to_bytes())
 
     def to_bytes(self) -> bytes:
@@ -152,7 +153,7 @@ class Head:
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     def check(self, encoder: Encoder) -> None:
-        """Raises ModelError where it was fitted to something else than what an encoder gives."""
+        """Raises ModelError if the head was fitted to something other than what an encoder gives."""
         ours, found = self.settings, []
         if ours.identity != encoder.checkpoint.identity:
             found.append(f"the model {ours.model} ({one_line(ours.identity, 19)}), not {encoder.checkpoint.name}")
@@ -169,14 +170,14 @@ class Head:
             raise ModelError(f"the head was fitted to {'; '.join(found)}")
 
     def of(self, labels: Labels) -> Floats:
-        """[K, P] for the same labels in any order. Raises LabelsError for others."""
+        """[K, P] for the same labels in any order. Raises LabelsError for other labels."""
         ours = dict(zip(self.labels.names, self.labels.texts, strict=True))
         theirs = dict(zip(labels.names, labels.texts, strict=True))
         if ours != theirs:
             differing = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
             raise LabelsError(
-                f"the head is for {len(ours)} other labels or texts: {listed(differing, 5, quoted)} differ; leave "
-                "--labels out to use the head's own"
+                f"the head is for {len(ours)} other labels or texts: {listed(differing, 5, quoted)} differ; omit "
+                "--labels to use the head's own"
             )
         numbers = {name: i for i, name in enumerate(self.labels.names)}
         return self.deltas[[numbers[name] for name in labels.names]]
@@ -244,7 +245,7 @@ class Adaptation:
             made = video.index.settings
             if made.window is not None or made.identity != self.encoder.checkpoint.identity:
                 held = "windows, not whole videos" if made.window else f"encodings of {one_line(made.model)}"
-                raise ResultsError(f"the index {printable(str(video.index.folder))} holds {held}")
+                raise ResultsError(f"the index {printable(str(video.index.folder))} contains {held}")
             yield from stored_slots(video, self.encoder)
 
     def _seen(self, encoded: Sequence[Encodings]) -> list[Example | Failure]:
@@ -276,9 +277,9 @@ class Adaptation:
         return np.array(self._right, np.intp)
 
     def head(self) -> Head:
-        """Fitted to all examples. Raises LabelsError where there are none."""
+        """Fitted to all examples. Raises LabelsError if there are none."""
         if not self._examples:
-            raise LabelsError("there are no examples: no video of the truth could be looked at")
+            raise LabelsError("there are no examples: no video of the ground truth could be encoded")
         labels, encoder = self.labels, self.encoder
         features, logits, scale = self._arrays()
         deltas, penalties = fit(features, logits, self.right, scale)

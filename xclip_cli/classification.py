@@ -1,4 +1,4 @@
-"""The task of ranking labels for videos, as ``timeline`` has that of finding out when they fit."""
+"""The task of ranking labels for whole videos; ``timeline`` has that of finding when they fit."""
 
 from __future__ import annotations
 

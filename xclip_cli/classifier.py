@@ -1,7 +1,7 @@
-"""Classifier: an encoder, texts and scoring → predictions for videos.
+"""Classifier: encoder, texts and scoring → predictions for videos.
 
-Everything that can be wrong with names, labels and settings is found when a Classifier is made, without torch; torch
-and the weights are loaded at the first use, or by ``load``. Videos are decoded by worker processes meanwhile.
+Names, labels and settings are checked when a Classifier is made, without torch; torch and the weights are loaded on
+first use, or by ``load``. Worker processes decode videos in the meantime.
 """
 
 from __future__ import annotations
@@ -49,25 +49,25 @@ class Classifier:
     """Ranks labels for videos.
 
     ``model``: a checkpoint folder, a hub id, ``bundled``, or ``auto``: the bundled model if it was trained to tell the
-    labels apart, else the checkpoint that X-CLIP's authors recommend for labels of one's own. ``templates`` apply where
-    ``labels`` are plain names. ``device``: auto, cpu, cuda, cuda:N, several of these (cuda:0,cuda:1), or all of them.
+    labels apart, else the checkpoint that X-CLIP's authors recommend for open labels. ``templates`` apply if ``labels``
+    are plain names. ``device``: auto, cpu, cuda, cuda:N, several CUDA devices (cuda:0,cuda:1), or all.
     ``dtype``: auto (bfloat16 where the hardware computes it natively, else float32), float32, bfloat16 or float16.
     ``preprocess``: hf, as the checkpoint's files say, or paper, the protocol of the published accuracies. ``views``:
-    the clips of a video and the crops of each, whose scores are averaged. ``tokenizer``: a folder or hub id, for an
-    authors' ``.pth``, which holds none. ``heads``: attention heads of MIT and prompt generator, where they are to
-    differ from the checkpoint's.
+    the clips per video and crops per clip, whose scores are averaged. ``tokenizer``: a folder or hub id, for an
+    authors' ``.pth``, which has none. ``heads``: attention heads of the MIT and the prompt generator, if not the
+    checkpoint's.
 
-    ``head``: corrections learned from examples (``Head.fit``), or their file; without ``labels`` its own are taken.
-    ``multi_label`` scores each label against the neutral texts of ``Labels.with_background`` alone. Without it, labels
-    that have them can answer "none of these". ``threshold``: labels with lower scores are withheld.
-    ``save_frames``: a folder that gets the frames as the model sees them, after the crop.
+    ``head``: corrections learned from examples (``Head.fit``), or their file; without ``labels`` its own are used.
+    ``multi_label`` scores each label on its own, against the neutral texts of ``Labels.with_background``. Without it,
+    labels with neutral texts can answer "none of these". ``threshold``: labels with lower scores are withheld.
+    ``save_frames``: a folder for the frames that the model sees, cropped.
 
-    How fast: ``threads`` of the model on the CPU, if not torch's number; ``workers``, processes that decode, if not one
-    a core; ``batch_size``, videos computed at once, if not what suits the device; ``cache``, whether the text features
-    of labels are kept on disk for the next time. ``timeout``: seconds without progress after which a decoder is
-    stopped; ``limits``: what decoding a video may cost; ``stream``: which of a file's video streams, from 0, if not the
-    main one. ``progress`` draws how far ``classify_all`` and ``timeline`` are on stderr, where that is a terminal or a
-    notebook. A download has bars of huggingface_hub's own either way, unless ``HF_HUB_DISABLE_PROGRESS_BARS=1``.
+    Speed: ``threads`` of the model on the CPU (default: torch's number); ``workers``, decoding processes (default: one
+    per core); ``batch_size``, videos per batch (default: chosen for the device); ``cache``, whether the labels' text
+    features are cached on disk. ``timeout``: seconds without progress after which a decoder is stopped; ``limits``:
+    what decoding a video may cost; ``stream``: which of a file's video streams, from 0 (default: the main one).
+    ``progress``: a progress bar for ``classify_all`` and ``timeline``, on a terminal's stderr or in a notebook.
+    Downloads show huggingface_hub's own bars either way, unless ``HF_HUB_DISABLE_PROGRESS_BARS=1``.
 
     >>> with Classifier("bundled", labels=["a black screen", "color bars"]) as classifier:
     ...     prediction = classifier.classify("clips/color-bars.mp4")
@@ -143,14 +143,14 @@ class Classifier:
     ) -> Prediction:
         """Rank the labels for one video: a path, or its frames as arrays [H, W, 3] of bytes (a list, or 4-D).
 
-        ``start`` and ``end`` (seconds, or "HH:MM:SS.mmm") choose a stretch of a video file. Frames are taken as one a
-        second: their times are their numbers. ``top_k`` keeps the best labels alone; 0 keeps all. Raises VideoError;
-        ValueError for a stretch of frames.
+        ``start`` and ``end`` (seconds, or "HH:MM:SS.mmm") select a part of a video file. Frames count as one per
+        second: their times are their numbers. ``top_k`` keeps only the best labels; 0 keeps all. Raises VideoError,
+        and ValueError for ``start`` or ``end`` with frames.
         """
         if isinstance(video, str | os.PathLike):
             (record,) = self.classify_all([self.request(video, start, end)], top_k)
         elif start is not None or end is not None:
-            raise ValueError("start and end choose a stretch of a video file: of frames, pass those that are wanted")
+            raise ValueError("start and end select a part of a video file: with frames, pass only those that you want")
         else:
             decoded = self.encoder.decoded_frames(video)
             self.load()
@@ -165,14 +165,14 @@ class Classifier:
         top_k: int = 0,
         recursive: bool = False,
     ) -> Iterator[Prediction | Failure]:
-        """One record a video, in order, a Failure where one cannot be read.
+        """One record per video, in order: a Failure for a video that cannot be read.
 
-        ``videos``: paths, also as a generator, which is read as videos are decoded; folders stand for the videos in
-        them, with ``recursive`` also for those in the folders below; or one folder alone. Or an index of whole videos,
-        which are not decoded: the classifier's settings must be the index's: raises ResultsError where they are not.
+        ``videos``: paths, also as a generator, which is read as videos are decoded; a folder stands for the videos in
+        it, with ``recursive`` also for those in its sub-folders; or a single folder. Or an index of whole videos,
+        which are not decoded; raises ResultsError if the index was made with other settings than the classifier's.
 
-        Videos are decoded ahead, the first at once, and computed in batches. Exhaust or close the iterator before the
-        classifier is used again: until then other calls raise RuntimeError.
+        Videos are decoded ahead, starting with this call, and encoded in batches. Exhaust or close the iterator before
+        using the classifier again: until then other calls raise RuntimeError.
 
         >>> with Classifier("bundled", labels=["a black screen", "color bars"]) as classifier:
         ...     [record.label for record in classifier.classify_all(["clips/color-bars.mp4", "missing.mp4"])]
@@ -202,12 +202,12 @@ class Classifier:
         min_duration: float = 0.0,
         top_k: int = 0,
     ) -> VideoTimeline:
-        """When in a video which label fits best: its windows, and the segments that they make.
+        """Which label fits best when in a video: its windows, and the segments that they form.
 
-        ``window``: seconds that the model looks at at once, if not what suits it; ``stride``: from one window to the
-        next, if not half a window. No segment has a score under ``min_score`` or is shorter than ``min_duration``
-        seconds. ``top_k`` keeps the best labels of each window alone; 0 keeps all. A video that fails on the way has
-        an ``error`` beside what was made. Raises VideoError, and ValueError for windows that cannot be.
+        ``window``: seconds per window (default: chosen for the model); ``stride``: seconds between the starts of
+        windows (default: half a window). No segment has a score below ``min_score`` or is shorter than
+        ``min_duration`` seconds. ``top_k`` keeps only the best labels of each window; 0 keeps all. The result for a
+        video that fails midway has an ``error``. Raises VideoError, and ValueError for impossible windows.
 
         >>> with Classifier("bundled", labels=["a normal picture", "a fade in from black"]) as classifier:
         ...     timeline = classifier.timeline("clips/fade-in.mp4", window=0.5)
@@ -259,7 +259,7 @@ class Classifier:
         return outcomes_of(self.encoder, slots(), lambda encoded: self._score(encoded, top_k))
 
     def check(self, index: Index, windows: bool | None = None) -> None:
-        """Raises ResultsError where an index does not hold what this would make of the videos. ``windows``: whether
+        """Raises ResultsError if an index does not hold what this would make of the videos. ``windows``: whether
         it must be of windows, or of whole videos."""
         made, ours, config = index.settings, self.encoder, self.encoder.config
         found = [] if made.identity == self.checkpoint.identity else [f"model {made.model}, not {self.checkpoint.name}"]
@@ -277,7 +277,7 @@ class Classifier:
             held, wanted = ("windows", "whole videos") if made.window is not None else ("whole videos", "windows")
             found.append(f"{held}, not {wanted}: classify takes whole videos, timeline windows")
         if found:
-            raise ResultsError(f"the index {printable(str(index.folder))} holds {printable('; '.join(found))}")
+            raise ResultsError(f"the index {printable(str(index.folder))} contains {printable('; '.join(found))}")
 
     def _run(
         self, requests: Iterable[ClipRequest], top_k: int, windows: bool
@@ -296,7 +296,7 @@ class Classifier:
         return self.encoder.request(video, start, end, length, stride)
 
     def load(self, vision: bool = True) -> None:
-        """Import torch, load the weights and encode the labels, unless that is done; without ``vision`` only what
+        """Import torch, load the weights and encode the labels, unless that is done; without ``vision`` only what the
         videos of an index need. Raises ModelError."""
         self.encoder.load(vision)
         _ = self.text_features
@@ -315,7 +315,7 @@ class Classifier:
         if self.labels.model is not None and self.labels.model != self.identity:
             raise LabelsError(
                 f"the labels were calibrated for another model or head than {self.checkpoint.name} "
-                f"{'with this' if self.head else 'without a'} head: name that one, or write them again with `xclip "
+                f"{'with this' if self.head else 'without a'} head: use that one, or calibrate them again with `xclip "
                 "evaluate --write-labels`"
             )
 
@@ -339,7 +339,7 @@ class Classifier:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a user should know of the labels, the model and, once it is loaded, how it runs."""
+        """What a user should know about the labels, the model and, once it is loaded, how it runs."""
         return (*self._label_warnings, *self.encoder.warnings)
 
     def _warnings(self) -> tuple[str, ...]:
@@ -369,7 +369,7 @@ class Classifier:
 
     @cached_property
     def deltas(self) -> Tensor | None:
-        """[texts' groups, P]: the head's corrections, 0 for neutral texts; None where there is no head."""
+        """[texts' groups, P]: the head's corrections, 0 for neutral texts; None if there is no head."""
         import torch
 
         if self.head is None:
@@ -412,9 +412,9 @@ class Classifier:
         """What of a video fits the model badly; ``smallest`` is the short side of its pictures."""
         wanted, size = len(info.places), self.encoder.config.vision_config.image_size
         if info.decoded < wanted:
-            yield f"only {info.decoded} different frames for a model that takes {wanted}: frames are repeated"
+            yield f"only {info.decoded} different frames for a model that takes {wanted}: frames were repeated"
         if smallest < size / 2:
-            yield f"pictures {smallest} pixels small are enlarged to {size}: they lack the detail it was trained on"
+            yield f"frames are only {smallest} px on the short side and are upscaled to {size}: expect worse results"
 
     def _record(
         self,

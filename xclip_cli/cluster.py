@@ -82,7 +82,7 @@ class Report:
 
 
 def require_ray() -> None:
-    """Raises ClusterError where ray is not installed."""
+    """Raises ClusterError if ray is not installed."""
     if find_spec("ray") is None:
         raise ClusterError("--ray needs Ray: pip install 'xclip-cli[ray]', here and on every machine of the cluster")
 
@@ -126,7 +126,7 @@ class Worker:
         except OSError as error:
             return f" cannot enter the folder of this run, {there['folder']}: {error.strerror}"
         if missing := [path for path in there["paths"] if not os.path.isfile(path)]:  # noqa: PTH113 - no name is an error
-            return f" lacks {len(missing)} of {len(there['paths'])} files that were looked up: {listed(missing, 3)}"
+            return f" lacks {len(missing)} of {len(there['paths'])} input files that were checked: {listed(missing, 3)}"
         return None
 
     def records(self, paths: Sequence[str]) -> list[Any]:
@@ -184,7 +184,7 @@ class Cluster(Generic[R]):
     """A task's records, made on a cluster. ``make`` makes the task, on each machine; ``paths``: all that it will be
     given. ``say`` tells the user.
 
-    Raises ClusterError where there is no cluster, it lacks something, or a machine's records would be others.
+    Raises ClusterError if there is no cluster, it lacks something, or a machine's records would be others.
     """
 
     def __init__(
@@ -286,12 +286,12 @@ class Cluster(Generic[R]):
             raise ClusterError(f"cannot join the Ray cluster {printable(address)}: {one_line(error)}") from error
 
     def _start(self) -> RunHeader:
-        """The first actors. Raises ClusterError where not all of their machines are fit."""
+        """The first actors. Raises ClusterError if not all of their machines are fit."""
         self._hire()
         began, reports = time.monotonic(), list[Report]()
         while any(actor.report is None for actor in self._actors):
             if time.monotonic() - began > START_SECONDS:
-                raise ClusterError(f"not all {len(self._actors)} actors have begun after {START_SECONDS:g} seconds")
+                raise ClusterError(f"not all {len(self._actors)} actors started within {START_SECONDS:g} seconds")
             self._settle(deque(), LOOK_SECONDS, reports)
             if problems := [f"{each.host}{each.problem}" for each in reports if each.problem]:
                 raise ClusterError(f"the machine {'; the machine '.join(dict.fromkeys(problems))}")
@@ -304,7 +304,7 @@ class Cluster(Generic[R]):
             assert one is not None
             assert other is not None
             shown = differences(one.to_json(), other.to_json(), "{} is {} and {}")
-            raise ClusterError(f"the machines would make different records (flags can say which): {shown}")
+            raise ClusterError(f"the machines would make different records (set these with flags): {shown}")
         assert reports[0].header is not None
         return reports[0].header
 
@@ -327,7 +327,7 @@ class Cluster(Generic[R]):
 
     def _sizes(self) -> tuple[int | None, float]:
         """The CPUs and GPUs of each actor; None: its share of the machine's. One GPU, where there are enough: machines
-        without hold no actor then, as they might make other records. Raises ClusterError where actors do not fit."""
+        without hold no actor then, as they might make other records. Raises ClusterError if actors do not fit."""
         machines, actors = _machines(), self._wanted.actors or 1
         cpus, gpus = self._wanted.cpus, self._wanted.gpus
         if gpus is None:
@@ -337,8 +337,8 @@ class Cluster(Generic[R]):
             if (room := sum(each.room(size, gpus) for each in machines)) >= actors:
                 return cpus if self._wanted.actors is None else size, gpus
         raise ClusterError(
-            f"the cluster has room for {room} of {actors} actors of {size} CPUs and {gpus:g} GPUs (--actors, "
-            "--actor-cpus and --actor-gpus say what is needed)"
+            f"the cluster has room for {room} of {actors} actors of {size} CPUs and {gpus:g} GPUs (change them with "
+            "--actors, --actor-cpus and --actor-gpus)"
         )
 
     def _actor(self, place: str | None, cpus: int) -> _Actor:
@@ -379,7 +379,7 @@ class Cluster(Generic[R]):
         if reports is not None:
             reports.append(report)
         elif report.problem or report.header != self._header:
-            why = report.problem or " would make other records"
+            why = report.problem or " would make different records"
             self._say(f"warning: the machine {report.host}{why}: it gets no videos")
             self._refused.add(report.node)
             self._places_refused += actor.place is None
@@ -389,7 +389,7 @@ class Cluster(Generic[R]):
         self._hosts.add(report.host)
 
     def _bury(self, actor: _Actor, chunks: deque[_Chunk], why: str) -> None:
-        """Have a dead actor replaced. Raises ClusterError where each one dies before it is ready."""
+        """Have a dead actor replaced. Raises ClusterError if each one dies before it is ready."""
         self._actors.remove(actor)
         self._looked = 0.0
         if actor.chunk is not None:
@@ -397,7 +397,7 @@ class Cluster(Generic[R]):
             return
         self._stillborn += 1
         if self._stillborn >= MOST_STILLBORN:
-            raise ClusterError(f"{self._stillborn} actors died before they were ready, the last: {why}")
+            raise ClusterError(f"{self._stillborn} actors died before they were ready; the last: {why}")
 
     def _repeat(self, actor: _Actor, chunks: deque[_Chunk]) -> None:
         """Have the chunk of a dead actor made again: video by video, where its machine lives and one of them may be
@@ -411,7 +411,7 @@ class Cluster(Generic[R]):
         if len(chunk.paths) == 1:
             chunk.ends += 1
             if chunk.ends >= MOST_ENDS:
-                message = f"it ended the process that decodes and computes it, {chunk.ends} times"
+                message = f"it crashed the process that decodes and encodes it, {chunk.ends} times"
                 chunk.records = [Failure(chunk.paths[0], "crashed", message)]
             return
         at = chunks.index(chunk)

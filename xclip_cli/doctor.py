@@ -46,8 +46,8 @@ HOLES = (
     Hole(
         "CVE-2026-107697",
         (8, 1, 3),
-        "its HLS demuxer opens what a playlist names, of any protocol",
-        "xclip opens no playlists: only containers that hold the video themselves, and nothing but the file given",
+        "its HLS demuxer opens whatever a playlist names, over any protocol",
+        "xclip opens no playlists, only containers that hold the video themselves, and no file but the one given",
     ),
 )
 
@@ -82,12 +82,12 @@ def examine() -> Report:
     checks: list[Check] = []
 
     def look(what: str, at: Callable[[], Any]) -> Any:
-        """A fact; None, and a check that failed, where it cannot be had: this is a place to report bugs from."""
+        """A fact; None, and a failed check, if it is unavailable: this is a place to report bugs from."""
         try:
             facts[what] = at()
             return facts[what]
         except Exception as error:
-            checks.append(Check(f"looks at {what}", False, _fault(error)))
+            checks.append(Check(f"inspects {what}", False, _fault(error)))
             return None
 
     look("temporary_files", lambda: _without_home(tempfile.gettempdir()))
@@ -191,7 +191,7 @@ def _device_notes(devices: list[dict[str, Any]]) -> Iterator[str]:
 
     if not devices and Path("/proc/driver/nvidia/version").exists():
         built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
-        yield f"there is an NVIDIA driver, but torch {torch.__version__}, built {built}, sees no device"
+        yield f"there is an NVIDIA driver, but PyTorch {torch.__version__}, built {built}, sees no device"
 
 
 def _hub() -> dict[str, Any]:
@@ -263,7 +263,7 @@ def _classify(clip: Path, device: str) -> str:
         best = classifier.classify(clip).predictions[0]
         found = f"{best.label} ({best.score:.3f}) in {dtype_name(classifier.encoder.dtype)}"
     if best.label != CLIP_LABEL:
-        raise ValueError(f"it shows {CLIP_LABEL}, the answer is {found}")
+        raise ValueError(f"it shows {CLIP_LABEL}, but the answer is {found}")
     return found
 
 

@@ -77,14 +77,16 @@ class Chunked:
 class ChunkEmbedding:
     """What a machine of a cluster makes of videos: each chunk is an index, in a folder that all machines share.
 
-    Raises ResultsError where the folder is not there, or encodings would not be those of ``wanted``.
+    Raises ResultsError if the folder is not there, or encodings would not be those of ``wanted``.
     """
 
     def __init__(self, encoder: Encoder, settings: IndexSettings, wanted: IndexSettings, folder: Path) -> None:
         if differing := wanted.differences(settings):
-            raise ResultsError(f"its encodings would be others: {'; '.join(differing)}")
+            raise ResultsError(f"its encodings would differ: {'; '.join(differing)}")
         if not folder.is_dir():
-            raise ResultsError(f"it lacks {printable(str(folder.parent))}: give an index in a folder that all share")
+            raise ResultsError(
+                f"it lacks {printable(str(folder.parent))}: give an index in a folder that all machines share"
+            )
         self._encoder, self._settings, self._folder = encoder, settings, folder
 
     def header(self) -> RunHeader:
@@ -107,7 +109,7 @@ class ChunkEmbedding:
 
 
 class Embedding:
-    """The task of adding videos to an index. Raises ResultsError where that cannot be."""
+    """The task of adding videos to an index. Raises ResultsError if that cannot be."""
 
     def __init__(self, encoder: Encoder, folder: Path, settings: IndexSettings, retry_failed: bool = False) -> None:
         self.encoder = encoder
@@ -308,7 +310,7 @@ class Embedding:
 
 
 def _file_of(path: str) -> VideoLine | None:
-    """Which file is at a path now; None where there is none."""
+    """Which file is at a path now; None if there is none."""
     try:
         found = os.stat(path)  # noqa: PTH116 - pathlib's may raise for a name
     except (OSError, ValueError):

@@ -1,11 +1,11 @@
 """Every error that xclip raises on purpose. One line each, ready to be shown.
 
 XClipError
-├── VideoError      a video cannot be read; the run goes on, the video becomes a failure record
+├── VideoError      a video cannot be read; the run continues, the video becomes a failure record
 ├── LabelsError     labels or templates are unusable
 ├── ModelError      a checkpoint cannot be found or loaded
 ├── ResultsError    results cannot be written or read
-└── ClusterError    there is no cluster, or its machines are not fit for the run
+└── ClusterError    there is no cluster, or its machines cannot do the run
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class ModelError(XClipError, OSError):
 
 
 class ClusterError(XClipError):
-    """There is no cluster to run on, or a machine of it lacks something."""
+    """There is no cluster to run on, or one of its machines lacks something."""
 
 
 class ResultsError(XClipError):
-    """Results cannot be written where asked."""
+    """Results cannot be written or read."""

@@ -18,7 +18,7 @@ def cache_folder() -> Path | None:
 
 
 def config_folder() -> Path | None:
-    """Where a user's settings of xclip are: ``xclip`` in the system's folder for them; None where the user has no
+    """Where a user's settings of xclip are: ``xclip`` in the system's folder for them; None if the user has no
     home."""
     return _folder("XDG_CONFIG_HOME", ".config", "Library/Application Support")
 

@@ -105,9 +105,9 @@ class Inputs:
 
     def notices(self) -> list[str]:
         """What a user should know of the inputs."""
-        notices = [f"given more than once, classified once: {path}" for path in self.repeated]
+        notices = [f"given more than once, processed once: {path}" for path in self.repeated]
         if self.ignored:
-            notices.append(f"ignored {self.ignored} files in folders that are no videos by their suffix")
+            notices.append(f"ignored {self.ignored} files in folders whose suffix is not a video's")
         return notices
 
 
@@ -124,7 +124,9 @@ class Shard:
         """``I/N`` → the shard. Raises ValueError."""
         found = _SHARD.fullmatch(text)
         if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise ValueError(f"{quoted(text)} is no shard: give I/N with I from 1 to N, such as 1/8 for the first of 8")
+            raise ValueError(
+                f"{quoted(text)} is not a shard: give I/N with I from 1 to N, such as 1/8 for the first of 8"
+            )
         return cls(int(found[1]), int(found[2]))
 
     def __str__(self) -> str:
@@ -142,7 +144,7 @@ def expand_inputs(given: Iterable[str], recursive: bool = False, only: str | Non
     inputs, seen = Inputs(), set()
     for path in given:
         if _URL.match(path) and not _is(Path.exists, path):
-            message = "a URL: xclip reads files only; download it first, for example with curl or yt-dlp"
+            message = "a URL, but xclip reads only files: download it first, for example with curl or yt-dlp"
             found: Sequence[str | StoredVideo | Failure] = [Failure.of(path, VideoError(message, "url"))]
         elif path and is_index(path):
             found = _videos_of(Index.open(path), only, inputs)
@@ -183,7 +185,7 @@ def _found(video: str | os.PathLike[str] | ClipRequest, recursive: bool) -> Sequ
     if not _is(Path.is_dir, path):
         return [path]
     if is_index(path):
-        return [Failure.of(path, VideoError("it is an index: pass Index.open(…) in the place of the list", "index"))]
+        return [Failure.of(path, VideoError("it is an index: pass Index.open(…) instead of the list", "index"))]
     return _videos_in(path, recursive, Inputs())
 
 
@@ -228,7 +230,7 @@ def _videos_of(index: Index, only: str | None, inputs: Inputs) -> Sequence[Store
     """The videos of an index, in the order in which they were embedded."""
     inputs.indexes.append(index)
     if not len(index):
-        raise ResultsError(f"{_named([index])} holds no videos")
+        raise ResultsError(f"{_named([index])} contains no videos")
     return [v for v in index if only is None or any(fnmatchcase(name, only) for name in _names_of(v.video))]
 
 
@@ -267,8 +269,8 @@ def _videos_in(folder: str, recursive: bool, inputs: Inputs) -> Sequence[str | F
         inputs.ignored += len(visible) - len(matching)
         videos += [str(Path(parent, name)) for name in matching]
     if not videos and not failures:
-        below = "" if recursive else " (pass --recursive to look into its folders)"
-        return [Failure.of(folder, VideoError(f"the folder holds no videos{below}", "empty_folder"))]
+        below = "" if recursive else " (pass --recursive to include its sub-folders)"
+        return [Failure.of(folder, VideoError(f"the folder contains no videos{below}", "empty_folder"))]
     return sorted([*videos, *failures], key=lambda item: item if isinstance(item, str) else item.video)
 
 
@@ -307,7 +309,7 @@ def read_path_list(source: str, nul: bool = False) -> list[str]:
     except OSError as error:
         raise ResultsError(f"cannot read the list of videos {source}: {error.strerror}") from error
     if len(data) > MAX_LIST:
-        raise ResultsError(f"the list of videos {source} is larger than {MAX_LIST >> 20} MB: give it in parts")
+        raise ResultsError(f"the list of videos {source} is larger than {MAX_LIST >> 20} MB: split it")
     encoding = None if nul else other_encoding(data)
     if encoding is not None:
         raise ResultsError(

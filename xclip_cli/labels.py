@@ -65,8 +65,8 @@ OTHER_FILES = frozenset(
 _NUMBER = re.compile(r"[(\[]?(\d+)(?:\s*[.):\]．、）]\s*|\s+(?:[-–]\s+)?)\S")  # noqa: RUF001 - as they are written
 _ODDITIES = {
     "begins with a bullet": re.compile(r"[-*+•·◦‣▪–—]\s"),  # noqa: RUF001
-    "holds a tab": re.compile(r".*\t", re.DOTALL),
-    "holds a comment, which only a whole line can be": re.compile(r".*\s(#|//)\s", re.DOTALL),
+    "contains a tab": re.compile(r".*\t", re.DOTALL),
+    "contains a comment, but only whole lines can be comments": re.compile(r".*\s(#|//)\s", re.DOTALL),
     "is in quotes": re.compile(r"(?P<quote>[\"']).*(?P=quote)\Z|“.*”\Z|‘.*’\Z|«.*»\Z", re.DOTALL),  # noqa: RUF001
     "ends with a separator": re.compile(r".*[,;|]\Z", re.DOTALL),
 }
@@ -74,7 +74,7 @@ _ODDITIES = {
 
 @dataclass(frozen=True)
 class Labels:
-    """What to choose from. Raises LabelsError where that is nothing."""
+    """The labels to choose from. Raises LabelsError if there are none."""
 
     names: tuple[str, ...]
     texts: tuple[tuple[str, ...], ...]  # of each label, at least one
@@ -103,12 +103,12 @@ class Labels:
 
     @property
     def sha256(self) -> str:
-        """What tells two lists of labels and texts apart."""
+        """Identifies the labels and texts."""
         more = [values for values in (self.min_logits, self.background, self.temperature) if values]
         return hashlib.sha256(json.dumps([self.names, self.texts, *more]).encode()).hexdigest()
 
     def with_background(self) -> Labels:
-        """The same, and the neutral texts. Raises LabelsError where a label has the name that their answer has."""
+        """The same, with the neutral texts. Raises LabelsError if a label has the name of their answer."""
         if NONE_OF_THESE in self.names:
             raise LabelsError(f"the label {NONE_OF_THESE!r} is what --none-of-these answers: give it another name")
         return replace(self, background=BACKGROUND)
@@ -144,10 +144,10 @@ def make_labels(
     warnings = []
     if twice:
         repeated = list(dict.fromkeys(twice))
-        warnings.append(f"labels given more than once are kept once: {listed(repeated, show=quoted)}")
+        warnings.append(f"duplicate labels are used once: {listed(repeated, show=quoted)}")
     if same:
         pairs = [f"{quoted(name)} is {quoted(kept)}" for name, kept in dict.fromkeys(same)]
-        warnings.append(f"labels whose texts are the same to the model are one label: {listed(pairs)}")
+        warnings.append(f"labels with the same text for the model are one label: {listed(pairs)}")
     if len(unique) == 1:
         warnings.append("only one label: its score is 1 whatever the video shows")
     warnings += _oddities(list(unique))
@@ -159,25 +159,27 @@ def make_labels(
 def _check_phrases(name: str, phrases: Sequence[str]) -> None:
     """Raises LabelsError where a label has no text, or one that no model takes."""
     if not all(_is_text(phrase) for phrase in (name, *phrases)):
-        raise LabelsError(f"the label {quoted(name)} holds bytes or half characters that are no text")
+        raise LabelsError(f"the label {quoted(name)} contains bytes or half characters that are not text")
     if not name.strip() or not phrases or not all(phrase.strip() for phrase in phrases):
         raise LabelsError(f"the label {quoted(name)} is empty or has an empty text")
     longest = max(map(len, (name, *phrases)))
     if longest > MAX_LENGTH:
-        raise LabelsError(f"the label {quoted(name)} has {longest} characters, the limit is {MAX_LENGTH}")
+        raise LabelsError(f"the label {quoted(name)} has {longest} characters, but the limit is {MAX_LENGTH}")
 
 
 def _all_filled(labels: Mapping[str, Sequence[str]], templates: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """The texts of each label. Raises LabelsError where they are more than memory is for."""
     count = sum(map(len, labels.values())) * len(templates)
     if count > MAX_TEXTS:
-        raise LabelsError(f"{len(labels)} labels in {len(templates)} templates are {count} texts, over {MAX_TEXTS}")
+        raise LabelsError(
+            f"{len(labels)} labels in {len(templates)} templates are {count} texts, more than {MAX_TEXTS}"
+        )
     texts, characters = [], 0
     for phrases in labels.values():
         texts.append(tuple(_filled(template, phrase) for phrase in phrases for template in templates))
         characters += sum(map(len, texts[-1]))
         if characters > MAX_CHARACTERS:
-            raise LabelsError(f"the labels in {len(templates)} templates have over {MAX_CHARACTERS} characters")
+            raise LabelsError(f"the labels in {len(templates)} templates have more than {MAX_CHARACTERS} characters")
     return tuple(texts)
 
 
@@ -193,19 +195,19 @@ def _oddities(names: Sequence[str]) -> Iterator[str]:
     numbers = [int(found[1]) for name in names if (found := _NUMBER.match(name))]
     run_on = len(numbers) > 1 and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     if run_on and 2 * len(numbers) >= len(names):
-        yield f"{len(numbers)} labels are numbered, such as {quoted(names[-1])}: the model reads the numbers, too"
+        yield f"{len(numbers)} labels are numbered, such as {quoted(names[-1])}: the model reads the numbers too"
     for what, sign in _ODDITIES.items():
         if odd := [name for name in names if sign.match(name)]:
             more = f" (and {len(odd) - 1} more)" if len(odd) > 1 else ""
-            yield f"the label {quoted(odd[0])} {what}{more}: the model reads that, too"
+            yield f"the label {quoted(odd[0])} {what}{more}: the model reads that too"
 
 
 def _check_template(template: str) -> None:
     """Raises LabelsError where a template cannot be used."""
     if BARE_LABEL not in template:
-        raise LabelsError(f"the template {quoted(template)} has no {{}} for the label to stand in")
+        raise LabelsError(f"the template {quoted(template)} has no {{}} for the label")
     if not _is_text(template):
-        raise LabelsError(f"the template {quoted(template)} holds bytes or half characters that are no text")
+        raise LabelsError(f"the template {quoted(template)} contains bytes or half characters that are not text")
 
 
 def _filled(template: str, phrase: str) -> str:
@@ -213,7 +215,7 @@ def _filled(template: str, phrase: str) -> str:
     length = len(template) + template.count(BARE_LABEL) * (len(phrase) - len(BARE_LABEL))
     if length > MAX_LENGTH:
         raise LabelsError(
-            f"the label {quoted(phrase)} in the template {quoted(template)} has {length} characters, the limit is "
+            f"the label {quoted(phrase)} in the template {quoted(template)} has {length} characters, but the limit is "
             f"{MAX_LENGTH}"
         )
     return template.replace(BARE_LABEL, phrase)
@@ -236,7 +238,7 @@ def load_labels(sources: Sequence[str], names: Sequence[str] = (), templates: Se
     entries = [entry for source in sources for entry in read_labels(source, fitted)]
     if fitted.model is not None and (len(sources) > 1 or names or templates):
         raise LabelsError(
-            f"{sources[0]} is calibrated for its own labels and texts: leave out other --labels, --label and --template"
+            f"{sources[0]} is calibrated for its own labels and texts: omit other --labels, --label and --template"
         )
     entries += [(name, (name,)) for name in names]
     filled = [template for given in templates for template in read_templates(given)]
@@ -263,7 +265,7 @@ def read_labels(source: str, fitted: Fitted | None = None) -> list[Phrases]:
     else:
         entries = (_parse_csv if path.suffix.lower() == ".csv" else _parse_lines)(text, path)
     if not entries:
-        raise LabelsError(f"{path} holds no labels")
+        raise LabelsError(f"{path} contains no labels")
     return entries
 
 
@@ -275,9 +277,9 @@ def read_templates(given: str) -> list[str]:
     templates = [template for template, _ in _parse_lines(read_text(path), path)]
     for template in templates:
         if BARE_LABEL not in template:
-            raise LabelsError(f"{path}: the template {quoted(template)} has no {{}} for the label to stand in")
+            raise LabelsError(f"{path}: the template {quoted(template)} has no {{}} for the label")
     if not templates:
-        raise LabelsError(f"{path} holds no templates")
+        raise LabelsError(f"{path} contains no templates")
     return templates
 
 
@@ -295,13 +297,13 @@ def _find(source: str, kind: str, what: str) -> Path:
     if source in files:
         return files[source]
     if not source:
-        raise LabelsError(f"an empty name is no {what}")
+        raise LabelsError(f"an empty name is not a {what}")
     try:
         path = Path(source).expanduser()
         if path.is_file():
             if path.suffix.lower() in OTHER_FILES:
                 raise LabelsError(
-                    f"{source} is a {path.suffix} file: save it as .txt, one text a line (or .csv, .json)"
+                    f"{source} is a {path.suffix} file: save it as .txt, one text per line (or .csv, .json)"
                 )
             return path
         if path.exists():
@@ -322,9 +324,9 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise LabelsError(f"cannot read {path}: {error.strerror}") from error
     if len(data) > MAX_BYTES:
-        raise LabelsError(f"{path} is larger than {MAX_BYTES >> 20} MB, so it is no label file")
+        raise LabelsError(f"{path} is larger than {MAX_BYTES >> 20} MB, the limit for a label file")
     if data.count(b"\n") + data.count(b"\r") > MAX_LINES:
-        raise LabelsError(f"{path} has more than {MAX_LINES} lines, so it is no label file")
+        raise LabelsError(f"{path} has more than {MAX_LINES} lines, the limit for a label file")
     encoding = other_encoding(data)
     if encoding is not None:
         raise LabelsError(
@@ -340,7 +342,7 @@ def read_text(path: Path) -> str:
         ) from error
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
-        raise LabelsError(f"{path}:{line}: holds a NUL byte, so it is no text file")
+        raise LabelsError(f"{path}:{line}: contains a NUL byte, so it is not a text file")
     return text
 
 
@@ -360,7 +362,7 @@ def _parse_csv(text: str, path: Path) -> list[Phrases]:
                 continue
             if len(row) > len(header) or len(row) <= column:
                 raise LabelsError(
-                    f"{path}:{reader.line_num}: has not as many fields as the header; labels with commas need quotes"
+                    f"{path}:{reader.line_num}: has other fields than the header; labels with commas need quotes"
                 )
             name = row[column].strip()
             if not name:
@@ -377,7 +379,7 @@ def _name_column(header: Sequence[str], path: Path) -> int:
         return header.index("name")
     for separator, called in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
         if "name" in (field.strip(' "') for part in header for field in part.split(separator)):
-            raise LabelsError(f"{path}:1: its fields are separated by {called}: save it with commas between them")
+            raise LabelsError(f"{path}:1: its fields are separated by {called}: save it with commas")
     raise LabelsError(f"{path}:1: needs a header with a column called name, such as id,name")
 
 

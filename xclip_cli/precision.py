@@ -77,7 +77,7 @@ def compare(
 ) -> Comparison:
     """Measure ``dtypes``, and bfloat16 in any case, against float32 on the videos that can be read.
 
-    Raises XClipError where none can, or the device lacks a precision, ModelError and LabelsError.
+    Raises XClipError if none can, or the device lacks a precision, ModelError and LabelsError.
     """
     paths = list(videos)
     made = {
@@ -89,7 +89,7 @@ def compare(
     found = {dtype: dict(_logits(classifier, paths)) for dtype, classifier in made.items()}
     exact = found[EXACT]
     if not exact:
-        raise XClipError(f"none of the {len(paths)} videos can be read: xclip classify says why")
+        raise XClipError(f"none of the {len(paths)} videos can be read: `xclip classify` says why")
     rates = _rates(made)
     precisions = tuple(_measured(dtype, exact, found[dtype], rates[dtype]) for dtype in made)
     return Comparison(str(made[EXACT].encoder.device), len(exact), len(labels.names), precisions)
@@ -134,7 +134,7 @@ def _agreement(
 
 
 def _rates(classifiers: dict[str, Classifier]) -> dict[str, float]:
-    """Clips a second, in batches as large as a long run's. They take turns: what else the machine does weighs on all
+    """Clips per second, in batches as large as a long run's. They take turns: what else the machine does weighs on all
     alike."""
     import torch
 

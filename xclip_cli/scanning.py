@@ -65,7 +65,7 @@ def shared(cluster: Source[Numbers | Failure]) -> Scan:
         for each in cluster.records(pieces):
             if isinstance(each, Failure):
                 folder = printable(str(videos[0].index.folder))
-                raise ResultsError(f"cannot scan {folder}: the processes that did so were ended, twice")
+                raise ResultsError(f"cannot scan {folder}: the processes that did so died, twice")
             found.append(each)
         return np.concatenate(found, axis=1)
 

@@ -239,7 +239,7 @@ class Search:
             logits[:, numbers[chosen]] = found
             library.scored += int(chosen.sum())
         if np.isnan(logits).any():
-            raise ResultsError("an index holds numbers that are not finite: `xclip index check` finds damaged parts")
+            raise ResultsError("an index contains numbers that are not finite: `xclip index check` finds damaged parts")
         return logits
 
     def _scanned(self, videos: list[StoredVideo]) -> tuple[Numbers, Chosen]:
@@ -413,9 +413,9 @@ def _picked(blocks: Iterable[Any], wanted: npt.NDArray[np.bool_]) -> Iterator[An
 def search(
     index: Index, texts: str | Iterable[str], top_k: int = 20, classifier: Classifier | None = None, **rules: Any
 ) -> list[Moment]:
-    """The moments of an index that answer texts best, one text after the other. ``rules``: other fields of SearchRules.
+    """The moments of an index that match texts best, one text after the other. ``rules``: other fields of SearchRules.
 
-    ``classifier``: what the texts are compared by, if not the index's model on the usual device. Raises ModelError,
+    ``classifier``: what compares the texts (default: the index's model on the default device). Raises ModelError,
     LabelsError, ResultsError.
     """
     from .model.checkpoint.find import find_checkpoint

@@ -118,7 +118,7 @@ class Remarks:
             for text, count in self._counts.most_common(REMARKS_LISTED)
         ]
         hidden = len(self._counts) - len(texts)
-        return texts + ([f"and {hidden:,} other warnings of windows"] if hidden else [])
+        return texts + ([f"and {hidden:,} other warnings about windows"] if hidden else [])
 
 
 def parse_time(text: str) -> Fraction:

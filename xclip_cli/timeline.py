@@ -55,7 +55,7 @@ class Rules:
 
 @dataclass(frozen=True, repr=False)
 class VideoTimeline(SegmentsRecord):
-    """One video's windows, and the segments that they make: ``error`` says what ended it early, if anything did.
+    """One video's windows, and the segments that they form: ``error`` says what ended it early, if anything did.
 
     ``timeline`` has the scores of all labels over time, as arrays.
     """
@@ -71,7 +71,7 @@ class VideoTimeline(SegmentsRecord):
         return format_vtt(self.segments)
 
     def to_json(self) -> dict[str, Any]:
-        """The record of the segments as JSON values, and those of the windows."""
+        """The segments as JSON values, and the windows."""
         return {**super().to_json(), "windows": [window.to_json() for window in self.windows]}
 
     @classmethod
@@ -89,7 +89,7 @@ class VideoTimeline(SegmentsRecord):
 
 
 def whole_timelines(records: Iterable[TimelineRecord]) -> Iterator[VideoTimeline | Failure]:
-    """One record a video, of those of its windows and its segments."""
+    """One record per video, of those of its windows and its segments."""
     windows: list[WindowRecord] = []
     for record in records:
         if isinstance(record, WindowRecord):
@@ -188,7 +188,7 @@ class Assembly:
         if not self._usable:
             return failure
         made = self._segments(failure.video)
-        where = f"its timeline ends at {clock(self._ends[-1], 1)}, behind {made.num_windows:,} windows"
+        where = f"its timeline ends at {clock(self._ends[-1], 1)}, after {made.num_windows:,} windows"
         error = replace(failure.error, message=f"{failure.message}; {where}")
         return replace(made, error=error, warnings=(*failure.warnings, *made.warnings))
 

@@ -176,7 +176,10 @@ def test_auto_takes_it_for_every_phrasing_in_every_template(family: Sequence[str
         (["black"], "was not trained on 'black'"),
         (["a black screen 2"], "was not trained on 'a black screen 2'"),
         (["something red"], "was not trained on 'something red'"),
-        (["color bars", "a static shot"], "was not trained to tell labels of camera, picture-state from each other"),
+        (
+            ["color bars", "a static shot"],
+            "was not trained to tell labels of different sets apart (camera, picture-state)",
+        ),
     ],
 )
 def test_auto_does_not_trust_it_with_what_it_was_not_trained_to_tell_apart(labels: Sequence[str], why: str) -> None:

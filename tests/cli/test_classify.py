@@ -52,7 +52,7 @@ def test_many_videos_in_order_with_failures(xclip: Run, checkpoint: Path, clip: 
     assert "2 of 4 videos classified, 2 failed in " in done.stderr
     assert done.stderr.splitlines()[-2:] == [
         "  failed: missing.mp4: no such file",
-        "  failed: http://example.org/a.mp4: a URL: xclip reads files only; download it first, for example with "
+        "  failed: http://example.org/a.mp4: a URL, but xclip reads only files: download it first, for example with "
         "curl or yt-dlp",
     ]
 
@@ -104,7 +104,7 @@ def test_inputs_from_folders_and_lists(xclip: Run, checkpoint: Path, clip: Path,
     assert "ignored 1 files in folders" in done.stderr
     done = xclip(*common, "--from-file", "-", "-0", stdin=b"clips/b.mp4\0clips/a.mp4\0clips/b.mp4\0")
     assert [record["video"] for record in records(done.stdout)] == ["clips/b.mp4", "clips/a.mp4"]
-    assert "given more than once, classified once: clips/b.mp4" in done.stderr
+    assert "given more than once, processed once: clips/b.mp4" in done.stderr
 
 
 def test_windows(xclip: Run, checkpoint: Path, clip: Path) -> None:
@@ -125,11 +125,11 @@ def test_windows(xclip: Run, checkpoint: Path, clip: Path) -> None:
         (["a.mp4"], 2, "no labels given: pass --labels FILE, --labels NAME or --label TEXT"),
         (["a.mp4", "--labels", "kinetics-40"], 2, "did you mean kinetics-400?"),
         (["a.mp4", "--label", "x", "--template", "y"], 2, "no template file (nor a {} in) 'y'"),
-        (["--label", "x"], 2, "give at least one video or folder"),
+        (["--label", "x"], 2, "no inputs: pass at least one video or folder"),
         (["a.mp4", "--label", "x", "--dtype", "int8"], 2, "int8"),
         (["a.mp4", "--label", "x", "--top-k", "-1"], 2, "should be greater than or equal to 0"),
         (["a.mp4", "--label", "x", "--model", "./nowhere"], 4, "there is no model './nowhere'"),
-        (["a.mp4", "--label", "x", "--model", "no/such"], 4, "no/such is not, or not wholly, in the cache"),
+        (["a.mp4", "--label", "x", "--model", "no/such"], 4, "no/such is not complete in the cache"),
         (["a.mp4", "--label", "x", "--from-file", "no"], 2, "cannot read the list of videos no"),
         (["a.mp4", "--label", "x", "--nonsense"], 2, "--nonsense"),
         (["a.mp4", "--label", "x", "--workers", "0"], 2, "'--workers': Input should be greater than or equal to 1"),
@@ -142,16 +142,16 @@ def test_windows(xclip: Run, checkpoint: Path, clip: Path) -> None:
         (["a.mp4", "--label", "x", "--threads", "0"], 2, "'--threads': Input should be greater than or equal to 1"),
         (["a.mp4", "--label", "x", "--timeout", "0"], 2, "'--timeout': Input should be greater than or equal to 0.1"),
         (["a.mp4", "--label", "x", "--timeout", "nan"], 2, "'--timeout': Input should be greater than or equal to 0.1"),
-        (["a.mp4", "--label", "x", "--views", "3"], 2, "'3' is no number of views: give CLIPSxCROPS"),
-        (["a.mp4", "--label", "x", "--views", "4x2"], 2, "'4x2' is no number of views"),
-        (["a.mp4", "--label", "x", "--views", "0x1"], 2, "'0x1' is no number of views"),
-        (["a.mp4", "--label", "x", "--resume"], 2, "--resume goes on with a results file: pass it as -o FILE.jsonl"),
-        (["a.mp4", "--label", "x", "--resume", "-o", "a.csv"], 2, "--resume goes on with a results file"),
+        (["a.mp4", "--label", "x", "--views", "3"], 2, "'3' is not a number of views: give CLIPSxCROPS"),
+        (["a.mp4", "--label", "x", "--views", "4x2"], 2, "'4x2' is not a number of views"),
+        (["a.mp4", "--label", "x", "--views", "0x1"], 2, "'0x1' is not a number of views"),
+        (["a.mp4", "--label", "x", "--resume"], 2, "--resume continues a results file: pass it as -o FILE.jsonl"),
+        (["a.mp4", "--label", "x", "--resume", "-o", "a.csv"], 2, "--resume continues a results file"),
         (["a.mp4", "--label", "x", "--resume", "-o", "a.jsonl", "--force"], 2, "without --force"),
-        (["a.mp4", "--label", "x", "--retry-failed", "-o", "a.jsonl"], 2, "--retry-failed goes with --resume"),
+        (["a.mp4", "--label", "x", "--retry-failed", "-o", "a.jsonl"], 2, "--retry-failed requires --resume"),
         (["a.mp4", "--label", "x", "--device", "mps"], 2, "'mps' is not auto, cpu, cuda, cuda:N"),
-        (["a.mp4", "--label", "x", "--end", "0"], 2, "is not before --end 0 s"),
-        (["a.mp4", "--labels", ""], 2, "an empty name is no label file"),
+        (["a.mp4", "--label", "x", "--end", "0"], 2, "must be before --end (0 s)"),
+        (["a.mp4", "--labels", ""], 2, "an empty name is not a label file"),
         (["a.mp4", "--label", "x", "--model", "k400_32_8.pth"], 4, "there is no file k400_32_8.pth"),
     ],
 )
@@ -215,7 +215,7 @@ def test_fail_fast(xclip: Run, checkpoint: Path, clip: Path) -> None:
 
 def test_quiet_and_verbose(xclip: Run, checkpoint: Path, clip: Path) -> None:
     common = ["classify", clip, clip, *ARGUMENTS, "--label", "a cat", "--model", checkpoint]
-    assert "kept once: 'a cat'" in xclip(*common).stderr
+    assert "used once: 'a cat'" in xclip(*common).stderr
     assert xclip(*common, "--quiet").stderr == ""
     assert f"model {checkpoint} on cpu, " in " ".join(
         xclip(*common, "--verbose", env={"COLUMNS": "999"}).stderr.split()
@@ -330,7 +330,7 @@ def test_checking_labels(xclip: Run, tmp_path: Path, checkpoint: Path) -> None:
     path.write_text("a cat\na dog\na cat\n")
     done = xclip("labels", "check", path)
     assert (done.returncode, done.stdout) == (0, "2 labels, 2 texts: 1 warnings\n")
-    assert "kept once: 'a cat'" in done.stderr
+    assert "used once: 'a cat'" in done.stderr
     path.write_text("a cat\n" + "word " * 100)
     done = xclip("labels", "check", path, "--model", checkpoint)
     assert done.returncode == 2
@@ -377,20 +377,20 @@ def test_a_report_of_a_run(xclip: Run, checkpoint: Path, clip: Path, tmp_path: P
     done = xclip("classify", "a.mp4", "b.mp4", clip, "no.mp4", *ARGUMENTS, "--model", checkpoint, "-o", "results.jsonl")
     assert done.returncode == 3
     done = xclip("report", "results.jsonl", "-o", "report.html")
-    elsewhere = "no pictures of 1 videos: the page says why (--root DIR says where they are)\n"
+    elsewhere = "no thumbnails for 1 videos: the page says why (--root DIR says where the files are)\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, "", elsewhere)
     page = tmp_path / "cwd" / "report.html"
     assert page.read_text().count("data:image/jpeg") == 16
     done = xclip("report", "results.jsonl", "-o", "report.html")
     assert done.returncode == 2
     assert "report.html exists: pass --force to replace it" in " ".join(done.stderr.split())
-    assert "only relative paths below the folder that holds the results file" in page.read_text()
+    assert "only relative paths below the folder of the results file" in page.read_text()
     assert xclip("report", "results.jsonl", "-o", "report.html", "--force", "--root", "/").returncode == 0
     assert page.read_text().count("data:image/jpeg") == 8  # of the one with an absolute path
     (tmp_path / "cwd" / "a.mp4").rename(moved / "a.mp4")
     done = xclip("report", "results.jsonl", "-o", "report.html", "--force")
     assert (done.returncode, page.read_text().count("data:image/jpeg")) == (0, 8)
-    assert done.stderr == "no pictures of 2 videos: the page says why (--root DIR says where they are)\n"
+    assert done.stderr == "no thumbnails for 2 videos: the page says why (--root DIR says where the files are)\n"
     done = xclip("report", "results.jsonl", "-o", "report.html", "--force", "--root", "moved", "--thumbnails", "3")
     assert page.read_text().count("data:image/jpeg") == 1
     assert "no such file" in page.read_text()
@@ -404,7 +404,7 @@ def test_a_report_of_a_run(xclip: Run, checkpoint: Path, clip: Path, tmp_path: P
     [
         (["no.jsonl", "-o", "a.html"], 1, "error: cannot read the results no.jsonl: No such file or directory"),
         (["bad.jsonl", "-o", "a.html"], 1, "error: bad.jsonl, line 1: not JSON"),
-        (["good.jsonl", "-o", "no/a.html"], 2, "the folder no of the output does not exist"),
+        (["good.jsonl", "-o", "no/a.html"], 2, "the output folder no does not exist: create it"),
         (["good.jsonl", "-o", "good.jsonl", "--force"], 2, "is one of the inputs"),
         (["good.jsonl"], 2, "Missing option '--output'"),
         (["good.jsonl", "-o", "a.html", "--root", "no"], 2, "does not exist"),
@@ -452,7 +452,7 @@ def test_answers_that_are_none(xclip: Run, checkpoint: Path, clip: Path, tmp_pat
     assert xclip(*common, "--threshold", "1", "-o", "a.jsonl").returncode == 0
     header, record = records((tmp_path / "cwd" / "a.jsonl").read_text())
     assert (header["threshold"], record["predictions"], record["withheld"]) == (1, [], 6)
-    assert "no label is sure enough" in xclip(*common, "--threshold", "1", "--format", "table").stdout
+    assert "no label passed its threshold" in xclip(*common, "--threshold", "1", "--format", "table").stdout
     done = xclip(*common, "--none-of-these", "--multi-label")
     assert done.returncode == 2
-    assert "--none-of-these goes without --multi-label" in " ".join(done.stderr.replace("│", " ").split())
+    assert "--none-of-these cannot be combined with --multi-label" in " ".join(done.stderr.replace("│", " ").split())

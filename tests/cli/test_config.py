@@ -83,10 +83,10 @@ def test_what_all_commands_share_stands_at_the_top(tmp_path: Path) -> None:
         ("[tmeline]\nwindow = 3", "there is no command 'tmeline': did you mean 'timeline'?"),
         ("[models.pul]\nquiet = true", "there is no command 'models pul': did you mean 'pull'?"),
         ("zzzzz = 1", "no command has a flag 'zzzzz': `xclip --help` lists commands"),
-        ("quiet = 'yes'", "'quiet' is true or false, without quotes"),
-        ("model = true", "'model' is a text or a number"),
-        ("[timeline]\nwindow = [1, 2]", "'window' of [timeline] is a text or a number"),
-        ("labels = [['a']]", "'labels' is a text or a number, or a list of them"),
+        ("quiet = 'yes'", "'quiet' must be true or false, without quotes"),
+        ("model = true", "'model' must be a string or a number"),
+        ("[timeline]\nwindow = [1, 2]", "'window' of [timeline] must be a string or a number"),
+        ("labels = [['a']]", "'labels' must be a string or a number, or a list of them"),
         ("help = true", "no command has a flag 'help'"),
         ("config = 'other.toml'", "no command has a flag 'config'"),
         ("videos = ['a.mp4']", "no command has a flag 'videos'"),
@@ -127,13 +127,13 @@ def test_a_run_with_a_file_waits_for_no_other_command(tmp_path: Path) -> None:
 
 
 def test_files_that_are_none(tmp_path: Path, xclip: Run) -> None:
-    assert "is not TOML" in refused(tmp_path, "model = ")
-    assert "is not TOML" in refused(tmp_path, "a = " + "[" * 100_000)
+    assert "is not valid TOML" in refused(tmp_path, "model = ")
+    assert "is not valid TOML" in refused(tmp_path, "a = " + "[" * 100_000)
     (tmp_path / "big.toml").write_text("#" * (2 << 20))
     (tmp_path / "latin.toml").write_bytes(b"model = '\xe9'")
     for name, message in (
         ("big.toml", "larger than 1 MB"),
-        ("latin.toml", "is not TOML"),
+        ("latin.toml", "is not valid TOML"),
         ("none.toml", "No such file"),
     ):
         done = xclip("labels", "list", "--config", tmp_path / name)

@@ -81,7 +81,7 @@ def test_segments_are_saved_as_files(xclip: Run, checkpoint: Path, tmp_path: Pat
         assert frames / 25 == pytest.approx(segment["end_seconds"] - segment["start_seconds"], abs=0.09)
     before = {clip: clip.read_bytes() for clip in saved}
     done = xclip(*command)
-    assert done.stderr.count("exists and is left as it is") == len(saved)
+    assert done.stderr.count("already exists and was not overwritten") == len(saved)
     assert {clip: clip.read_bytes() for clip in saved} == before
     done = xclip("timeline", "a.mp4", *ARGUMENTS, "-m", checkpoint, "--save-clips", path)
     assert done.returncode == 2
@@ -115,8 +115,8 @@ def test_a_video_without_timecode_ends_no_run(xclip: Run, checkpoint: Path, tmp_
     command = ["timeline", "v", *ARGUMENTS, "-m", checkpoint, "--format", "edl"]
     done = xclip(*command, "--output-dir", "out")
     assert done.returncode == 0, done.stderr
-    assert "no file for v/fast.mp4: an EDL counts fewer than 100 frames a second" in done.stderr
+    assert "no file for v/fast.mp4: an EDL takes fewer than 100 frames per second" in done.stderr
     assert [path.name for path in (tmp_path / "cwd" / "out").glob("*.edl")] == ["usual.mp4.edl"]
     done = xclip(*command[:1], "v/fast.mp4", *command[2:])
     assert (done.returncode, done.stdout) == (1, "")
-    assert "error: an EDL counts fewer than 100" in done.stderr
+    assert "error: an EDL takes fewer than 100" in done.stderr

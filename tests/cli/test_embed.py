@@ -57,7 +57,7 @@ def test_classify_says_of_an_index_what_it_says_of_files(
     index = tmp_path / "i"
     said = embed(xclip, checkpoint, videos, index, "--views", views)
     assert "3 of 4 videos embedded, 1 failed in" in said
-    assert f"failed: {videos / 'c.mp4'}: not a video" in said
+    assert f"failed: {videos / 'c.mp4'}: not a readable video" in said
     assert f"{index}: 4 videos, 3 windows, " in said
     for more in ([], ["--multi-label"], ["--none-of-these", "--threshold", "0.2", "--template", "a video of {}"]):
         ours = xclip("classify", index, *LABELS, "--threads", "1", *more)
@@ -118,14 +118,17 @@ def test_an_index_is_of_one_stream(xclip: Run, checkpoint: Path, tmp_path: Path)
 
 
 REFUSED = [
-    (["classify", "--start", "1"], "--start and --end choose a part to decode, and an index is not decoded"),
-    (["classify", "--save-frames", "x"], "--save-frames writes what is decoded"),
-    (["classify", "--views", "4x1"], "--views 4x1: the index was made with views 1x1"),
-    (["classify", "--preprocess", "paper"], "--preprocess paper: the index was made with preprocess hf"),
+    (["classify", "--start", "1"], "--start and --end select a part to decode, but an index is not decoded"),
+    (["classify", "--save-frames", "x"], "--save-frames saves decoded frames"),
+    (["classify", "--views", "4x1"], "--views 4x1 does not match the index, which was made with views 1x1"),
+    (
+        ["classify", "--preprocess", "paper"],
+        "--preprocess paper does not match the index, which was made with preprocess hf",
+    ),
     (["classify", "--model", "bundled"], "not bundled"),
     (["classify", "--only", "*.xyz"], "matches '*.xyz'"),
-    (["classify", "--stream", "1"], "--stream 1: the index was made of the main stream"),
-    (["timeline"], "holds whole videos, not windows: classify takes whole videos, timeline windows"),
+    (["classify", "--stream", "1"], "--stream 1 does not match the index, which was made from the main stream"),
+    (["timeline"], "contains whole videos, not windows: classify takes whole videos, timeline windows"),
 ]
 
 
@@ -165,14 +168,14 @@ def test_unchanged_moved_changed_and_failed_videos(xclip: Run, checkpoint: Path,
     shutil.copytree(videos, folder)
     embed(xclip, checkpoint, folder, index)
     before = records(xclip("classify", index, *LABELS).stdout)
-    assert "4 of 4 videos are in the index already, 1 as failed (--retry-failed" in embed(
+    assert "4 of 4 videos are already in the index, 1 of them as failed (--retry-failed" in embed(
         xclip, checkpoint, folder, index
     )
     os.rename(folder / "a.mp4", folder / "e.mp4")
     shutil.copy(folder / "b.avi", folder / "f.avi")
     os.utime(folder / "d.mkv", (1, 1))
     said = embed(xclip, checkpoint, folder, index)
-    assert "5 of 5 videos are in the index already, 2 of them under another path, 1 as failed" in said
+    assert "5 of 5 videos are already in the index, 2 of them under another path, 1 of them as failed" in said
     after = {Path(record["video"]).name: record for record in records(xclip("classify", index, *LABELS).stdout)}
     assert sorted(after) == ["b.avi", "c.mp4", "d.mkv", "e.mp4", "f.avi"]
     assert after["e.mp4"]["predictions"] == before[0]["predictions"]
@@ -184,7 +187,7 @@ def test_unchanged_moved_changed_and_failed_videos(xclip: Run, checkpoint: Path,
     pruned = xclip("index", "prune", index)
     assert pruned.stdout.splitlines()[0] == f"dropped {folder / 'f.avi'}"
     assert f"{index}: 4 videos, 1 dropped" in pruned.stdout
-    assert xclip("index", "check", index).stdout == f"{index} is whole: 4 videos, 4 windows\n"
+    assert xclip("index", "check", index).stdout == f"{index} is intact: 4 videos, 4 windows\n"
     found = json.loads(xclip("index", "info", index, "--json").stdout)
     assert (found["videos"], found["failed"], found["windows"]) == (4, 0, 4)
     shutil.rmtree(folder)

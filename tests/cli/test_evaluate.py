@@ -61,7 +61,7 @@ def test_a_folder_a_class(xclip: Run, dataset: Path, tmp_path: Path) -> None:
     records = tmp_path / "r.jsonl"
     done = xclip("evaluate", dataset, *COMMON, "-o", records)
     assert done.returncode == 3  # a video failed
-    assert "a folder a class: 7 videos, 5 labels" in done.stderr
+    assert "a folder per class: 7 videos, 5 labels" in done.stderr
     values = json.loads(done.stdout)
     assert (values["videos"], values["failed"], values["labels"]) == (7, 1, 14)
     top = values["top1"]
@@ -107,7 +107,7 @@ def test_a_page(xclip: Run, dataset: Path, tmp_path: Path) -> None:
     # a stranger's records do not choose which of our videos are shown
     done = xclip("evaluate", records, "--truth", dataset, "--summary", page, "--force")
     assert done.returncode == 0
-    assert "No pictures: only relative paths below the folder" in page.read_text()
+    assert "No thumbnails: without --root, only relative paths below the folder" in page.read_text()
 
 
 def test_calibrated_labels(xclip: Run, dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
@@ -116,14 +116,14 @@ def test_calibrated_labels(xclip: Run, dataset: Path, checkpoint: Path, tmp_path
     xclip("evaluate", dataset, *COMMON, "-o", records)
     done = xclip(*command)
     assert done.returncode == 2
-    assert "the records were made with other labels or texts: pass the --labels of that run" in done.stderr
+    assert "the records were made with different labels or texts: pass the --labels of that run" in done.stderr
     values = json.loads(xclip(*command, *COMMON[:2]).stdout)["calibration"]
     assert values["without"]["color bars"] == "too few examples: 1, 5 are needed"
     assert values["log_loss"]["after"] <= values["log_loss"]["before"]
     again = xclip(*command, *COMMON[:2])
     assert "exists: pass --force" in " ".join(again.stderr.replace("│", " ").split())
     table = xclip(*command, *COMMON[:2], "--force", "-f", "table", env={"COLUMNS": "120"}).stdout
-    assert "the figures are of held-out videos, in" in " ".join(table.split())
+    assert "the figures are for held-out videos (" in " ".join(table.split())
     content = json.loads(labels.read_text())
     content["temperature"] = 4.0
     labels.write_text(json.dumps(content))
@@ -164,7 +164,7 @@ def test_an_index_and_a_list(xclip: Run, dataset: Path, tmp_path: Path) -> None:
     assert done.returncode == 0
     said = " ".join(done.stderr.split())
     assert "1 videos are listed more than once: color-bars.mp4" in said
-    assert "1 videos of the truth are not among the inputs, and in no figure: gone.mp4" in said
+    assert "1 videos of the ground truth are not among the inputs and not counted: gone.mp4" in said
     values = json.loads(done.stdout)
     assert (values["videos"], values["missing"], values["labels"], values["top1"]["value"]) == (2, 1, 2, 1.0)
     assert "xclip evaluate" not in said
@@ -176,19 +176,19 @@ def test_the_published_figure_stands_beside(xclip: Run, dataset: Path, tmp_path:
     values = json.loads(done.stdout)
     assert (values["labels"], values["preprocess"], values["views"]) == (101, "paper", "1x1")
     assert values["protocol"]["published"] is None
-    assert "There is no published figure of bundled" in values["protocol"]["said"]
+    assert "There is no published figure for bundled" in values["protocol"]["said"]
     records = tmp_path / "cwd" / "r.jsonl"
     records.write_text(records.read_text().replace('"bundled"', '"microsoft/xclip-base-patch16-zero-shot"'))
     values = json.loads(xclip("evaluate", records, "--truth", truth, "--protocol", "ucf-101").stdout)
     assert values["protocol"]["published"] == "72.0 ± 2.3 (top-1)"
     done = xclip("evaluate", records, "--truth", truth, "--protocol", "kinetics-600")
-    assert "no video of the truth has one of the 231 labels" in " ".join(done.stderr.replace("│", " ").split())
+    assert "no video of the ground truth has one of the 231 labels" in " ".join(done.stderr.replace("│", " ").split())
     records.write_text(records.read_text().replace("patch16-zero-shot", "patch16-kinetics-600"))
     values = json.loads(xclip("evaluate", records, "--truth", truth, "--protocol", "kinetics-600").stdout)
     assert values["protocol"]["published"] == "85.3 / 97.1 (top-1 / top-5)"
     assert "these records were made with views 1x1" in values["protocol"]["said"]
     done = xclip("evaluate", dataset, "--truth", truth, "--protocol", "ucf-101", "--views", "4x3", "-o", "s.jsonl")
-    assert "the protocol ucf-101 has views 1x1: leave the flag out" in " ".join(done.stderr.replace("│", " ").split())
+    assert "the protocol ucf-101, which uses 1x1: omit the flag" in " ".join(done.stderr.replace("│", " ").split())
 
 
 def test_draws_of_unseen_classes(xclip: Run, dataset: Path, tmp_path: Path) -> None:
@@ -222,26 +222,32 @@ def test_draws_of_unseen_classes(xclip: Run, dataset: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["v.mp4"], "--truth FILE says what is right"),
+        (["v.mp4"], "pass --truth FILE with the right labels"),
         (["DATASET"], "pass -o FILE.jsonl"),
         (["nothing.jsonl", "--truth", "TRUTH"], "there is no results file nothing.jsonl"),
         (["DATASET", "-o", "x.csv"], "pass -o FILE.jsonl"),
         (["DATASET", "--split", "dev", "-o", "x.jsonl"], "there is no split 'dev'"),
         (
             ["DATASET", "--label", "a cat", "-o", "x.jsonl"],
-            "5 labels of the truth, of 7 videos, are not among the labels",
+            "5 labels of the ground truth (7 videos) are not among the labels",
         ),
-        (["DATASET", "-f", "html"], "a page is a file: pass --summary FILE.html"),
+        (["DATASET", "-f", "html"], "--format html writes a file: pass --summary FILE.html"),
         (["DATASET", "--summary", "x.xyz"], "has no suffix that names a format"),
-        (["DATASET", "--truth", "TRUTH", "-o", "x.jsonl"], "none of the 7 videos is one of the 1 of the truth"),
-        (["RESULTS", "--truth", "TRUTH", "-o", "x.jsonl"], "is for new records"),
-        (["RESULTS", "RESULTS", "--truth", "TRUTH"], "give it alone"),
-        (["RESULTS", "--truth", "TRUTH", "--f1"], "give one of --precision, --recall and --f1, with --write-labels"),
-        (["RESULTS", "--truth", "TRUTH", "--write-labels", "l.json", "--summary", "l.json"], "and two are the same"),
-        (["DATASET", "-o", "x.jsonl", "--summary", "./x.jsonl", "-f", "json"], "and two are the same"),
+        (["DATASET", "--truth", "TRUTH", "-o", "x.jsonl"], "none of the 7 videos is one of the 1 of the ground truth"),
+        (["RESULTS", "--truth", "TRUTH", "-o", "x.jsonl"], "-o writes new records"),
+        (["RESULTS", "RESULTS", "--truth", "TRUTH"], "pass it alone"),
+        (
+            ["RESULTS", "--truth", "TRUTH", "--f1"],
+            "pass only one of --precision, --recall and --f1, together with --write-labels",
+        ),
+        (["RESULTS", "--truth", "TRUTH", "--write-labels", "l.json", "--summary", "l.json"], "must be different files"),
+        (["DATASET", "-o", "x.jsonl", "--summary", "./x.jsonl", "-f", "json"], "must be different files"),
         (["RESULTS", "--truth", "TRUTH", "--summary", "RESULTS", "-f", "json", "--force"], "is one of the inputs"),
         (["RESULTS", "--truth", "TRUTH", "--summary", "TRUTH", "--force"], "is one of the inputs"),
-        (["RESULTS", "--truth", "TRUTH", "--write-labels", "l.txt"], "label files with thresholds are .json files"),
+        (
+            ["RESULTS", "--truth", "TRUTH", "--write-labels", "l.txt"],
+            "a label file with thresholds must be a .json file",
+        ),
     ],
 )
 def test_wrong_usage(xclip: Run, dataset: Path, tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -141,16 +141,19 @@ def test_choices_are_the_librarys() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: InputFlags(start=Fraction(2), end=Fraction(1)), "--start 2 s is not before --end 1 s"),
-        (lambda: ClusterFlags(actors=2), "--actors goes with --ray"),
-        (lambda: ClusterFlags(ray_address="a:1"), "--ray-address goes with --ray"),
-        (lambda: ClusterFlags(ray=True, actor_gpus=1.5), "--actor-gpus 1.5 is not a part of one GPU, or a whole"),
-        (lambda: InputFlags().expand(), "give at least one video or folder"),
-        (lambda: LabelFlags(none_of_these=True, multi_label=True), "--none-of-these goes without --multi-label"),
+        (lambda: InputFlags(start=Fraction(2), end=Fraction(1)), "--start (2 s) must be before --end (1 s)"),
+        (lambda: ClusterFlags(actors=2), "--actors requires --ray"),
+        (lambda: ClusterFlags(ray_address="a:1"), "--ray-address requires --ray"),
+        (lambda: ClusterFlags(ray=True, actor_gpus=1.5), "--actor-gpus 1.5: give a fraction of one GPU, or a whole"),
+        (lambda: InputFlags().expand(), "no inputs: pass at least one video or folder"),
+        (
+            lambda: LabelFlags(none_of_these=True, multi_label=True),
+            "--none-of-these cannot be combined with --multi-label",
+        ),
         (lambda: OutputFlags(Path("a.srt")).form(tables.FORMATS), "a.srt has no suffix that names a format"),
-        (lambda: OutputFlags(Path("a.csv"), resume=True).form(tables.FORMATS), "--resume goes on with a results file"),
-        (lambda: OutputFlags(retry_failed=True).form(tables.FORMATS), "--retry-failed goes with --resume"),
-        (lambda: TimelineOutputFlags().check("vtt", Inputs(["a", "b"])), "vtt holds the segments of one video"),
+        (lambda: OutputFlags(Path("a.csv"), resume=True).form(tables.FORMATS), "--resume continues a results file"),
+        (lambda: OutputFlags(retry_failed=True).form(tables.FORMATS), "--retry-failed requires --resume"),
+        (lambda: TimelineOutputFlags().check("vtt", Inputs(["a", "b"])), "vtt holds one video"),
         (lambda: SegmentFlags(window=Fraction(0)).rules(Fraction(10)), "window and stride must be longer than 0 s"),
     ],
 )
@@ -260,5 +263,7 @@ def test_names_of_devices_are_taken(name: str) -> None:
     "name", ["", "gpu", "cuda:", "cuda:0,", ",cuda", "cpu,cuda", "all,cpu", "cuda:0 cuda:1", "cuda;1"]
 )
 def test_other_names_are_refused(name: str) -> None:
-    with pytest.raises(typer.BadParameter, match=r"is not auto, cpu, cuda, cuda:N, several of these \(cuda:0,cuda:1\)"):
+    with pytest.raises(
+        typer.BadParameter, match=r"is not auto, cpu, cuda, cuda:N, several CUDA devices \(cuda:0,cuda:1\)"
+    ):
         check_device(name)

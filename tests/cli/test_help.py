@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ import typer
 from typer.testing import CliRunner
 
 from xclip_cli.cli.app import app
-from xclip_cli.cli.help import help_of
+from xclip_cli.cli.help import DOCUMENTATION, help_of
 
 PROGRAM = typer.main.get_command(app)
 
@@ -134,3 +136,59 @@ def test_completion_imports_neither_torch_nor_av() -> None:
     )
     assert done.stdout.split() == ["auto", "float32", "bfloat16", "float16"]
     assert not set(done.stderr.split()) & {"torch", "av"}
+
+
+EXAMPLES = {  # of the help, those that need nothing but the bundled model, in order
+    ("demo",): ["xclip demo clips"],
+    ("classify",): ["xclip classify clips --labels picture-state"],
+    ("timeline",): ["xclip timeline clips/fade-in.mp4 -l picture-state --window 0.5"],
+    ("embed",): [
+        "xclip embed clips -o clips.index --model bundled --window 1",
+        "xclip timeline clips.index --labels picture-state",
+    ],
+    ("search",): ['xclip search "color bars" clips.index'],
+    ("report",): [
+        "xclip classify clips --labels picture-state -o results.jsonl",
+        "xclip report results.jsonl -o report.html",
+    ],
+    ("merge",): [
+        "xclip classify clips -l picture-state --shard 1/2 -o part-1.jsonl",
+        "xclip classify clips -l picture-state --shard 2/2 -o part-2.jsonl",
+        "xclip merge part-1.jsonl part-2.jsonl -o all.jsonl",
+    ],
+    ("index", "info"): ["xclip index info clips.index"],
+    ("index", "check"): ["xclip index check clips.index"],
+    ("labels", "check"): ["xclip labels check picture-state --model bundled"],
+    ("models", "verify"): ["xclip models verify bundled"],
+}
+
+
+def test_examples_run(tmp_path: Path) -> None:
+    for path, commands in EXAMPLES.items():
+        shown = help_at(120, path)
+        for command in commands:
+            assert command in shown
+            words = [sys.executable, "-m", "xclip_cli", *shlex.split(command)[1:]]
+            done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, (command, done.stderr)
+
+
+@every_command
+def test_every_command_links_to_its_section_of_the_documentation(path: tuple[str, ...]) -> None:
+    text = (Path(__file__).parents[2] / DOCUMENTATION).read_text("utf-8")
+    titles = re.findall(r"^#+ (.+)", text, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+    link = re.search(rf"Documentation: {DOCUMENTATION}(?:#(\S+))?", help_at(80, path))
+    assert link
+    assert bool(link[1]) == bool(path)
+    assert not path or link[1] in anchors
+
+
+def test_the_programs_help_fits_a_screen() -> None:
+    assert len(help_at(80, ()).splitlines()) <= 40
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=" ".join)
+def test_flags_of_a_run_are_in_the_last_panel_with_the_help(path: tuple[str, ...]) -> None:
+    panels = {flag.opts[0]: flag.rich_help_panel for flag in flags_of(path) if flag.param_type_name == "option"}
+    assert panels["--help"] == panels["--config"] == panels.get("--quiet")

@@ -82,13 +82,13 @@ def test_unfinished_videos_are_told(xclip: Run, tmp_path: Path) -> None:
     header(tmp_path, "a.jsonl", failure("a"), window)
     done = xclip("merge", tmp_path / "a.jsonl", "-o", "all.jsonl")
     assert done.returncode == 3
-    assert "1 videos were not finished (--resume goes on): w" in done.stderr
+    assert "1 videos are unfinished (--resume continues them): w" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["a.jsonl", "b.jsonl", "-o", "x.jsonl"], 1, "made in different ways: model is 'm' and 'n'"),
+        (["a.jsonl", "b.jsonl", "-o", "x.jsonl"], 1, "made with different settings: model is 'm' and 'n'"),
         (["a.jsonl", "-o", "a.jsonl"], 2, "a.jsonl is one of the inputs"),
         (["a.jsonl", "-o", "a.jsonl", "--force"], 2, "a.jsonl is one of the inputs"),
         (["a.jsonl", "-o", "c.jsonl"], 2, "c.jsonl exists"),
@@ -121,4 +121,4 @@ def test_force_replaces(xclip: Run, tmp_path: Path) -> None:
 def test_what_is_no_shard(xclip: Run, shard: str) -> None:
     done = xclip("classify", "a.mp4", "--label", "a", f"--shard={shard}", env={"COLUMNS": "200"})
     assert done.returncode == 2
-    assert "is no shard: give I/N with I from 1 to N" in done.stderr
+    assert "is not a shard: give I/N with I from 1 to N" in done.stderr

@@ -99,7 +99,7 @@ def test_a_run_goes_on_and_writes_what_is_missing(xclip: Run, common: list[str],
     whole = {name: (out / name).read_bytes() for name in files(out)}
     done = xclip(*command)
     assert done.returncode == 2
-    assert "pass --force to replace it, --resume to go on" in " ".join(done.stderr.replace("│", "").split())
+    assert "pass --force to replace it, --resume to continue it" in " ".join(done.stderr.replace("│", "").split())
     (out / "a.mov.json").unlink()
     shutil.rmtree(out / "below")
     written = (out / "a.mp4.json").stat().st_mtime_ns
@@ -238,8 +238,8 @@ def test_no_file_is_written_through_a_link(xclip: Run, common: list[str], tree: 
     [
         (["--format", "table"], "--output-dir takes --format json, csv, srt, vtt, edl or otio, not table"),
         (["--format", "jsonl"], "--output-dir takes --format json, csv, srt, vtt, edl or otio, not jsonl"),
-        (["-o", "a.jsonl"], "--output-dir goes without -o"),
-        (["--resume", "--force"], "--resume goes on with a results file"),
+        (["-o", "a.jsonl"], "--output-dir cannot be combined with -o"),
+        (["--resume", "--force"], "--resume continues a results file"),
     ],
 )
 def test_wrong_usage(xclip: Run, arguments: list[str], message: str) -> None:

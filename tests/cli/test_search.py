@@ -97,7 +97,7 @@ def test_an_index_does_not_choose_which_pictures_a_page_shows(xclip: Run, videos
     command = ["search", "color bars", home / "below" / "i", "-o", page, "--force"]
     done = xclip(*command)
     assert (done.returncode, page.read_text().count("<img")) == (0, 1)
-    assert "no pictures of 3 videos: the page says why (--root DIR says where they are)" in done.stderr
+    assert "no thumbnails for 3 videos: the page says why (--root DIR says where the files are)" in done.stderr
     assert xclip(*command, "--root", "/").returncode == 0
     assert page.read_text().count("<img") == 1  # the absolute path
     assert xclip(*command, "--root", home / "below").returncode == 0
@@ -146,7 +146,7 @@ def test_the_first_failure_ends_it_if_asked_for(xclip: Run, videos: Path, index:
 def test_nothing_found_is_no_error(xclip: Run, index: Path) -> None:
     done = xclip("search", "color bars", index, "--threshold", "0.999999")
     assert (done.returncode, done.stdout) == (0, "")
-    assert "nothing was found above the threshold" in done.stderr
+    assert "no moments found above the threshold" in done.stderr
 
 
 def test_like_and_clips_of_what_is_found(xclip: Run, index: Path, videos: Path, tmp_path: Path) -> None:
@@ -160,19 +160,19 @@ def test_like_and_clips_of_what_is_found(xclip: Run, index: Path, videos: Path, 
     with av.open(str(folder / name)) as container:
         assert len(list(container.decode(video=0))) > 10
     content = (folder / name).read_bytes()
-    assert "exists and is left as it is" in xclip(*command).stderr
+    assert "already exists and was not overwritten" in xclip(*command).stderr
     assert (folder / name).read_bytes() == content
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["x"], "give a text and where to search"),
-        (["--like", "x"], "give at least one video or folder"),
-        ([], 'give a text and where to search'),
-        (["a", "v.mp4", "--like", "b", "--text", "c"], "--like and --text do not go together"),
-        (["a", "v.mp4", "--ray"], "--ray shares out the scan of indexes, not of files: embed those first"),
-        (["a", "v.mp4", "-f", "html"], "a page is a file: pass -o FILE.html"),
+        (["x"], "pass a text and where to search"),
+        (["--like", "x"], "no inputs: pass at least one video or folder"),
+        ([], 'pass a text and where to search'),
+        (["a", "v.mp4", "--like", "b", "--text", "c"], "--like and --text cannot be combined"),
+        (["a", "v.mp4", "--ray"], "--ray distributes the search of indexes, not of files: embed the files first"),
+        (["a", "v.mp4", "-f", "html"], "--format html writes a file: pass -o FILE.html"),
         (["a", "v.mp4", "-o", "x.xyz"], "has no suffix that names a format"),
     ],
 )  # fmt: skip

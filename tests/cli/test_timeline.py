@@ -161,7 +161,7 @@ def test_failures_are_records(xclip: Run, common: list[str], long: Path, tmp_pat
     assert "failed: no such file" in done.stdout
     done = xclip("timeline", "missing.mp4", *common, "-o", "a.srt")
     assert done.returncode == 1
-    assert "error: there are no segments of missing.mp4: no such file" in done.stderr
+    assert "error: no segments for missing.mp4: no such file" in done.stderr
     assert list((tmp_path / "cwd").iterdir()) == []
 
 
@@ -172,7 +172,7 @@ def test_failures_are_records(xclip: Run, common: list[str], long: Path, tmp_pat
         (["a.mp4", "--window", "10", "--stride", "0.1"], "give a stride of at least 0.15625 s"),
         (["a.mp4", "--window", "soon"], "is not a time"),
         (["a.mp4", "--min-score", "2"], "should be less than or equal to 1"),
-        (["a.mp4", "b.mp4", "--format", "srt"], "srt holds the segments of one video, and there are 2"),
+        (["a.mp4", "b.mp4", "--format", "srt"], "srt holds one video, but 2 were given"),
         (["a.mp4", "-o", "a.xyz"], "has no suffix that names a format"),
     ],
 )
@@ -215,11 +215,11 @@ def test_resuming_drops_what_is_not_complete(xclip: Run, common: list[str], long
         assert ("not finished: they are begun again" in done.stderr) == (cut == 12)
     done = xclip(*command, "--resume", "--min-score", "0.5")
     assert done.returncode == 1
-    assert "cannot resume out.jsonl: it was made in another way: min_score was 0.0, is 0.5" in done.stderr
+    assert "cannot resume out.jsonl: it was written with different settings: min_score was 0.0, now 0.5" in done.stderr
     done = xclip(
         "classify", "a.mp4", *ARGUMENTS, "--model", common[common.index("--model") + 1], *command[-2:], "--resume"
     )
-    assert "window was '1', is None" in done.stderr
+    assert "window was '1', now None" in done.stderr
     assert xclip("report", "out.jsonl", "-o", "out.html").returncode == 0
     assert (folder / "out.html").read_text().count('class="heat"') == 3
 

@@ -131,7 +131,7 @@ def test_a_folder_that_takes_nothing_costs_a_message(tmp_path: Path, caplog: pyt
     cache = FeatureCache(blocked / "features")
     with caplog.at_level(logging.INFO):
         cache.put("a", features(0))
-    assert f"the text features cannot be kept in {cache.folder}: " in caplog.text
+    assert f"cannot cache the text features in {cache.folder}: " in caplog.text
     assert cache.get("a") is None
     assert (cache.entries(), cache.size(), cache.clear()) == ([], 0, 0)
 
@@ -205,7 +205,7 @@ def test_without_a_home_nothing_is_kept(
     cache = FeatureCache()
     with caplog.at_level(logging.INFO):
         cache.put("a", features(0))
-    assert "the text features cannot be kept: there is no home folder; XCLIP_CACHE may name another" in caplog.text
+    assert "cannot cache the text features: there is no home folder; set XCLIP_CACHE to a folder" in caplog.text
     assert (cache.get("a"), cache.entries(), cache.clear(), os.listdir()) == (None, [], 0, [])
 
 

@@ -193,9 +193,7 @@ def test_too_little_memory_halves_the_batch_and_is_said_once(
     for results in found:
         torch.testing.assert_close(torch.cat(results), torch.cat(expected), atol=1e-5, rtol=1e-5)
     assert [size for size in sizes if size > room] == [size for size in (8, 4, 2) if size > room]
-    assert [record.message for record in caplog.records] == [
-        "cpu is short of memory: 4 clips are computed at once, not 8"
-    ]
+    assert [record.message for record in caplog.records] == ["cpu is short of memory: computing 4 clips at once, not 8"]
 
 
 def test_what_is_made_of_encodings_is_made_again_where_memory_ran_out(checkpoint: Path) -> None:
@@ -307,12 +305,12 @@ def test_names_of_devices(name: str, found: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("cuda:3", "there is no device cuda:3: torch sees 3 CUDA devices; use cpu"),
-        ("cuda:0,cuda:7", "there is no device cuda:7: torch sees 3 CUDA devices; use cpu"),
+        ("cuda:3", "there is no device cuda:3: PyTorch sees 3 CUDA devices; use cpu"),
+        ("cuda:0,cuda:7", "there is no device cuda:7: PyTorch sees 3 CUDA devices; use cpu"),
         ("cuda:1,cuda:1", "cuda:1,cuda:1 is not a list of different CUDA devices, such as cuda:0,cuda:1"),
         ("cuda,cuda:0", "cuda,cuda:0 is not a list of different CUDA devices, such as cuda:0,cuda:1"),
         ("cpu,cuda:0", "cpu,cuda:0 is not a list of different CUDA devices, such as cuda:0,cuda:1"),
-        ("mps", "unknown device 'mps': give auto, cpu, cuda, cuda:N, several of these"),
+        ("mps", "unknown device 'mps': give auto, cpu, cuda, cuda:N, several CUDA devices"),
     ],
 )
 def test_what_is_no_device(name: str, message: str) -> None:
@@ -322,7 +320,7 @@ def test_what_is_no_device(name: str, message: str) -> None:
 
 def test_all_devices_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(XClipError, match="there is no CUDA device: torch sees none; use cpu"):
+    with pytest.raises(XClipError, match="there is no CUDA device: PyTorch sees none; use cpu"):
         choose_devices("all")
 
 

@@ -95,9 +95,9 @@ def test_thresholds_by_hand() -> None:
     assert threshold(Goal("precision", 0.75), logits, wanted) == 3.5
     assert threshold(Goal("precision", 0.8), logits, wanted) == 6.5
     assert threshold(Goal("precision", 0.9), logits, wanted) == "too few examples: 5, at least 8 are needed"
-    assert threshold(Goal("f1"), logits, wanted & (logits > 6)) == "too few examples: 3, 5 are needed"
+    assert threshold(Goal("f1"), logits, wanted & (logits > 6)) == "too few examples: 3, at least 5 are needed"
     many = np.tile([True, False], 50)
-    assert "no logit tells it from the others" in str(threshold(Goal("precision", 0.9), np.zeros(100), many))
+    assert "no threshold has a precision of" in str(threshold(Goal("precision", 0.9), np.zeros(100), many))
 
 
 def test_equal_logits_are_on_one_side() -> None:
@@ -118,13 +118,13 @@ def test_held_out_videos_reach_the_goal(kind: str) -> None:
 
 def test_records_that_were_cut_are_refused() -> None:
     logits, right = drawn(0, 50)
-    with pytest.raises(ResultsError, match="thresholds are unavailable"):
+    with pytest.raises(ResultsError, match="cannot fit thresholds"):
         calibrate(evaluation(logits, right, keep=3))
 
 
 def test_nothing_is_fitted_to_failures() -> None:
     found = evaluate([Failure("a.mp4", "missing", "no such file")], Truth.of({"a.mp4": "x"}), keep_scores=True)
-    with pytest.raises(ResultsError, match="thresholds are unavailable: no video was classified"):
+    with pytest.raises(ResultsError, match="cannot fit thresholds: no video was classified"):
         calibrate(found)
 
 

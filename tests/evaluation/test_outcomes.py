@@ -152,7 +152,7 @@ def test_videos_outside_and_missing() -> None:
     assert (found.videos, found.missing, found.strange) == (("0.mp4", "2.mp4"), ("3.mp4",), 1)
     with pytest.raises(ResultsError, match="none of 1 records is about one of the 3 videos"):
         evaluate([prediction("9.mp4", {"a": 1.0})], truth)
-    with pytest.raises(LabelsError, match="1 labels of the truth, of 2 videos, are not among the labels: 'b'"):
+    with pytest.raises(LabelsError, match="1 labels of the ground truth [(]2 videos[)] are not among the labels: 'b'"):
         evaluate([prediction("0.mp4", {"a": 0.9, "c": 0.1})], truth)
 
 

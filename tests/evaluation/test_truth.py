@@ -49,7 +49,7 @@ def test_official_splits(form: str, tmp_path: Path) -> None:
     assert truth.split_names() == ("test1", "test2")
     assert len(truth.only(["train1"]).videos) == 3
     assert set(truth.splits["test1"]).isdisjoint(truth.splits["train1"])
-    with pytest.raises(LabelsError, match="no split 'dev': the truth has test1, test2, train1, train2"):
+    with pytest.raises(LabelsError, match="no split 'dev': the ground truth has test1, test2, train1, train2"):
         truth.split_names(["dev"])
     if form == "ucf":
         assert len(read_truth(tmp_path / "testlist01.txt").videos) == 3
@@ -87,7 +87,7 @@ def test_metadata_beside_videos(kind: str, tmp_path: Path) -> None:
 
 def test_numbers_count_in_the_labels_where_no_file_names_them(tmp_path: Path) -> None:
     path = write_text(tmp_path / "val.txt", ["a b.mp4 1", "c.mp4\t0"])
-    with pytest.raises(LabelsError, match="what its numbers mean is in no file beside it"):
+    with pytest.raises(LabelsError, match="no file next to it names them"):
         read_truth(path)
     assert read_truth(path, ["x", "y"]).videos == {"a b.mp4": ("y",), "c.mp4": ("x",)}
 
@@ -107,17 +107,21 @@ def test_several_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "lines", "message"),
     [
-        ("t.csv", ["path,label", "a.mp4,x", "a.mp4,y"], "t.csv:3: 'a.mp4' is 'y' here, and 'x' before"),
-        ("t.csv", ["name,label", "a.mp4,x"], "needs a field path, file_name"),
-        ("t.csv", ["path,label", "a.mp4,x,y"], "t.csv:2: has 3 fields, its header 2"),
-        ("t.csv", ["path,label", "a.mp4,"], "t.csv:2: '' is no label"),
+        ("t.csv", ["path,label", "a.mp4,x", "a.mp4,y"], "t.csv:3: 'a.mp4' is 'y' here, but 'x' before"),
+        ("t.csv", ["name,label", "a.mp4,x"], "expected a field path, file_name"),
+        ("t.csv", ["path,label", "a.mp4,x,y"], "t.csv:2: has 3 fields, but its header has 2"),
+        ("t.csv", ["path,label", "a.mp4,"], "t.csv:2: '' is not a label"),
         ("t.csv", ["path,label"], "there are no videos in"),
         ("t.jsonl", ["{"], "t.jsonl:1: not JSON"),
         ("t.jsonl", ["[]"], "must be an object"),
-        ("t.csv", ["label,youtube_id,time_start,time_end", "x,abc,soon,17"], "time_start and time_end are seconds"),
-        ("t.csv", ["label,youtube_id,time_start,time_end", "x,abc,1e999,17"], "time_start and time_end are seconds"),
+        ("t.csv", ["label,youtube_id,time_start,time_end", "x,abc,soon,17"], "time_start and time_end must be seconds"),
+        (
+            "t.csv",
+            ["label,youtube_id,time_start,time_end", "x,abc,1e999,17"],
+            "time_start and time_end must be seconds",
+        ),
         ("t.csv", ["youtube_id,time_start,time_end", "abc,7,17"], "the label or the youtube_id is missing"),
-        ("testlist01.txt", ["v_a_g01_c01.avi"], "has no class of classInd.txt as its folder"),
+        ("testlist01.txt", ["v_a_g01_c01.avi"], "is not a class in classInd.txt"),
         ("brush_hair_test_split1.txt", ["a.avi 1"], "one class of HMDB-51: give the folder"),
     ],
 )
@@ -128,7 +132,7 @@ def test_faults(name: str, lines: list[str], message: str, tmp_path: Path) -> No
 
 def test_faults_of_lists(tmp_path: Path) -> None:
     for lines, message in (
-        (["a.mp4"], "not a path and a number"),
+        (["a.mp4"], "expected a path and a number"),
         (["a.mp4 7"], "the class 7 has no name"),
         (["a.mp4 " + "9" * 5000], "a path and a number"),
     ):
@@ -136,18 +140,18 @@ def test_faults_of_lists(tmp_path: Path) -> None:
             read_truth(write_text(tmp_path / "v.txt", lines), ["x"])
     for name in ("a.csv", "b.csv"):
         write_text(tmp_path / name, ["id,name", "0,x"])
-    with pytest.raises(LabelsError, match="may each say what the numbers"):
+    with pytest.raises(LabelsError, match="could each name the classes"):
         read_truth(write_text(tmp_path / "v.txt", ["a.mp4 0"]))
     shutil.rmtree(tmp_path)
     write_text(tmp_path / "run_test_split1.txt", ["a.avi 3"])
-    with pytest.raises(LabelsError, match="is not a file's name and 0, 1"):
+    with pytest.raises(LabelsError, match="expected a file name and 0, 1"):
         read_truth(tmp_path)
 
 
 def test_stray_videos_of_class_folders(tmp_path: Path) -> None:
     for place in ("a.mp4", "x/b.mp4"):
         write_text(tmp_path / place, [])
-    with pytest.raises(LabelsError, match="1 videos of .* are in no class's folder, such as"):
+    with pytest.raises(LabelsError, match="1 videos of .* are not in a class folder, such as"):
         read_truth(tmp_path)
 
 
@@ -156,7 +160,9 @@ def test_repeated_and_unknown(tmp_path: Path) -> None:
         write_text(tmp_path / "t.csv", ["path,label", "a.mp4,Brush_Hair", "b.mp4,sit", "a.mp4,Brush_Hair"])
     )
     assert truth.repeated == ("a.mp4",)
-    with pytest.raises(LabelsError, match="1 labels of the truth, of 1 videos, are not among the labels: 'sit'"):
+    with pytest.raises(
+        LabelsError, match="1 labels of the ground truth [(]1 videos[)] are not among the labels: 'sit'"
+    ):
         truth.check_labels(["brush hair"])
 
 
@@ -176,7 +182,7 @@ def test_videos_are_found_by_the_ends_of_their_paths() -> None:
     truth = Truth.of({"a/x.mp4": "1", "b/x.mp4": "2", "y.mp4": "3", "/data/c/z.mp4": "4", "id_000001_000011": "5"})
     found = [truth.find(p) for p in ("/m/b/x.mp4", "./y.mp4", "c/z.mp4", "k/id_000001_000011.webm", "c/x.mp4", "q.mp4")]
     assert found == ["b/x.mp4", "y.mp4", "/data/c/z.mp4", "id_000001_000011", None, None]
-    with pytest.raises(LabelsError, match=r"'x.mp4' may be 'a/x.mp4', 'b/x.mp4' of the truth"):
+    with pytest.raises(LabelsError, match=r"'x.mp4' could be 'a/x.mp4', 'b/x.mp4' of the ground truth"):
         truth.find("x.mp4")
 
 
@@ -186,7 +192,9 @@ def test_ids_of_kinetics_may_be_several_clips(tmp_path: Path) -> None:
     assert truth.split_names() == ("validate",)
     assert truth.find("k/abc_000020_000030.mp4") == "abc_000020_000030"
     assert truth.find("k/def.webm") == "def_000001_000011"
-    with pytest.raises(LabelsError, match="'abc.mp4' may be 'abc_000001_000011', 'abc_000020_000030' of the truth"):
+    with pytest.raises(
+        LabelsError, match="'abc.mp4' could be 'abc_000001_000011', 'abc_000020_000030' of the ground truth"
+    ):
         truth.find("abc.mp4")
     named = Truth.of({"abc_000001_000011.mp4": "x"})  # only the names of Kinetics have times
     assert named.find("abc.mp4") is None

@@ -636,7 +636,7 @@ def test_frames_must_be_the_models(model: XCLIPModel, inputs: dict[str, Any]) ->
     ids, pixels = inputs["input_ids"], inputs["pixel_values"]
     for frames in (2, 7, 16):
         wrong = torch.zeros(2, frames, *pixels.shape[2:])
-        message = rf"got \[2, {frames}, 3, 32, 32\]: this model takes 8 frames a video, or 1"
+        message = rf"got \[2, {frames}, 3, 32, 32\]: this model takes 8 frames per video, or 1"
         for call in (lambda x: model(ids, x), model.get_video_features, model.encode_video, model.vision_model):
             with pytest.raises(ValueError, match=message):
                 call(wrong)

@@ -412,9 +412,9 @@ def test_the_older_name_of_the_image_processor(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("videos", "message"),
     [
-        ([], "videos holds no frames"),
-        ([[]], "videos holds no frames"),
-        (np.zeros((0, 9, 9, 3), np.uint8), "videos holds no frames"),
+        ([], "videos contains no frames"),
+        ([[]], "videos contains no frames"),
+        (np.zeros((0, 9, 9, 3), np.uint8), "videos contains no frames"),
         (np.zeros((9, 3), np.uint8), r"need 3 dimensions \(a still\), 4 \(one video\) or 5 \(a batch\), got 2"),
         (np.zeros((1, 1, 1, 9, 9, 3), np.uint8), "got 6"),
         ([np.zeros((9, 9), np.uint8)], r"a frame must be \[height, width, 3\] or \[3, height, width\], got \[9, 9\]"),

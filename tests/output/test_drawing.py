@@ -69,7 +69,7 @@ def test_the_drawing_fits(width: int) -> None:
 def test_a_drawing_without_segments_says_so() -> None:
     console = Console(file=io.StringIO(), width=80)
     console.print(Drawing("a.mp4", LONG, []))
-    assert "no segment is long and sure enough" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "no segment passed the thresholds" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_hostile_text_cannot_steer_the_terminal() -> None:

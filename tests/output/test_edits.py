@@ -139,7 +139,7 @@ def test_no_rate_is_an_error_that_says_what_to_do(rate: str | None) -> None:
     for form in (format_edl, format_otio):
         with pytest.raises(ResultsError, match="the frame rate of clips/a b.mp4 is unknown"):
             form(record(rate, *SEGMENTS))
-    with pytest.raises(ResultsError, match="an EDL counts fewer than 100 frames a second"):
+    with pytest.raises(ResultsError, match="an EDL takes fewer than 100 frames per second"):
         format_edl(record("120", *SEGMENTS))
 
 

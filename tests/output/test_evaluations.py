@@ -47,7 +47,7 @@ def table(**changes: Any) -> str:
 def test_a_table() -> None:
     text = table()
     for said in (
-        "the-model: 12 videos, 25 labels, 2 of them failed and count as wrong; 3 of the truth are not among them",
+        "the-model: 12 videos, 25 labels, 2 of them failed and count as wrong; 3 of the ground truth have no record",
         "of the 10 classified mean ± sd of test1, test2, test3",
         "top-1 50.0 25.0 to 75.0 60.0 30.0 to 80.0 44.7 ± 5.2",
         "top-5 unavailable",
@@ -64,7 +64,7 @@ def test_several_labels_a_video() -> None:
     text = table(
         mean_average_precision=0.75, f1={"micro": 0.5, "macro": None, "threshold": 0.25}, confusions=[], classes=[]
     )
-    assert "mean average precision 0.750 F1 at scores from 0.25 on 0.500 the same, mean over labels unavailable" in text
+    assert "mean average precision 0.750 F1 at threshold 0.25 0.500 F1, mean over labels unavailable" in text
     assert "log loss" not in text
 
 
@@ -77,9 +77,9 @@ def test_another_run_and_a_calibration() -> None:
     text = table(against=against, calibration=fitted, protocol={"said": "Published for x: 44.6"})
     for said in (
         "Published for x: 44.6",
-        "Against the other run, on 9 videos of both: +10.0 points (-2.0 to +22.0); only this one is right on 2, only",
+        "Against the other run, on 9 videos in both: +10.0 points (-2.0 to +22.0); only this run is right on 2, only",
         "temperature 1.5: log loss 2.000 → 1.000, calibration error 2.000 → 1.000",
-        "1 labels have a lowest logit: precision 50.0 (25.0 to 75.0), recall 50.0 (25.0 to 75.0) %",
+        "1 labels have a minimum logit: precision 50.0 (25.0 to 75.0), recall 50.0 (25.0 to 75.0) %",
         "none for a: too few examples",
     ):
         assert said in text, said

@@ -35,7 +35,7 @@ def test_outputs_that_would_destroy_something_are_refused(tmp_path: Path) -> Non
         check_output(there, True, [str(there)])
     with pytest.raises(ResultsError, match="is a folder"):
         check_output(tmp_path, True, [])
-    with pytest.raises(ResultsError, match="of the output does not exist"):
+    with pytest.raises(ResultsError, match="the output folder .* does not exist"):
         check_output(tmp_path / "no" / "out.json", True, [])
 
 
@@ -71,7 +71,7 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
         path.write_text("another run's")
         yield GOOD
 
-    with pytest.raises(ResultsError, match="was made by another program meanwhile: these results are in"):
+    with pytest.raises(ResultsError, match="was just created by another program: these results are in"):
         write(FORMATS["csv"], records(), path, None)
     assert path.read_text() == "another run's"
     assert len(list(tmp_path.glob("out.*.csv"))) == 1
@@ -141,9 +141,9 @@ def test_a_link_to_nothing_is_no_new_file(tmp_path: Path) -> None:
     path, nothing = tmp_path / "out.json", tmp_path / "nothing"
     path.symlink_to(nothing)
     for force in (False, True):
-        with pytest.raises(ResultsError, match=r"out.json is a link to nothing: give another file"):
+        with pytest.raises(ResultsError, match=r"out.json is a broken link: give another file"):
             check_output(path, force, [])
-    with pytest.raises(ResultsError, match="was made by another program meanwhile: these results are in"):
+    with pytest.raises(ResultsError, match="was just created by another program: these results are in"):
         write(FORMATS["json"], [GOOD], path, None)  # it was put there after the check
     assert not nothing.exists()
 
@@ -195,7 +195,7 @@ def test_a_file_system_without_locks(
     with caplog.at_level(logging.INFO):
         write(write_csv, [GOOD], path, None)
     assert "a cat" in path.read_text("utf-8")
-    assert f"no lock for {path} ({os.strerror(error)}): make sure that no other run writes it" in caplog.text
+    assert f"cannot lock {path} ({os.strerror(error)}): make sure that no other run writes it" in caplog.text
     assert os.listdir(tmp_path) == ["out.csv"]
 
 

@@ -141,4 +141,4 @@ def test_not_to_a_terminal(checkpoint: Path) -> None:
     command = [program, "classify", "a.mp4", "--label", "a", "-f", "parquet"]
     code, shown, errors = on_terminal(command, {"COLUMNS": "200"})
     assert (code, shown) == (2, "")
-    assert "Parquet is no text: pass -o FILE.parquet" in errors
+    assert "Parquet is a binary format: pass -o FILE.parquet" in errors

@@ -33,7 +33,7 @@ def test_every_format_has_what_a_video_that_fails_on_the_way_left() -> None:
     assert "failed: the decoder crashed; its timeline ends at 0:02.0" in " ".join(table.split())
     assert "warning: dark (in 1 of 2 windows)" in table
     assert "a (0.75)" in written("srt", records)
-    with pytest.raises(ResultsError, match="no segments of a.mp4: the decoder crashed"):
+    with pytest.raises(ResultsError, match="no segments for a.mp4: the decoder crashed"):
         written("srt", [crashed])
 
 

@@ -69,7 +69,7 @@ def test_the_page_says_what_stands_beside_the_figures() -> None:
     said = [line for lines in remarks(values) for line in lines]
     html = render(found, values, Thumbnails({}, {}, ""), "r.jsonl", said)
     assert "top-1, mean ± sd of splits: 44.7 ± 5.2" in html
-    assert "Against &lt;b&gt;, on 9 videos of both: +10.0 points" in html
+    assert "Against &lt;b&gt;, on 9 videos in both: +10.0 points" in html
     assert "temperature 1.5: log loss 2.000 → 1.000" in html
 
 

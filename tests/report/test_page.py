@@ -102,7 +102,7 @@ class Reader(HTMLParser):
 
 
 def test_a_page_says_whether_scores_are_calibrated() -> None:
-    for calibrated, said in ((None, "it is not calibrated"), (True, "it was fitted to be the probability")):
+    for calibrated, said in ((None, "it is not calibrated"), (True, "it was calibrated to be the probability")):
         assert said in page(record("a.mp4", ["a cat"], [0.9], calibrated=calibrated))
 
 
@@ -137,7 +137,7 @@ def test_pictures_stand_with_their_times_and_reasons_where_there_are_none() -> N
     sources = [attributes for tag, attributes in reader.tags if tag == "img"]
     assert [image["alt"] for image in sources] == ["frame at 0:00.5", "frame at 0:02.5"]
     assert base64.b64decode(str(sources[0]["src"]).partition("base64,")[2]) == red
-    assert "No pictures: no such file" in reader.texts
+    assert "No thumbnails: no such file" in reader.texts
     assert "The rule." in reader.texts
 
 
@@ -162,11 +162,11 @@ def test_a_timeline_is_a_heat_map_with_segments() -> None:
 
 def test_timelines_that_are_not_whole_say_so() -> None:
     windows, segments = timeline("a.mp4")
-    assert "the timeline is not complete: the run ended after 10 of its windows" in page(*windows)
-    assert "the timeline is not complete: 9 of 10 windows" in page(*windows[1:], segments)
+    assert "the timeline is incomplete: the run ended after 10 of its windows" in page(*windows)
+    assert "the timeline is incomplete: it has 9 of 10 windows" in page(*windows[1:], segments)
     assert "not complete" not in page(*windows, segments)
     twice = WindowRecord(replace(windows[0].result, end_seconds=9.5))
-    assert "its windows make no timeline" in page(*windows, segments, twice)
+    assert "its windows do not form a timeline" in page(*windows, segments, twice)
 
 
 def test_timelines_show_what_is_lost_and_where_they_broke_off() -> None:
@@ -197,7 +197,9 @@ def test_what_a_timeline_took_is_what_its_windows_took() -> None:
 def test_the_page_says_what_its_scores_are() -> None:
     one = record("a.mp4", ["x"], [1.0])
     assert "A score says which of the given labels fits best" in page(HEADER, one)
-    assert "A score says how a label does against neutral texts" in page(replace(HEADER, multi_label=True), one)
+    assert "A score says how well a label fits compared with neutral texts" in page(
+        replace(HEADER, multi_label=True), one
+    )
 
 
 def test_a_row_of_shades_is_a_png() -> None:
@@ -278,7 +280,7 @@ def test_five_thousand_videos_fit() -> None:
     html = page(*records, thumbnails=thumbnails)
     assert len(html.encode()) < 25_000_000
     assert html.count('<details class="card"') == 4900
-    assert "found no room" not in html
+    assert "did not fit" not in html
 
 
 def test_a_page_never_grows_over_its_limit() -> None:
@@ -286,7 +288,7 @@ def test_a_page_never_grows_over_its_limit() -> None:
     html = page(*records, thumbnails=thumbnails)
     assert 20_000_000 < len(html.encode()) < 25_000_000
     shown = html.count('<details class="card"')
-    assert f"{5880 - shown:,} videos found no room on this page" in html
+    assert f"{5880 - shown:,} videos did not fit on this page" in html
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["script", "no script"])

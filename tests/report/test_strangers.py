@@ -210,7 +210,7 @@ def test_a_strangers_header_is_compared_in_a_line(tmp_path: Path) -> None:
     path.write_text(json.dumps({**HEADER, **strange}) + "\n")
     with (
         RunFile(path, resume=True) as file,
-        pytest.raises(ResultsError, match=r"made in another way: .* and \d+ more") as caught,
+        pytest.raises(ResultsError, match=r"written with different settings: .* and \d+ more") as caught,
     ):
         file.begin(RunHeader.from_json(HEADER))
     assert len(str(caught.value)) < 2000

@@ -103,14 +103,14 @@ def test_the_caption_says_which_frames_are_shown(clip: Path) -> None:
     videos = [replace(record(clip), video=f"{i}.mp4") for i in range(30)]
     said = [gallery(videos, limit).thumbnails.caption for limit in (0, 1000, 100, 20)]
     assert said == [
-        "There are no pictures: they were not asked for.",
-        "Pictures: all of the frames that the model saw of each video.",
-        "Pictures: 3 of the frames that the model saw of each video, evenly chosen: 100 at most are on this page.",
-        "Pictures: 1 of the frames that the model saw of each of the first 20 of 30 videos, evenly chosen: "
-        "20 at most are on this page.",
+        "No thumbnails: none were requested.",
+        "Thumbnails: all of the frames that the model saw of each video.",
+        "Thumbnails: 3 of the frames that the model saw of each video, evenly spaced: this page shows at most 100.",
+        "Thumbnails: 1 of the frames that the model saw of each of the first 20 of 30 videos, evenly spaced: "
+        "this page shows at most 20.",
     ]
     window = WindowRecord(record(clip))
-    assert gallery([window], 9).thumbnails.caption.endswith("Timelines show frames from all over them.")
+    assert gallery([window], 9).thumbnails.caption.endswith("Timelines show frames from their whole length.")
 
 
 def test_a_timeline_gets_frames_from_all_over_it(clip: Path) -> None:
@@ -127,7 +127,7 @@ def test_what_cannot_be_decoded_any_more_says_why(clip: Path, tmp_path: Path) ->
     thumbnails = filled(gone, Failure("b.mp4", "x", "x"), changed, record(clip)).thumbnails
     assert thumbnails.missing == {
         gone.video: "no such file",
-        str(other): "the file is not the one that was classified: its frames are at other times",
+        str(other): "this is not the file that was classified: its frames have other times",
     }
     assert list(thumbnails.pictures) == [str(clip)]
 
@@ -137,7 +137,7 @@ def test_a_page_has_room_for_so_many_bytes(clip: Path, monkeypatch: pytest.Monke
     copies = [replace(record(clip, 4), video=f"{clip.parent}/./{'./' * i}{clip.name}") for i in range(5)]
     thumbnails = filled(*copies).thumbnails
     assert len(thumbnails.pictures) == 2  # of 4 frames: 4/3 of their bytes are written
-    assert thumbnails.caption.endswith("The page has no room for those behind the first 2 videos.")
+    assert thumbnails.caption.endswith("The page has room only for those of the first 2 videos.")
 
 
 @pytest.mark.parametrize(("video", "expected"), TRAIL)
@@ -185,7 +185,7 @@ def test_a_strangers_file_chooses_no_pictures_of_ours(tmp_path: Path) -> None:
     ]
     made = Gallery(Results.of(records), 10, partial(beside, folder=folder))
     assert made.requests == []
-    assert all("--root / takes absolute paths" in reason for reason in made.thumbnails.missing.values())
+    assert all("--root / uses absolute paths" in reason for reason in made.thumbnails.missing.values())
     assert len(made.thumbnails.missing) == 2
 
 

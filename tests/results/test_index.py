@@ -302,7 +302,7 @@ def test_a_line_longer_than_is_read_is_not_written(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(index_writer, "MANY_WINDOWS", 10)
     with IndexWriter(tmp_path / "i", MADE) as writer:
         put(writer, "a", 0, 3)
-        with pytest.raises(VideoError, match="it has 40 windows, more than an index holds: embed it with a longer"):
+        with pytest.raises(VideoError, match="it has 40 windows, more than an index can hold: embed it with a longer"):
             put(writer, "b", 1, 40)
         put(writer, "c", 2, 3)
     with Index.open(tmp_path / "i") as index:
@@ -321,7 +321,7 @@ def test_a_video_that_is_unfinished_goes_on(tmp_path: Path, monkeypatch: pytest.
         failure = index["a"].failure
         assert failure is not None
         assert failure.code == "unfinished"
-        assert failure.message == "embedding was stopped at 0:02: the same `xclip embed` goes on from there"
+        assert failure.message == "embedding was stopped at 0:02: the same `xclip embed` continues from there"
         assert np.array_equal(index["a"].rows().features, rows(0, 4).features[:3])
     with IndexWriter(folder, MADE) as again:
         assert index_writer.is_unfinished(again.entries["a"])
@@ -382,7 +382,7 @@ def test_prune_and_merge(tmp_path: Path) -> None:
     other_way = made(tmp_path / "3", 1, views="4x3", preprocess="paper")
     with IndexWriter(first) as writer, Index.open(other_way) as other:
         with pytest.raises(
-            ResultsError, match="do not belong together: the latter has preprocess hf, not paper; views"
+            ResultsError, match="have different settings: the latter has preprocess hf, not paper; views"
         ):
             writer.take(other)
 
@@ -427,9 +427,9 @@ def test_other_folders_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text('{"pages": []}')
     assert not is_index(tmp_path)
     for given_settings in (None, MADE):
-        with pytest.raises(ResultsError, match="is no index: give one, or a folder that does not exist"):
+        with pytest.raises(ResultsError, match="is not an index: give one, or a folder that does not exist"):
             IndexWriter(tmp_path, given_settings)
-    with pytest.raises(ResultsError, match=r"is no index that can be used: index\.json is not that of an index"):
+    with pytest.raises(ResultsError, match=r"is not a usable index: index\.json does not describe an index"):
         Index.open(tmp_path)
     assert os.listdir(tmp_path) == ["index.json"]
 
@@ -449,19 +449,19 @@ def test_content_is_told_by_size_and_three_places(tmp_path: Path) -> None:
 
 
 BAD_SETTINGS = [
-    ({"format": 2}, "its format is 2, this version of xclip reads 1"),
+    ({"format": 2}, "its format is 2, but this version of xclip reads 1"),
     ({"family": "other\x1b[2J"}, "its encodings are those of other"),
     ({"dtype": "int8"}, "its dtype is not"),
-    ({"tokens": 10**9, "width": 10**9}, "the sizes of its encodings"),
+    ({"tokens": 10**9, "width": 10**9}, "its encodings have impossible sizes"),
     ({"stream": -1}, "its stream is not"),
-    ({"preprocess": "x\x1b[2J"}, "no name that can be"),
-    ({"model": "m" * 10_000}, "no name that can be"),
-    ({"width": 0}, "the sizes of its encodings"),
-    ({"views": "9x9"}, "no number of views"),
-    ({"window": "1", "stride": "1/0"}, "no time"),
+    ({"preprocess": "x\x1b[2J"}, "an impossible name"),
+    ({"model": "m" * 10_000}, "an impossible name"),
+    ({"width": 0}, "its encodings have impossible sizes"),
+    ({"views": "9x9"}, "not a number of views"),
+    ({"window": "1", "stride": "1/0"}, "not a time"),
     ({"stride": None}, "a window without a stride"),
     ({"window": "65", "stride": "1"}, "overlap more than"),
-    ({"model": 5}, "model is no text"),
+    ({"model": 5}, "model is not a string"),
 ]
 BAD_LINES = [
     ({"rows": [{"part": "../x.safetensors", "first": 0, "count": 1}]}, "is not the name of a part"),
@@ -470,9 +470,9 @@ BAD_LINES = [
     ({"rows": [{"part": "a.safetensors", "first": 0, "count": 10**11}]}, "1 windows of 1 views have 100000000000 rows"),
     ({"rows": []}, "1 windows of 1 views have 0 rows"),
     ({"rows": [], "windows": []}, "neither windows nor an error"),
-    ({"windows": 3}, "windows is no list"),
-    ({"video": 3}, "video is no text"),
-    ({"size": float("nan")}, "size is no number"),
+    ({"windows": 3}, "windows is not a list"),
+    ({"video": 3}, "video is not a string"),
+    ({"size": float("nan")}, "size is not a number"),
 ]
 
 
@@ -511,7 +511,7 @@ def test_windows_that_are_none_of_a_video(tmp_path: Path, times: list[tuple[floa
     folder = tmp_path / "i"
     with IndexWriter(folder, replace(MADE, window="1", stride="1")) as writer:
         writer.finish(VideoLine("a"), [StoredWindow(start, end, lost="x") for start, end in times])
-    with Index.open(folder) as index, pytest.raises(ResultsError, match="not in order of time, or overlap too much"):
+    with Index.open(folder) as index, pytest.raises(ResultsError, match="out of order, or overlap too much"):
         _ = index["a"].windows
 
 
@@ -532,7 +532,7 @@ def test_a_video_that_was_looked_at_whole_has_one_record(tmp_path: Path) -> None
             count = len(more["windows"])
             writer.add(rows(0, count))
             writer.finish(VideoLine("a", error=more.get("error")), more["windows"])
-        with pytest.raises(ResultsError, match="looked at whole has more than one window, or one and an error"):
+        with pytest.raises(ResultsError, match="encoded whole has more than one window, or a window and an error"):
             Index.open(folder)
         shutil.rmtree(folder)
 
@@ -543,7 +543,7 @@ def test_a_line_that_names_rows_that_are_not_there(tmp_path: Path) -> None:
     line = json.loads(path.read_text())
     line["rows"][0]["first"] = 7
     path.write_text(json.dumps(line) + "\n")
-    with Index.open(folder) as index, pytest.raises(ResultsError, match="it has 1 rows, 8 are named"):
+    with Index.open(folder) as index, pytest.raises(ResultsError, match="it has 1 rows, but the index names 8"):
         index["a"].rows()
 
 
@@ -595,7 +595,7 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path, name: s
         with IndexWriter(folder) as writer:
             assert writer.damaged == {path.name: ["a"]}
     else:
-        with pytest.raises(ResultsError, match="not what an index has there|is no index"):
+        with pytest.raises(ResultsError, match="not a file of an index|is not an index"):
             IndexWriter(folder)
 
 
@@ -608,7 +608,7 @@ def test_an_index_does_not_make_us_write_or_delete_elsewhere(tmp_path: Path) -> 
         folder = made(tmp_path / name, 1)
         (folder / name).rename(tmp_path / f"real {name}")
         (folder / name).symlink_to(target)
-        with pytest.raises(ResultsError, match=f"{name} is a link, or not what an index has there"):
+        with pytest.raises(ResultsError, match=f"{name} is a link, or not a file of an index"):
             IndexWriter(folder)
     folder = tmp_path / "new"
     folder.mkdir()

@@ -109,7 +109,7 @@ def test_a_last_line_that_was_cut_off(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", RUN, good("a"), json.dumps(good("b").to_json())[:40], end="")
     found = Merge([path])
     assert found.videos == ["a"]
-    assert found.notices == [f"{path}: line 3, the last, was cut off and is left out"]
+    assert found.notices == [f"{path}: the last line, 3, was cut off and was left out"]
 
 
 @pytest.mark.parametrize(
@@ -117,16 +117,16 @@ def test_a_last_line_that_was_cut_off(tmp_path: Path) -> None:
     [
         (
             [replace(RUN, top_k=0, model="n")],
-            "0.jsonl and {1} were made in different ways: model is 'm' and 'n', top_k is 5 and 0",
+            "0.jsonl and {1} were made with different settings: model is 'm' and 'n', top_k is 5 and 0",
         ),
         ([good("a")], "{1} does not begin with the header of a run"),
         ([], "{1} is empty"),
-        ([RUN, Moment("a dog", 1, "a", 0.0, 1.0, 0.5)], "{1} holds moments of a search"),
+        ([RUN, Moment("a dog", 1, "a", 0.0, 1.0, 0.5)], "{1} contains moments of a search"),
         (
             [RUN, '{"schema": 1, "video": "a"}'],
-            "{1}, line 2: not a record of xclip's results: the record has no status",
+            "{1}, line 2: not an xclip record: the record has no status",
         ),
-        ([RUN, '{"schema": 2}'], "{1}, line 2: not a record"),
+        ([RUN, '{"schema": 2}'], "{1}, line 2: not an xclip record"),
         ([RUN, "nonsense"], "{1}, line 2: not JSON"),
         ([RUN, "[" * 100_000], "{1}, line 2: not JSON"),
     ],
@@ -162,5 +162,5 @@ def test_more_files_than_may_be_open(tmp_path: Path) -> None:
 def test_a_file_that_changes_meanwhile(tmp_path: Path) -> None:
     found = Merge([write(tmp_path / "a.jsonl", RUN, good("a"))])
     write(tmp_path / "a.jsonl", RUN, good("b"))
-    with pytest.raises(ResultsError, match="has changed while it was read"):
+    with pytest.raises(ResultsError, match="changed while it was read"):
         list(found.records(found.videos))

@@ -59,7 +59,7 @@ def test_what_may_be_missing_may_be_null(tmp_path: Path) -> None:
 def test_json_that_is_not_lines_gets_a_hint(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     path.write_text(json.dumps([GOOD], indent=2))
-    with pytest.raises(ResultsError, match="line 1: not JSON: .* [(]JSON Lines are needed, as -o FILE.jsonl writes"):
+    with pytest.raises(ResultsError, match="line 1: not JSON: .* [(]expected JSON Lines, as -o FILE.jsonl writes"):
         read_results(path)
 
 
@@ -70,7 +70,7 @@ def test_a_header_is_not_needed() -> None:
 def test_a_second_record_of_a_video_replaces_the_first(tmp_path: Path) -> None:
     results = read_results(write(tmp_path / "r.jsonl", BAD, GOOD, {**GOOD, "video": "b.mp4"}))
     assert [(video.video, video.error) for video in results.videos] == [("b.mp4", None), ("a.mp4", None)]
-    assert results.notices == ["1 records were replaced by later ones of the same video"]
+    assert results.notices == ["1 records were replaced by later ones for the same video"]
 
 
 def test_a_timeline_replaces_a_failure_and_the_other_way_round(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_torn_last_line_is_left_out(tmp_path: Path, torn: str) -> None:
         file.write(torn.encode("latin-1"))
     results = read_results(path)
     assert [video.video for video in results.videos] == ["a.mp4"]
-    assert results.notices == ["line 3, the last, was cut off and is left out"]
+    assert results.notices == ["the last line, 3, was cut off and was left out"]
 
 
 def test_a_whole_last_line_needs_no_newline(tmp_path: Path) -> None:
@@ -130,30 +130,30 @@ def changed(record: dict[str, Any], **fields: Any) -> str:
     [
         ("{", "not JSON"),
         ("[" * 100_000, "not JSON"),
-        ("[1]", "the record is no object"),
+        ("[1]", "the record is not an object"),
         ("{}", "the record has no schema"),
-        (changed(GOOD, schema=2), "schema 2 is newer than this version of xclip knows"),
-        (changed(GOOD, schema=True), "schema is no number"),
-        (changed(GOOD, video=1), "video is no text"),
-        (changed(GOOD, status="fine"), "status is not 'ok'"),
-        (changed(GOOD, end_seconds=float("inf")), "end_seconds is no number"),
-        (changed(GOOD, end_seconds=float("nan")), "end_seconds is no number"),
-        (changed(GOOD, end_seconds=10**400), "end_seconds is no number"),
-        (changed(GOOD, predictions={}), "predictions is no list"),
-        (changed(GOOD, predictions=[{"label": "a", "score": "1"}]), "score is no number"),
+        (changed(GOOD, schema=2), "schema 2 is newer than this version of xclip reads"),
+        (changed(GOOD, schema=True), "schema is not a number"),
+        (changed(GOOD, video=1), "video is not a string"),
+        (changed(GOOD, status="fine"), "status is neither 'ok'"),
+        (changed(GOOD, end_seconds=float("inf")), "end_seconds is not a number"),
+        (changed(GOOD, end_seconds=float("nan")), "end_seconds is not a number"),
+        (changed(GOOD, end_seconds=10**400), "end_seconds is not a number"),
+        (changed(GOOD, predictions={}), "predictions is not a list"),
+        (changed(GOOD, predictions=[{"label": "a", "score": "1"}]), "score is not a number"),
         (changed(GOOD, predictions=[{"label": "a", "score": 1}]), "an entry of predictions has no logit"),
-        (changed(GOOD, warnings=[1]), "an entry of warnings is no text"),
+        (changed(GOOD, warnings=[1]), "an entry of warnings is not a string"),
         (changed(GOOD, seconds={"decode": 1}), "seconds has no model"),
-        (changed(BAD, error="no"), "error is no object"),
-        (changed(WINDOW, frames=None), "frames is no object"),
-        (changed(SEGMENTS, warnings=1), "warnings is no list"),
+        (changed(BAD, error="no"), "error is not an object"),
+        (changed(WINDOW, frames=None), "frames is not an object"),
+        (changed(SEGMENTS, warnings=1), "warnings is not a list"),
         (changed(BAD, kind="window"), "the record has no start_seconds"),
         (changed(BAD, kind="segments"), "the record has no segments"),
         (changed(BAD, kind="segments", segments=[]), "the record has no num_windows"),
-        (changed(HEADER, views=[]), "views is no text"),
-        (changed(HEADER, start="1/0"), "start or end is no time"),
-        (changed(HEADER, end=[]), "start or end is no time"),
-        (changed(SEGMENTS, segments=[[]]), "an entry of segments is no object"),
+        (changed(HEADER, views=[]), "views is not a string"),
+        (changed(HEADER, start="1/0"), "start or end is not a time"),
+        (changed(HEADER, end=[]), "start or end is not a time"),
+        (changed(SEGMENTS, segments=[[]]), "an entry of segments is not an object"),
     ],
 )
 def test_malformed_lines_are_named(tmp_path: Path, line: str, message: str) -> None:
@@ -167,7 +167,7 @@ def test_malformed_lines_are_named(tmp_path: Path, line: str, message: str) -> N
 
 @pytest.mark.parametrize("records", [(), (HEADER,)])
 def test_files_without_results(tmp_path: Path, records: tuple[Any, ...]) -> None:
-    with pytest.raises(ResultsError, match="holds no results: give a JSON Lines file"):
+    with pytest.raises(ResultsError, match="contains no results: pass a JSON Lines file"):
         read_results(write(tmp_path / "r.jsonl", *records))
 
 

@@ -226,7 +226,7 @@ def test_without_any_one_field_it_is_a_record_or_an_error_that_names_it(
 )
 @pytest.mark.parametrize("key", ["start", "end"])
 def test_times_of_headers_are_exact_and_bounded(key: str, time: Any) -> None:
-    assert error_of({**RunHeader().to_json(), key: time}) == "start or end is no time"
+    assert error_of({**RunHeader().to_json(), key: time}) == "start or end is not a time"
 
 
 @pytest.mark.parametrize("kind", ["new", "", [], {}, 1, True])

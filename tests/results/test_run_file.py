@@ -117,8 +117,8 @@ def test_a_file_that_was_made_in_another_way_is_refused_by_name(tmp_path: Path, 
     write(path, [ok("a")])
     before = path.read_bytes()
     other = dataclasses.replace(HEADER, **{change: "something else"})
-    was = f"{change} was .*, is 'something else'"
-    expected = f"cannot resume .*a.jsonl: it was made in another way: {was}; run as it was made, or give another file$"
+    was = f"{change} was .*, now 'something else'"
+    expected = f"cannot resume .*a.jsonl: it was written with different settings: {was}; use the same settings, or "
     with pytest.raises(ResultsError, match=expected), RunFile(path, resume=True) as run_file:
         run_file.begin(other)
     assert path.read_bytes() == before
@@ -208,13 +208,13 @@ def test_a_file_that_cannot_be_renamed_is_rewritten(
 def test_a_new_file_takes_no_others_place(tmp_path: Path) -> None:
     path, nothing = tmp_path / "a.jsonl", tmp_path / "nothing"
     path.write_text("another's")
-    with pytest.raises(ResultsError, match="a.jsonl was made by another program meanwhile: give another file"):
+    with pytest.raises(ResultsError, match="a.jsonl was just created by another program: give another file"):
         RunFile(path, new=True)
     assert path.read_text() == "another's"
     path.unlink()
     path.symlink_to(nothing)
     for new in (True, False):
-        with pytest.raises(ResultsError, match="a.jsonl is a link to nothing: give another file"):
+        with pytest.raises(ResultsError, match="a.jsonl is a broken link: give another file"):
             RunFile(path, new=new)
     assert not nothing.exists()
 
@@ -364,15 +364,15 @@ def test_failures_are_tried_again_on_demand(
     [
         (
             ["--label", "another", "--start", "0.1"],
-            ["labels was 3, is 4", "labels_sha256 was", "start was None, is '1"],
+            ["labels was 3, now 4", "labels_sha256 was", "start was None, now '1"],
         ),
         (
             ["--template", "this is {}", "--dtype", "bfloat16", "--views", "2x1", "--top-k", "2"],
             [
                 "labels_sha256 was",
-                "dtype was 'float32', is 'bfloat16'",
-                "views was '1x1', is '2x1'",
-                "top_k was 5, is 2",
+                "dtype was 'float32', now 'bfloat16'",
+                "views was '1x1', now '2x1'",
+                "top_k was 5, now 2",
             ],
         ),
     ],
@@ -385,7 +385,7 @@ def test_another_way_of_making_it_is_named(
     before = out.read_bytes()
     done = xclip(*command(folder, out, "--resume", *arguments))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"error: cannot resume {out}: it was made in another way: ")
+    assert done.stderr.startswith(f"error: cannot resume {out}: it was written with different settings: ")
     assert all(name in done.stderr for name in named)
     assert len(done.stderr.splitlines()) == 1
     assert out.read_bytes() == before

@@ -122,7 +122,7 @@ def test_fields_that_a_header_lacks_are_none(name: str, file: Path) -> None:
     file.write_text("".join(json.dumps(line) + "\n" for line in (old, *rest)), "utf-8")
     ours = RunHeader.from_json(header)
     with (
-        pytest.raises(ResultsError, match="multi_label was None, is True; run"),
+        pytest.raises(ResultsError, match="multi_label was None, now True; use"),
         RunFile(file, resume=True) as run_file,
     ):
         run_file.begin(replace(ours, multi_label=True))
@@ -134,7 +134,7 @@ def test_they_are_reported(name: str, file: Path) -> None:
     page = render(read_results(file), Thumbnails(), "before")
     assert f"<dt>failed</dt><dd>{len(FAILED[name])}</dd>" in page
     assert page.count('<details class="card"') == {"classify": 5, "timeline": 5}[name]
-    assert "bundled · 3 labels · 8 frames a clip · 1x1 views · hf preprocessing · float32 · xclip 0.1.0" in page
+    assert "bundled · 3 labels · 8 frames per clip · 1x1 views · hf preprocessing · float32 · xclip 0.1.0" in page
     assert "caf\\udce9.mp4" in page
     if name == "timeline":
         assert page.count('class="heat"') == 5

@@ -29,7 +29,7 @@ def test_windows(tmp_path: Path, start: Any, end: Any, expected: list[int] | Non
 def test_a_window_past_the_end_is_cut(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mp4", 50)
     assert read_frames(path, 8, 1, 99)[1].end_seconds == 2.0
-    with pytest.raises(VideoError, match=r"the window starts at 2 s, the video ends at 2 s") as caught:
+    with pytest.raises(VideoError, match=r"the part to analyse starts at 2 s, but the video ends at 2 s") as caught:
         read_frames(path, 8, 2)
     assert caught.value.code == "window"
 

@@ -51,13 +51,13 @@ def test_the_frame_before_stands_for_what_is_lost(tmp_path: Path) -> None:
     assert info.errors == 15
     assert info.warnings == (
         "the video is damaged: 15 packets or frames were skipped",
-        "3 of 8 frames could not be decoded: those before them stand for them",
+        "3 of 8 frames could not be decoded: the preceding frames were used instead",
     )
 
 
 def test_half_of_the_frames_may_be_lost_and_no_more(tmp_path: Path) -> None:
     assert read(damaged(tmp_path / "half.mov", (20, 40)))[0] == [2, 7, 12, 17, 19, 19, 19, 19]
-    with pytest.raises(VideoError, match="too damaged: 25 packets .* 5 of the 8 frames wanted") as caught:
+    with pytest.raises(VideoError, match="too damaged: 25 packets .* 5 of the 8 frames needed") as caught:
         read(damaged(tmp_path / "more.mov", (15, 40)))
     assert caught.value.code == "damaged"
 
@@ -65,7 +65,7 @@ def test_half_of_the_frames_may_be_lost_and_no_more(tmp_path: Path) -> None:
 def test_a_lost_start_counts(tmp_path: Path) -> None:
     numbers, info = read(damaged(tmp_path / "start.mov", (0, 10)), 6)
     assert numbers[0] == 12
-    assert "the first 0.400 s could not be decoded: time 0 is the frame after them" in info.warnings
+    assert "the first 0.400 s could not be decoded: time 0 is the first frame after them" in info.warnings
     with pytest.raises(VideoError, match=r"the first 1\.000 s are lost"):
         read(damaged(tmp_path / "more.mov", (0, 25)))
 
@@ -101,7 +101,7 @@ def test_each_window_says_what_it_lost(tmp_path: Path) -> None:
         [31, 33, 35, 37, 39],
     ]
     said = "the video is damaged: 3 packets or frames were skipped"
-    lost = "2 of 5 frames could not be decoded: those before them stand for them"
+    lost = "2 of 5 frames could not be decoded: the preceding frames were used instead"
     assert [clip.warnings for clip in clips] == [(), (said, lost), (), ()]
     assert [clip.errors for clip in clips] == [0, 3, 0, 0]
 
@@ -113,7 +113,7 @@ def test_a_window_that_is_lost_ends_no_other(tmp_path: Path, monkeypatch: pytest
     assert (first.lost, first.warnings) == (None, ())
     assert (lost.start_seconds, lost.end_seconds, lost.following, lost.errors) == (0.4, 0.8, 2, 7)
     assert lost.lost is not None
-    assert lost.lost.startswith("too damaged: 7 packets or frames were skipped, 3 of the 5 frames wanted")
+    assert lost.lost.startswith("too damaged: 7 packets or frames were skipped, 3 of the 5 frames needed")
     numbers = [number_of(picture) for picture in pictures]
     assert [[numbers[place] for place in clip.places] for clip in others] == [
         [21, 23, 25, 27, 29],

@@ -373,9 +373,7 @@ def test_an_mp4_without_its_description(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mp4", 40)
     data = path.read_bytes()
     path.write_bytes(data[: data.index(b"moov") - 4])
-    with pytest.raises(
-        VideoError, match=r"without its description \(moov\).* incomplete, or still being written"
-    ) as caught:
+    with pytest.raises(VideoError, match=r"without its index \(moov\).* incomplete, or still being written") as caught:
         read_frames(path)
     assert caught.value.code == "unsupported"
 

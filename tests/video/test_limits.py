@@ -238,7 +238,10 @@ def test_times_that_no_video_has_are_damage(tmp_path: Path) -> None:
     times = [*range(0, 9 * 10**12, 10**12), 10**13]
     path = write_clip(tmp_path / "clip.mkv", 10, pts=times, time_base=Fraction(1, 1000), codec="ffv1")
     error = refusal(path)
-    assert (error.code, str(error)) == ("damaged", "the frames' times are damaged: by them the video lasts 1e+10 s")
+    assert (error.code, str(error)) == (
+        "damaged",
+        "the frames' timestamps are damaged: by them the video lasts 1e+10 s",
+    )
 
 
 def test_frames_that_are_reached_by_seeking_do_not_count(tmp_path: Path) -> None:
@@ -314,7 +317,7 @@ def test_damage_far_from_the_limit_is_damage(tmp_path: Path) -> None:
     path.write_bytes(data)
     error = refusal(path)
     assert error.code == "damaged"
-    assert "too damaged: 44 packets or frames were skipped, 6 of the 8 frames wanted" in str(error)
+    assert "too damaged: 44 packets or frames were skipped, 6 of the 8 frames needed" in str(error)
 
 
 @needs_proc

@@ -21,7 +21,7 @@ from xclip_cli.video.sampling import ClipInfo, ClipRequest
 RATE, COUNT = 25, 40
 APPENDED = "another recording is appended to this file: only the first one is read"
 APPENDED_FRAGMENTS = "another recording is appended to this file: parts of it may be missing"
-JUMP = "the times in the file jump in one place, as where recordings were joined: the parts are put end to end"
+JUMP = "the timestamps jump in one place, as in joined recordings: the parts were put end to end"
 
 # Containers, and what write_clip wants for each.
 WRITTEN: dict[str, dict[str, Any]] = {
@@ -181,7 +181,7 @@ def test_missing_and_rare_times(tmp_path: Path, name: str, keep: int) -> None:
     assert [number_of(frame) for frame in frames] == list(range(COUNT))
     assert info.end_seconds == pytest.approx(COUNT / RATE, abs=0.01)
     assert info.errors == 0
-    assert all("frames are counted, 25 a second" in warning for warning in info.warnings)
+    assert all("frames were counted instead, 25 per second" in warning for warning in info.warnings)
 
 
 @pytest.mark.parametrize("name", ["mjpeg.avi", "mpeg4.avi", "raw.avi"])

@@ -29,10 +29,10 @@ TESTS = Path(__file__).parent.parent
         (lambda p: p.mkdir(), "not_a_file", "not a regular file"),
         (lambda p: os.mkfifo(p), "not_a_file", "not a regular file"),
         (lambda p: p.write_bytes(b""), "empty", "the file is empty"),
-        (lambda p: p.write_bytes(os.urandom(4096)), "unsupported", "not a video that can be read"),
-        (lambda p: p.write_text("a cat\na dog\n" * 50), "unsupported", "not a video that can be read"),
-        (lambda p: p.write_text("ffconcat version 1.0\nfile other.mp4\n"), "unsupported", "not a video"),
-        (lambda p: p.write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/seg.ts\n"), "unsupported", "not a video"),
+        (lambda p: p.write_bytes(os.urandom(4096)), "unsupported", "not a readable video"),
+        (lambda p: p.write_text("a cat\na dog\n" * 50), "unsupported", "not a readable video"),
+        (lambda p: p.write_text("ffconcat version 1.0\nfile other.mp4\n"), "unsupported", "not a readable video"),
+        (lambda p: p.write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/seg.ts\n"), "unsupported", "not a readable"),
     ],
 )
 def test_what_is_no_video(tmp_path: Path, make: Any, code: str, message: str) -> None:
@@ -44,7 +44,7 @@ def test_what_is_no_video(tmp_path: Path, make: Any, code: str, message: str) ->
 
 
 def test_sound_alone_is_no_video(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match="no video stream: the file holds only audio") as caught:
+    with pytest.raises(VideoError, match="no video stream: the file contains only audio") as caught:
         read_frames(write_audio(tmp_path / "sound.m4a"))
     assert caught.value.code == "no_video"
 
@@ -64,7 +64,7 @@ def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
             frame.sample_rate, frame.pts = 44100, i * 1024
             container.mux(sound.encode(frame))
         container.mux(sound.encode(None))
-    with pytest.raises(VideoError, match="the file holds only audio and a cover picture"):
+    with pytest.raises(VideoError, match="the file contains only audio and a cover picture"):
         read_frames(path)
 
 
@@ -203,7 +203,7 @@ def test_which_of_several_streams_was_taken_is_said(tmp_path: Path) -> None:
     path = write_two_streams(tmp_path / "two.mkv", widths=(160, 320), default=0)
     frames, info = read_frames(path, 1)
     assert number_of(frames[0]) == 2
-    assert info.warnings == ("the file has 2 video streams (160x96, 320x96): number 0 was taken (--stream)",)
+    assert info.warnings == ("the file has 2 video streams (160x96, 320x96): using number 0 (--stream)",)
     for number, shown in ((0, 2), (1, 102)):
         info, pictures = read_pictures(ClipRequest(str(path), 1, stream=number))
         assert (number_of(pictures[0]), info.warnings) == (shown, ())
@@ -233,7 +233,7 @@ def test_an_mp4_that_is_still_being_written_says_so(tmp_path: Path) -> None:
             read_frames(path)
         assert caught.value.code == "unsupported"
     path.write_bytes(b"\0\0\0\x18ftypmp42" + bytes(12) + b"\0\0\0\1" + os.urandom(99))
-    with pytest.raises(VideoError, match="not a video that can be read"):
+    with pytest.raises(VideoError, match="not a readable video"):
         read_frames(path)
 
 

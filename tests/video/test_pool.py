@@ -408,7 +408,7 @@ def test_as_many_workers_as_the_system_takes(tmp_path: Path, monkeypatch: pytest
             decoders.submit(ClipRequest(str(path), 2))
         assert [decoders.collect() is not None for _ in range(6)] == [True] * 6
     with Decoders(lambda picture: picture.mean()) as decoders:
-        with pytest.raises(XClipError, match=r"no decode worker can be started \(Resource temporarily unavailable\)"):
+        with pytest.raises(XClipError, match=r"cannot start a decode worker \(Resource temporarily unavailable\)"):
             decoders.submit(ClipRequest(str(path), 2))
 
 

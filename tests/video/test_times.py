@@ -59,9 +59,7 @@ def test_a_part_follows_the_one_before(second: int) -> None:
     assert mended(packets) == times
     found = line(packets)
     assert (found.parts, found.is_ranked, list(found.times), found.end) == (2, False, sorted(times), 1072)
-    assert found.notes == (
-        "the times in the file jump in one place, as where recordings were joined: the parts are put end to end",
-    )
+    assert found.notes == ("the timestamps jump in one place, as in joined recordings: the parts were put end to end",)
 
 
 def test_a_jump_within_a_group_goes_by_the_order_of_decoding() -> None:
@@ -108,7 +106,7 @@ def test_packets_without_a_picture_extend_the_end() -> None:
 def test_without_times_pictures_are_counted() -> None:
     found = line([(None, None, 4, True)] * 5)
     assert (found.is_ranked, list(found.times), found.end, found.unit) == (True, [0, 4, 8, 12, 16], 20, UNIT)
-    assert found.notes == ("5 of 5 frames have no time: frames are counted, 25 a second",)
+    assert found.notes == ("5 of 5 frames have no timestamp: frames were counted instead, 25 per second",)
     uneven = line([(None, None, duration, True) for duration in (4, 6, 4, 6)])
     assert (list(uneven.times), uneven.end) == ([0, 4, 10, 14], 20)
     silent = line([(None, None, 0, True)] * 4, rate=50)
@@ -118,7 +116,7 @@ def test_without_times_pictures_are_counted() -> None:
 def test_rare_times_are_filled_in_by_counting() -> None:
     found = line([(None, None, 4, True), (1000, None, 4, False), *[(None, None, 4, False)] * 3, (1016, None, 4, False)])
     assert (found.is_ranked, list(found.times)) == (True, [996, 1000, 1004, 1008, 1012, 1016])
-    assert found.notes[0].startswith("4 of 6 frames have no time")
+    assert found.notes[0].startswith("4 of 6 frames have no timestamp")
 
 
 def test_times_of_decoding_stand_in() -> None:
@@ -130,7 +128,7 @@ def test_times_of_decoding_stand_in() -> None:
 def test_times_that_jump_everywhere_mean_nothing() -> None:
     found = line(shown([time * 7919 % 1000 * 100 for time in range(60)], keyframes=range(60)))
     assert (found.is_ranked, list(found.times), found.end) == (True, list(range(0, 240, 4)), 240)
-    assert found.notes == ("the times of the frames are out of order: frames are counted, 25 a second",)
+    assert found.notes == ("the frames' timestamps are out of order: frames were counted instead, 25 per second",)
 
 
 def test_an_avi_lasts_as_many_units_as_its_index_says() -> None:

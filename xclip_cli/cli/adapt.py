@@ -19,30 +19,41 @@ if TYPE_CHECKING:
     from ..output.notes import Notes
     from .truth import TruthInputs
 
+HeadPath = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        rich_help_panel="Output",
+        help="The .safetensors file to write.",
+        dir_okay=False,
+    ),
+]
+
 
 def adapt(
     known: KnownFlags,
     truth: TruthFlags,
     labels: LabelFlags,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The head, a .safetensors file.", dir_okay=False)
-    ],
+    output: HeadPath,
     model: ModelFlags,
     decoding: DecodeFlags,
     running: SayFlags,
     force: Force = False,
 ) -> None:
-    """Learn from a few labelled videos: corrections of a model's answers, in seconds, on a CPU.
+    """Learn to correct a model's answers from a few labelled videos.
 
-    The model stays as it is; labels without examples keep working. How right that is on examples that it did not learn
-    from is printed beside the model's own answers, and where it is no better a head is written only with --force.
+    This takes seconds on a CPU. The result is a head; the model is unchanged, and labels without examples keep working.
+    The accuracy on held-out examples is printed next to the model's own; a head that is not better is written only
+    with --force.
 
     Examples:
       xclip adapt examples/ -o head.safetensors
-      xclip adapt clips.index --truth train.csv --labels labels.txt -o head.safetensors
+      xclip adapt films.index --truth train.csv -o head.safetensors
       xclip classify video.mp4 --head head.safetensors
 
-    Exit codes: 0 written, 1 no better and not written, 2 wrong usage or labels, 4 the model is unavailable.
+    Exit codes: 0 written, 1 not better and not written, 2 invalid usage or labels, 4 the model is unavailable.
     """
     from ..evaluation.truth import TRAINED
     from ..output.files import check_output, replace_file
@@ -50,13 +61,13 @@ def adapt(
 
     notes = Notes(running.quiet)
     if labels.head is not None or labels.none_of_these or labels.multi_label:
-        raise typer.BadParameter("adapt learns for plain labels: leave out --head, --none-of-these and --multi-label")
+        raise typer.BadParameter("adapt takes plain labels: omit --head, --none-of-these and --multi-label")
     right, labels = truth.read(known, labels, TRAINED, notes)
     if right.several:
-        raise typer.BadParameter("adapt learns from videos with one label each, and the truth has several")
+        raise typer.BadParameter("adapt needs one label per video, but the ground truth has several for some")
     inputs = known.among(right, labels, notes)
     if output.suffix.lower() != ".safetensors":
-        raise typer.BadParameter(f"{output}: a head is a .safetensors file")
+        raise typer.BadParameter(f"{output}: a head must be a .safetensors file")
     read = [*(labels.sources or ()), *([str(truth.source)] if truth.source else ())]
     with usage_errors(ResultsError):
         check_output(output, force, [*inputs.expand().paths, *read])
@@ -69,12 +80,12 @@ def adapt(
         gain = task.gain()
         typer.echo(_said(gain))
         if (gain is None or gain.compared.only_first <= gain.compared.only_second) and not force:
-            notes.say("the head is not written: it is not shown to be better (--force writes it)")
+            notes.say("the head is not written: nothing shows that it is better (--force writes it)")
             raise typer.Exit(FAILURE)
         head = task.head()
         replace_file(output, head.to_bytes())
         examples = [shots for shots in head.settings.shots if shots]
-        notes.say(f"{output}: {sum(examples)} examples of {len(examples)} of {len(head.settings.shots)} labels")
+        notes.say(f"wrote {output}: {sum(examples)} examples for {len(examples)} of {len(head.settings.shots)} labels")
 
 
 def _task(
@@ -99,16 +110,16 @@ def _task(
 
 def _look(task: Adaptation, inputs: TruthInputs, notes: Notes) -> None:
     todo = inputs.expand()
-    for record in notes.progress(task.look(todo.paths, todo.stored), len(todo.items), doing="looking"):
+    for record in notes.progress(task.look(todo.paths, todo.stored), len(todo.items), doing="encoding"):
         del record
 
 
 def _said(gain: Gain | None) -> str:
     """How a head does on held-out examples."""
     if gain is None:
-        return "no label has two examples: nothing can be held out to measure with"
+        return "no label has two examples, so none can be held out to measure accuracy"
     points = [f"{value * 100:+.1f}" for value in gain.compared.difference]
     return (
-        f"held-out examples right: {gain.adapted * 100:.1f} %, without a head {gain.zero_shot * 100:.1f} %: "
+        f"accuracy on held-out examples: {gain.adapted * 100:.1f}%, without the head {gain.zero_shot * 100:.1f}%: "
         f"{points[0]} points ({points[1]} to {points[2]}) on {gain.videos} videos"
     )

@@ -99,14 +99,14 @@ GROUPS = {
         },
     ),
     "index": (
-        "Describe, check, prune and merge indexes, which `xclip embed` makes.",
+        "Describe, check, prune and merge the indexes of `xclip embed`.",
         {"info": "show_index", "check": "check_index", "prune": "prune_index", "merge": "merge_indexes"},
     ),
     "cache": (
         "Show and clear the cache of the labels' text features.",
         {"info": "show_cache", "clear": "clear_cache"},
     ),
-    "config": ("Show your own defaults of flags, from xclip.toml.", {"show": "show_config"}),
+    "config": ("Show your own defaults for flags, from xclip.toml.", {"show": "show_config"}),
 }
 
 
@@ -194,7 +194,7 @@ def main() -> None:
     except (MemoryError, ImportError) as error:
         if isinstance(error, ImportError) and not NO_ROOM.search(str(error)):
             raise
-        print("error: there is not enough memory: check the limits of this process (`ulimit -a`)", file=sys.stderr)
+        print("error: not enough memory: check the limits of this process (`ulimit -a`)", file=sys.stderr)
         sys.exit(FAILURE)
 
 

@@ -10,7 +10,7 @@ from .options import AsJson
 
 
 def show_cache(as_json: AsJson = False) -> None:
-    """Show where text features are kept, and how much of it there is.
+    """Show where the labels' text features are cached, and how much space they take.
 
     Examples:
       xclip cache info
@@ -29,7 +29,7 @@ def show_cache(as_json: AsJson = False) -> None:
 
 
 def clear_cache() -> None:
-    """Delete the text features that are kept. Downloaded models stay: they are the hub's.
+    """Delete the cached text features. Downloaded models stay: they are in the Hugging Face cache.
 
     Examples:
       xclip cache clear

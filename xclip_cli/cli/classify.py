@@ -32,22 +32,25 @@ def classify(
             max=1,
             metavar="SCORE",
             rich_help_panel=LabelFlags.panel,
-            help="Leave out labels with lower scores, possibly all of them.",
+            help="Leave out labels with lower scores, even if none remains.",
         ),
     ] = 0.0,
 ) -> None:
-    """Rank labels for videos. An index of whole videos (see `xclip embed`) is not decoded again.
+    """Rank your labels for each video.
+
+    Inputs may also be indexes of whole videos (see `xclip embed`), which are not decoded again.
 
     Examples:
-      xclip classify video.mp4 --labels labels.txt
+      xclip demo clips
+      xclip classify clips --labels picture-state
       xclip classify video.mp4 --label "a cat" --label "a dog"
-      xclip classify clips/ --recursive --labels kinetics-400 -o results.jsonl
+      xclip classify films/ --recursive --labels labels.txt -o results.jsonl
       find . -name '*.mp4' -print0 | xclip classify --from-file - -0 -l labels.txt
 
     Exit codes:
       0    every video was classified
-      1    none was, or another readable error
-      2    wrong usage, labels or templates
+      1    no video was classified, or another error
+      2    invalid usage, labels or templates
       3    some videos failed
       4    the model is unavailable
       130  interrupted

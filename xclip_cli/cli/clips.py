@@ -45,7 +45,7 @@ class Clips:
             self._folder.mkdir(parents=True, exist_ok=True)
             cut(video, start, end, target, self._decoding.limits(), self._decoding.timeout)
         except FileExistsError:
-            self._notes.say(f"{target} exists and is left as it is")
+            self._notes.say(f"{target} already exists and was not overwritten")
         except VideoError as error:
             self._notes.say(f"failed: {video}: {error}")
         except OSError as error:

@@ -24,21 +24,21 @@ class ClusterFlags:
     ray: Annotated[
         bool,
         typer.Option(
-            "--ray", help="Run on a Ray cluster: that of --ray-address, else of RAY_ADDRESS, else this machine."
+            "--ray", help="Run on a Ray cluster: at --ray-address, else at RAY_ADDRESS, else local to this machine."
         ),
     ] = False
     ray_address: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="With --ray: the cluster, such as 10.0.0.1:6379.")
+        str | None, typer.Option(metavar="ADDRESS", help="With --ray: the cluster's address, such as 10.0.0.1:6379.")
     ] = None
     actors: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Processes that hold the model. Default: one a GPU, else one a machine."),
+        typer.Option(min=1, metavar="N", help="Processes that hold the model. Default: one per GPU, or per machine."),
     ] = None
     actor_cpus: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Cores of each. Default: its share of the machine's.")
+        int | None, typer.Option(min=1, metavar="N", help="CPU cores per actor. Default: its share of the machine's.")
     ] = None
     actor_gpus: Annotated[
-        float | None, typer.Option(min=0, metavar="N", help="GPUs of each. Default: 1 where there are any.")
+        float | None, typer.Option(min=0, metavar="N", help="GPUs per actor. Default: 1 if there are any.")
     ] = None
 
     def __post_init__(self) -> None:
@@ -49,9 +49,9 @@ class ClusterFlags:
             "actor-gpus": self.actor_gpus,
         }
         if not self.ray and (alone := [f"--{name}" for name, value in given.items() if value is not None]):
-            raise typer.BadParameter(f"{alone[0]} goes with --ray")
+            raise typer.BadParameter(f"{alone[0]} requires --ray")
         if (gpus := self.actor_gpus or 0) > 1 and gpus % 1:
-            raise typer.BadParameter(f"--actor-gpus {gpus:g} is not a part of one GPU, or a whole number of them")
+            raise typer.BadParameter(f"--actor-gpus {gpus:g}: give a fraction of one GPU, or a whole number of GPUs")
 
     def join(
         self,

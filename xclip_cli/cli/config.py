@@ -63,12 +63,12 @@ def read_config(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
-            raise typer.BadParameter(f"{path} is larger than {MOST_BYTES >> 20} MB, so it holds no settings")
+            raise typer.BadParameter(f"{path} is larger than {MOST_BYTES >> 20} MB, the limit for settings")
         return tomllib.loads(data.decode("utf-8-sig"))
     except OSError as error:
         raise typer.BadParameter(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise typer.BadParameter(f"{path} is not TOML: {error}") from error
+        raise typer.BadParameter(f"{path} is not valid TOML: {error}") from error
 
 
 def commands(command: Any, words: Words = ()) -> Iterator[tuple[Words, Any]]:
@@ -150,11 +150,11 @@ class Config:
         is_switch, several = getattr(flag, "is_flag", False), getattr(flag, "multiple", False)
         if is_switch:
             if not isinstance(value, bool):
-                raise typer.BadParameter(f"{place} is true or false, without quotes")
+                raise typer.BadParameter(f"{place} must be true or false, without quotes")
             return value
         values = value if isinstance(value, list) and several else [value]
         if any(isinstance(one, bool | list | dict) for one in values):
-            raise typer.BadParameter(f"{place} is a text or a number{', or a list of them' if several else ''}")
+            raise typer.BadParameter(f"{place} must be a string or a number{', or a list of them' if several else ''}")
         texts = [os.path.expanduser(one) if str(one).startswith("~/") else str(one) for one in values]  # noqa: PTH111 - a text
         return texts if several else texts[0]
 
@@ -219,7 +219,7 @@ ConfigFile = Annotated[
         dir_okay=False,
         is_eager=True,
         callback=use_config,
-        help="Take flags that are not given from this file instead of the user's xclip.toml (see `xclip config show`).",
+        help="Read default flags from this file instead of your xclip.toml (see `xclip config show`).",
     ),
 ]
 
@@ -227,12 +227,13 @@ ConfigFile = Annotated[
 def show_config(
     ctx: typer.Context,
     command: Annotated[
-        list[str] | None, typer.Argument(metavar="COMMAND", help="Also show the flags of it that nothing sets.")
+        list[str] | None,
+        typer.Argument(metavar="COMMAND", help="Also show the flags of this command that nothing sets."),
     ] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what xclip.toml and XCLIP_* variables set, and where each value came from.
+    """Show what xclip.toml and XCLIP_* variables set, and where each value comes from.
 
     Examples:
       xclip config show

@@ -18,7 +18,7 @@ def demo(
         "xclip-demo"
     ),
 ) -> None:
-    """Write a few sample videos and classify them with the bundled model: no network needed.
+    """Write a few sample videos and classify them. Needs no network.
 
     Examples:
       xclip demo

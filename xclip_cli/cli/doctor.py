@@ -11,7 +11,9 @@ from .options import AsJson
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Show versions, devices and caches, and check that decoding and the model work; exit 1 if anything does not.
+    """Check that decoding and the model work on this machine.
+
+    Also shows versions, devices and caches. Exits with 1 if a check fails.
 
     Examples:
       xclip doctor

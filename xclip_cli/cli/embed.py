@@ -29,19 +29,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class IndexFlags:
-    """Where encodings go, and of what they are."""
+    """Where encodings go, and what they are made of."""
 
     panel: ClassVar[str] = "Index"
 
-    path: Annotated[
-        Path, typer.Option("--output", "-o", metavar="INDEX", file_okay=False, help="The folder of the index.")
-    ]
+    path: Annotated[Path, typer.Option("--output", "-o", metavar="INDEX", file_okay=False, help="The index folder.")]
     window: Annotated[
         Fraction | None,
         typer.Option(
             parser=seconds,
             metavar="SECONDS",
-            help="Encode windows this long, for search and timeline. Default: each video whole, for classify.",
+            help="Encode windows of this length, for search and timeline. Default: whole videos, for classify.",
         ),
     ] = None
     stride: Annotated[
@@ -49,11 +47,11 @@ class IndexFlags:
         typer.Option(
             parser=seconds,
             metavar="SECONDS",
-            help="From the start of one window to the start of the next. Default: half a window.",
+            help="Time between the starts of consecutive windows. Default: half a window.",
         ),
     ] = None
     compact: Annotated[
-        bool, typer.Option("--compact", help="Keep 8 bits a number, half the size; scores differ in the third digit.")
+        bool, typer.Option("--compact", help="Store 8-bit numbers: half the size; scores differ in the third digit.")
     ] = False
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also retry the videos that failed.")] = False
 
@@ -63,7 +61,7 @@ class IndexFlags:
 
         if self.window is None:
             if self.stride is not None:
-                raise typer.BadParameter("--stride goes with --window")
+                raise typer.BadParameter("--stride requires --window")
             return None, None
         stride = self.window / 2 if self.stride is None else self.stride
         with usage_errors(ValueError):
@@ -93,17 +91,17 @@ def embed(
     cluster: ClusterFlags,
     running: RunFlags,
 ) -> None:
-    """Keep what the model sees of videos in an index, to ask it any number of labels and questions later.
+    """Encode videos into an index, to query it later without decoding.
 
-    Videos that the index holds already, also under another path, are skipped; those that changed are replaced.
+    Videos that the index already holds, even under another path, are skipped; videos that changed are replaced.
 
     Examples:
-      xclip embed clips/ -o clips.index
-      xclip classify clips.index --labels labels.txt
+      xclip embed clips -o clips.index --model bundled --window 1
+      xclip timeline clips.index --labels picture-state
       xclip embed films/ -r -o films.index --window 10 --stride 5
       xclip search "a dog jumps" films.index
 
-    The exit codes are those of xclip classify.
+    Exit codes: see `xclip classify --help`.
     """
     from ..embedding import Embedding
     from ..output.notes import Notes
@@ -111,7 +109,7 @@ def embed(
 
     notes, todo = Notes(running.quiet), inputs.expand()
     if todo.indexes:
-        raise typer.BadParameter("embed takes videos: `xclip index merge` joins indexes")
+        raise typer.BadParameter("embed takes videos, not indexes: `xclip index merge` combines indexes")
     for notice in todo.notices():
         notes.say(notice)
     unit = "video" if index.windows()[0] is None else "window"
@@ -122,11 +120,11 @@ def embed(
         encoder, made = _encoder(inputs, index, model, decoding, notes.bar())
         if cluster.ray and model.dtype == DType.auto:
             model = replace(model, dtype=DType(made.dtype))
-            notes.say(f"the index is made in {made.dtype}, as on this machine: --dtype chooses another")
+            notes.say(f"the index is computed in {made.dtype}, this machine's default (--dtype chooses another)")
         task = Embedding(encoder, index.path, made, index.retry_failed)
         stack.callback(task.close)
         for part, videos in task.writer.damaged.items():
-            notes.say(f"the part {part} is damaged: {len(videos)} videos are not in the index any more")
+            notes.say(f"the part {part} is damaged: {len(videos)} videos were dropped from the index")
 
         def join(paths: list[str]) -> Cluster[Chunked] | None:
             there = partial(_task_there, inputs, index, model, decoding, made, task.chunks())
@@ -185,8 +183,8 @@ def _run(
     counts.earlier = len(known) - failed, failed
     if known:
         moved = f", {task.moved} of them under another path" if task.moved else ""
-        as_failed = f", {failed} as failed (--retry-failed tries them again)" if failed else ""
-        notes.say(f"{len(known)} of {len(todo.items)} videos are in the index already{moved}{as_failed}")
+        as_failed = f", {failed} of them as failed (--retry-failed retries them)" if failed else ""
+        notes.say(f"{len(known)} of {len(todo.items)} videos are already in the index{moved}{as_failed}")
     rest = todo.without(known)
     try:
         paths = (path for path in rest.paths if not counts.stop.is_set())
@@ -219,5 +217,5 @@ def _sizes(folder: Path) -> str:
 
     with Index.open(folder) as index:
         count, size = index.num_windows, size_of(folder)
-        each = f", {size / count / 1000:.1f} kB a window" if count else ""
+        each = f", {size / count / 1000:.1f} kB per window" if count else ""
         return f"{folder}: {len(index)} videos, {count:,} windows, {size / 1e6:,.1f} MB{each}"

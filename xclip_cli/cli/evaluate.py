@@ -41,19 +41,19 @@ def evaluate(
     cluster: ClusterFlags,
     running: RunFlags,
 ) -> None:
-    """Measure how often the answers are right, on videos whose labels are known.
+    """Measure accuracy on videos whose labels are known.
 
-    Labels are those of --labels, else the truth's classes. Videos that fail count as wrong; accuracies are shown of all
-    videos and of those that were classified, with 95 % intervals.
+    The labels are those of --labels, else the classes of the ground truth. Videos that fail count as wrong; accuracy is
+    shown for all videos and for those that were classified, with 95% confidence intervals.
 
     Examples:
-      xclip evaluate clips/ -o results.jsonl
-      xclip evaluate clips.index --truth truth.csv -o results.jsonl
+      xclip evaluate dataset/ -o results.jsonl
+      xclip evaluate films.index --truth truth.csv -o results.jsonl
       xclip evaluate results.jsonl --truth truth.csv --summary page.html
       xclip evaluate results.jsonl --truth truth.csv --against other.jsonl
       xclip evaluate results.jsonl --truth t.csv --write-labels l.json --f1
 
-    Exit codes are those of xclip classify.
+    Exit codes: see `xclip classify --help`.
     """
     from ..classification import Classification
     from ..classifier import Classifier
@@ -69,12 +69,12 @@ def evaluate(
     if protocol is not None and protocol.beyond:
         right = right.among(labels.wanted.names)
         if not right.videos:
-            raise typer.BadParameter(f"no video of the truth has one of the {len(labels.wanted.names)} labels")
+            raise typer.BadParameter(f"no video of the ground truth has one of the {len(labels.wanted.names)} labels")
         notes.say(f"of these, {len(right.videos)} videos have one of the {len(labels.wanted.names)} labels")
     figures = _Figures(right, labels, truth.split or (), compared, protocol, calibration, output, form, notes)
     if results is not None:
         if output.path is not None:
-            raise typer.BadParameter(f"-o is for new records, and those of {results} are there: use --summary")
+            raise typer.BadParameter(f"-o writes new records, but {results} already holds them: use --summary")
         figures.check([str(results)], truth.source)
         figures.write(results, ours=False)
         return
@@ -103,7 +103,9 @@ def _followed(protocol: Protocol | None, labels: LabelFlags, model: ModelFlags) 
     wanted: dict[str, Any] = {"views": Views.parse(protocol.views), "preprocess": Preprocess(protocol.preprocess)}
     for name, value in wanted.items():
         if getattr(model, name) not in (getattr(usual, name), value):
-            raise typer.BadParameter(f"--{name}: the protocol {protocol.name} has {name} {value}: leave the flag out")
+            raise typer.BadParameter(
+                f"--{name} contradicts the protocol {protocol.name}, which uses {value}: omit the flag"
+            )
     model = replace(model, **wanted)
     if labels.sources or labels.label or labels.head:
         return labels, model
@@ -141,7 +143,7 @@ class _Figures:
             for path in written:
                 check_output(path, True, read)
         if len({path.resolve() for path in written}) < len(written):
-            raise typer.BadParameter("-o, --summary and --write-labels need a file each, and two are the same")
+            raise typer.BadParameter("-o, --summary and --write-labels must be different files")
 
     def write(self, path: Path, ours: bool = True) -> None:
         """Make the figures of the records at a path, and write them. ``ours``: the records are this run's, and name

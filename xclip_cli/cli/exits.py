@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 FAILURE = 1  # no video was classified, or another error that is one line
-USAGE = 2  # wrong usage, labels or templates
+USAGE = 2  # invalid usage, labels or templates
 SOME_FAILED = 3  # some videos, and not all
 NO_MODEL = 4  # it is unavailable
 INTERRUPTED = 130  # by Ctrl-C

@@ -49,7 +49,7 @@ class ComparedFlags:
         ProtocolName | None,
         typer.Option(
             metavar="NAME",
-            help=f"Look at videos as the published accuracies were measured, and print them: {either(ProtocolName)}.",
+            help=f"Measure as the published accuracies were measured, and print those: {either(ProtocolName)}.",
         ),
     ] = None
     against: Annotated[
@@ -64,8 +64,8 @@ class ComparedFlags:
             min=0,
             max=1,
             metavar="SCORE",
-            help="Where videos have several labels: the score for F1, the same for all labels (a label file's lowest "
-            "logits are not used). Default: one half.",
+            help="For videos with several labels: the score threshold for F1, the same for all labels (the minimum "
+            "logits of a label file are not used). Default: 0.5.",
         ),
     ] = None
 
@@ -93,19 +93,19 @@ class CalibrationFlags:
         Path | None,
         typer.Option(
             metavar="FILE.json",
-            help="Fit a temperature, and the lowest logit of each label, to these videos: a file for --labels, with "
-            "which scores are calibrated.",
+            help="Fit a temperature and a minimum logit for each label to these videos, and write a file for --labels "
+            "that calibrates scores.",
         ),
     ] = None
     precision: Annotated[
         float | None,
-        typer.Option(min=0, max=0.999, metavar="SHARE", help="Lowest logits: so many of a label's answers are right."),
+        typer.Option(min=0, max=0.999, metavar="SHARE", help="Minimum logits: reach this precision for each label."),
     ] = None
     recall: Annotated[
         float | None,
-        typer.Option(min=0, max=1, metavar="SHARE", help="Lowest logits: so many of a label's videos are found."),
+        typer.Option(min=0, max=1, metavar="SHARE", help="Minimum logits: reach this recall for each label."),
     ] = None
-    f1: Annotated[bool, typer.Option("--f1", help="Lowest logits: the best balance of both.")] = False
+    f1: Annotated[bool, typer.Option("--f1", help="Minimum logits: reach the best F1 for each label.")] = False
 
     def goal(self) -> Goal | None:
         """What thresholds are for. Raises typer.BadParameter."""
@@ -115,9 +115,11 @@ class CalibrationFlags:
         goals = [Goal(kind, value) for kind, value in shares.items() if value is not None]
         goals += [Goal("f1")] if self.f1 else []
         if len(goals) > 1 or (goals and self.write_labels is None):
-            raise typer.BadParameter("give one of --precision, --recall and --f1, with --write-labels FILE.json")
+            raise typer.BadParameter(
+                "pass only one of --precision, --recall and --f1, together with --write-labels FILE.json"
+            )
         if self.write_labels is not None and self.write_labels.suffix.lower() != ".json":
-            raise typer.BadParameter(f"{self.write_labels}: label files with thresholds are .json files")
+            raise typer.BadParameter(f"{self.write_labels}: a label file with thresholds must be a .json file")
         return goals[0] if goals else None
 
     def check(self, force: bool) -> None:
@@ -139,10 +141,10 @@ class CalibrationFlags:
         header = found.header
         if header is None or header.model_identity is None:
             raise ResultsError(
-                "the records do not say which model made them: they need the first line of -o FILE.jsonl"
+                "the records do not say which model made them: pass the whole file that -o FILE.jsonl wrote"
             )
         if header.labels_sha256 not in (labels.sha256, replace(labels, min_logits=()).sha256):
-            raise LabelsError("the records were made with other labels or texts: pass the --labels of that run")
+            raise LabelsError("the records were made with different labels or texts: pass the --labels of that run")
         fitted = calibrate(found, self.goal())
         model = calibrated_identity(header.model_identity, header.head)
         replace_file(self.write_labels, label_file(labels, fitted, model))
@@ -162,7 +164,7 @@ class FiguresFlags:
             "--output",
             "-o",
             metavar="FILE.jsonl",
-            help="The record of each video, with all labels: `xclip evaluate FILE.jsonl` needs no model any more.",
+            help="Write each video's record, with all labels: `xclip evaluate FILE.jsonl` then needs no model.",
         ),
     ] = None
     resume: Resume = False
@@ -177,15 +179,15 @@ class FiguresFlags:
             "--format",
             "-f",
             metavar="FORMAT",
-            help=f"Of the figures: {either(FiguresFormat)}. Default: by the suffix of --summary, else table on a "
-            "terminal and json elsewhere.",
+            help=f"Format of the figures: {either(FiguresFormat)}. Default: from the suffix of --summary; else table "
+            "on a terminal, json elsewhere.",
         ),
     ] = None
 
     def records(self) -> OutputFlags:
         """The flags of the records' file. Raises typer.BadParameter."""
         if self.path is None or self.path.suffix.lower() not in RESULTS_SUFFIXES:
-            raise typer.BadParameter("pass -o FILE.jsonl: the records of all videos go there, with all labels")
+            raise typer.BadParameter("pass -o FILE.jsonl for the records of all videos, with all labels")
         return OutputFlags(
             path=self.path,
             format=OutputFormat.jsonl,
@@ -204,5 +206,5 @@ class FiguresFlags:
                 check_output(self.summary, self.force, [])
         form = form_of(self.format, self.summary, FiguresFormat.__members__, elsewhere="json")
         if form == "html" and self.summary is None:
-            raise typer.BadParameter("a page is a file: pass --summary FILE.html")
+            raise typer.BadParameter("--format html writes a file: pass --summary FILE.html")
         return form

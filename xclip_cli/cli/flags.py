@@ -27,6 +27,7 @@ from ..video.limits import (
     Limits,
 )
 from ..video.sampling import ONE_VIEW, Views
+from .help import RUN
 from .options import (
     MODEL_VARIABLE,
     MOST_THREADS,
@@ -70,7 +71,7 @@ class InputFlags:
 
     videos: Annotated[
         list[str] | None,
-        typer.Argument(metavar="VIDEO", help="Video files, or folders of them; - reads a video from stdin."),
+        typer.Argument(metavar="VIDEO", help="Video files or folders; - reads one video from stdin."),
     ] = None
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Search folders recursively.")] = False
     from_file: Annotated[
@@ -79,15 +80,15 @@ class InputFlags:
     null: Null = False
     only: Annotated[
         str | None,
-        typer.Option(metavar="PATTERN", help="Of an index: only videos whose path or name matches, such as '*.mp4'."),
+        typer.Option(metavar="PATTERN", help="With an index: only videos whose path or name matches, such as '*.mp4'."),
     ] = None
     shard: Annotated[
         Any,  # a Shard: typer reads these lines when nothing has imported that yet
         typer.Option(
             parser=read_shard,
             metavar="I/N",
-            help="Take only the I-th of N parts of all inputs, by a hash of their paths: one for each of N machines. "
-            "`xclip merge` joins the results.",
+            help="Process only the I-th of N shares of the inputs, split by a hash of their paths: one share per "
+            "machine. `xclip merge` combines the results.",
         ),
     ] = None
     start: Start = None
@@ -96,10 +97,10 @@ class InputFlags:
     def __post_init__(self) -> None:
         start = self.start or Fraction(0)
         if self.end is not None and self.end <= start:
-            raise typer.BadParameter(f"--start {float(start):g} s is not before --end {float(self.end):g} s")
+            raise typer.BadParameter(f"--start ({float(start):g} s) must be before --end ({float(self.end):g} s)")
 
     def expand(self) -> Inputs:
-        """What is to be looked at. Raises typer.BadParameter where that is nothing, or the list cannot be read."""
+        """The inputs to analyse. Raises typer.BadParameter if there are none, or the list cannot be read."""
         from ..inputs import expand_inputs, read_path_list
 
         given = list(self.videos or ())
@@ -107,7 +108,7 @@ class InputFlags:
             with usage_errors(ResultsError):
                 given += read_path_list(self.from_file, self.null)
         if not given:
-            raise typer.BadParameter("give at least one video or folder, or a list of them with --from-file")
+            raise typer.BadParameter("no inputs: pass at least one video or folder, or a list with --from-file")
         with usage_errors(ResultsError):
             found = expand_inputs(given, self.recursive, self.only)
         return found.sharded(self.shard) if self.shard is not None else found
@@ -125,38 +126,36 @@ class LabelFlags:
             "--labels",
             "-l",
             metavar="FILE|NAME",
-            help="Labels: a .txt, .csv or .json file, or the name of a shipped set (see `xclip labels list`).",
+            help="A label file (.txt, .csv or .json), or a built-in label set (see `xclip labels list`).",
         ),
     ] = None
-    label: Annotated[list[str] | None, typer.Option("--label", metavar="TEXT", help="One label; may be repeated.")] = (
-        None
-    )
+    label: Annotated[list[str] | None, typer.Option("--label", metavar="TEXT", help="A label; repeat for more.")] = None
     template: Templates = None
     none_of_these: Annotated[
         bool,
         typer.Option(
             "--none-of-these",
-            help="Also allow the answer 'none of these': neutral texts, such as 'something else', compete with the "
-            "labels. It is a choice between texts like any other, and not calibrated.",
+            help="Add the answer 'none of these': neutral texts, such as 'something else', compete with the labels. "
+            "It is scored like any other label, and is not calibrated.",
         ),
     ] = False
     multi_label: Annotated[
         bool,
         typer.Option(
             "--multi-label",
-            help="Score each label against the neutral texts instead of against the other labels: several may be "
+            help="Score each label on its own, against neutral texts instead of the other labels: several can score "
             "high, or none. Scores are not probabilities: choose a threshold on your own videos.",
         ),
     ] = False
     head: HeadFile = None
     no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Encode the labels again, and do not keep the result.")
+        bool, typer.Option("--no-cache", help="Encode the labels again and do not cache the result.")
     ] = False
 
     def __post_init__(self) -> None:
         if self.none_of_these and self.multi_label:
             raise typer.BadParameter(
-                "--none-of-these goes without --multi-label, where a video shows none of the labels when all are low"
+                "--none-of-these cannot be combined with --multi-label: there, low scores for all labels mean the same"
             )
 
     @cached_property
@@ -202,12 +201,12 @@ class OutputFlags:
             "--format",
             "-f",
             metavar="FORMAT",
-            help=f"{either(OutputFormat)}. Default: by the suffix of -o, else json in --output-dir, table on a "
-            "terminal and jsonl elsewhere.",
+            help=f"{either(OutputFormat)}. Default: from the suffix of -o; else json with --output-dir, table on a "
+            "terminal, jsonl elsewhere.",
         ),
     ] = None
     top_k: Annotated[
-        int, typer.Option("--top-k", "-k", min=0, metavar="N", help="Labels to show per video; 0 for all.")
+        int, typer.Option("--top-k", "-k", min=0, metavar="N", help="Labels to show per video; 0 shows all.")
     ] = 5
     resume: Resume = False
     retry_failed: RetryFailed = False
@@ -236,9 +235,9 @@ class OutputFlags:
         form = form_of(self.format, self.path, known) if self.output_dir is None else self._form_beside(known)
         continued = self.output_dir is not None or (self.path is not None and form == "jsonl")
         if self.resume and (self.force or not continued):
-            raise typer.BadParameter("--resume goes on with a results file: pass it as -o FILE.jsonl, without --force")
+            raise typer.BadParameter("--resume continues a results file: pass it as -o FILE.jsonl, without --force")
         if self.retry_failed and not self.resume:
-            raise typer.BadParameter("--retry-failed goes with --resume")
+            raise typer.BadParameter("--retry-failed requires --resume")
         return form
 
     def _form_beside(self, known: Collection[str]) -> str:
@@ -246,7 +245,7 @@ class OutputFlags:
 
         form, allowed = self.format or "json", [name for name in FORMATS if name in known]
         if self.path is not None:
-            raise typer.BadParameter("--output-dir goes without -o: the folder gets a file of all results, too")
+            raise typer.BadParameter("--output-dir cannot be combined with -o: the folder also gets a results.jsonl")
         if form not in allowed:
             raise typer.BadParameter(f"--output-dir takes --format {either(allowed)}, not {form}")
         return form
@@ -265,7 +264,7 @@ class OutputFlags:
 
 @dataclass(frozen=True)
 class ModelFlags:
-    """Which model, and how it looks and computes."""
+    """Which model, and how it runs."""
 
     panel: ClassVar[str] = "Model"
 
@@ -277,13 +276,13 @@ class ModelFlags:
             envvar=MODEL_VARIABLE,
             callback=tell_usual,
             metavar="NAME",
-            help="A checkpoint folder, a hub id or its short name, 'bundled', or 'auto': the bundled model if it was "
-            "trained to tell the labels apart, else the checkpoint for open labels, base-patch16-zero-shot.",
+            help="A checkpoint folder, a Hugging Face Hub id or its short name, 'bundled', or 'auto': the bundled "
+            "model if it was trained to tell your labels apart, else base-patch16-zero-shot.",
         ),
     ] = AUTO
     device: Annotated[
         str,
-        typer.Option(metavar="DEVICE", callback=check_device, help=f"Where to run the model: {DEVICES}."),
+        typer.Option(metavar="DEVICE", callback=check_device, help=f"Device to run the model on: {DEVICES}."),
     ] = AUTO
     dtype: Annotated[
         DType,
@@ -297,12 +296,12 @@ class ModelFlags:
         typer.Option(
             parser=read_views,
             metavar="CLIPSxCROPS",
-            help="Average the scores of several clips of a video, and of 1 or 3 crops of each. The paper: 4x3.",
+            help="Average the scores of several clips per video, and 1 or 3 crops per clip. The paper uses 4x3.",
         ),
     ] = ONE_VIEW
     preprocess: Annotated[
         Preprocess,
-        typer.Option(help="Resize as the checkpoint's files say (hf), or as for the published accuracies (paper)."),
+        typer.Option(help="Resize frames as the checkpoint's files say (hf), or as the paper's authors did (paper)."),
     ] = Preprocess.hf
     threads: Annotated[
         int | None,
@@ -310,21 +309,19 @@ class ModelFlags:
             min=1,
             max=MOST_THREADS,
             metavar="N",
-            help="CPU threads of the model. Default: torch's, and one per usable core at most.",
+            help="CPU threads for the model. Default: PyTorch's choice, at most one per usable core.",
         ),
     ] = None
     batch_size: Annotated[
         int | None,
-        typer.Option(
-            min=1, metavar="N", help="Videos, or windows, to compute at once. Default: what suits the device."
-        ),
+        typer.Option(min=1, metavar="N", help="Videos (or windows) per batch. Default: chosen for the device."),
     ] = None
     save_frames: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
             file_okay=False,
-            help="Also write the frames as the model sees them, after the crop, as PNG files named by video and time.",
+            help="Also save the frames that the model sees, cropped, as PNG files named by video and time.",
         ),
     ] = None
     tokenizer: Tokenizer = None
@@ -363,14 +360,12 @@ class DecodeFlags:
     stream: Annotated[
         int | None,
         typer.Option(
-            min=0, metavar="N", help="Which video stream of each file, counted from 0. Default: the main one."
+            min=0, metavar="N", help="Video stream to read from each file, counted from 0. Default: the main one."
         ),
     ] = None
     timeout: Annotated[
         float,
-        typer.Option(
-            min=0.1, metavar="SECONDS", help="Give up on a video after this long without progress in decoding."
-        ),
+        typer.Option(min=0.1, metavar="SECONDS", help="Give up on a video after this long without decoding progress."),
     ] = DECODE_TIMEOUT
     max_pixels: Annotated[
         int, typer.Option(min=1, metavar="N", help="Refuse videos with larger frames (width times height).")
@@ -380,13 +375,13 @@ class DecodeFlags:
         typer.Option(
             min=1,
             metavar="N",
-            help="Refuse windows for which more frames must be decoded; one larger than 1920x1088 counts as several.",
+            help="Refuse windows that need more frames decoded; a frame larger than 1920x1088 counts as several.",
         ),
     ] = DEFAULT_LIMITS.frames
     max_memory: Annotated[
         int,
         typer.Option(
-            min=LEAST_MEMORY // MEGABYTE, metavar="MB", help="Refuse videos whose decoder needs more address space."
+            min=LEAST_MEMORY // MEGABYTE, metavar="MB", help="Refuse videos that need more address space to decode."
         ),
     ] = DEFAULT_LIMITS.memory // MEGABYTE
 
@@ -396,7 +391,7 @@ class DecodeFlags:
             min=0.1,
             metavar="SECONDS",
             help="Refuse videos that take longer to decode. Default: "
-            f"{SECONDS:g}, and {SECONDS_A_WINDOW:g} more for each window of a timeline.",
+            f"{SECONDS:g}, plus {SECONDS_A_WINDOW:g} for each window of a timeline.",
         ),
     ] = None
 
@@ -418,7 +413,7 @@ class DecodeFlags:
 class SayFlags:
     """What a run says."""
 
-    panel: ClassVar[str] = "Run"
+    panel: ClassVar[str] = RUN
 
     quiet: Quiet = False
     verbose: Annotated[

@@ -10,16 +10,16 @@ import typer
 
 from ..errors import ResultsError
 from .exits import FAILURE
-from .options import AsJson, Force
+from .options import AsJson
 
-IndexFolder = Annotated[Path, typer.Argument(metavar="INDEX", help="The folder of an index.")]
+IndexFolder = Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")]
 
 
 def show_index(index: IndexFolder, as_json: AsJson = False) -> None:
-    """Show what an index holds, and what it was made with.
+    """Show what an index holds, and the settings it was made with.
 
     Examples:
-      xclip index info films.index
+      xclip index info clips.index
     """
     from ..output.tables import format_fields
     from ..results.index import Index
@@ -40,13 +40,13 @@ def show_index(index: IndexFolder, as_json: AsJson = False) -> None:
 
 
 def check_index(index: IndexFolder) -> None:
-    """Read all of an index and compare it with its checksums.
+    """Verify all of an index against its checksums.
 
-    Videos with rows in a damaged part are dropped: the next `xclip embed` embeds them again. Exit code 1 if there are
-    any.
+    Videos with rows in a damaged part are dropped, and the next `xclip embed` embeds them again. Exits with 1 if there
+    are any.
 
     Examples:
-      xclip index check films.index
+      xclip index check clips.index
     """
     from ..results.index import Index
     from ..results.index_writer import IndexWriter
@@ -59,7 +59,7 @@ def check_index(index: IndexFolder) -> None:
             _ = video.windows  # raises ResultsError for a line that makes no sense
         videos, windows = len(found), found.num_windows
     if not damaged:
-        typer.echo(f"{printable(str(index))} is whole: {videos} videos, {windows:,} windows")
+        typer.echo(f"{printable(str(index))} is intact: {videos} videos, {windows:,} windows")
         return
     for message in damaged.values():
         typer.echo(message)
@@ -70,8 +70,11 @@ def check_index(index: IndexFolder) -> None:
     raise typer.Exit(FAILURE)
 
 
-def prune_index(index: IndexFolder, force: Force = False) -> None:
-    """Drop the videos whose files are gone, and the space that they took.
+def prune_index(
+    index: IndexFolder,
+    force: Annotated[bool, typer.Option("--force", help="Drop the videos even if none of them exists.")] = False,
+) -> None:
+    """Drop the videos whose files no longer exist, and free their space.
 
     Examples:
       xclip index prune films.index
@@ -86,8 +89,8 @@ def prune_index(index: IndexFolder, force: Force = False) -> None:
         gone = [video for video in writer.entries if not os.path.isfile(video)]  # noqa: PTH113 - no name is an error
         if gone and len(gone) == len(writer.entries) and not force:
             raise ResultsError(
-                f"none of the {len(gone)} videos of {index} is there: run this where their paths lead to them, or pass "
-                "--force to drop them all"
+                f"none of the {len(gone)} videos of {index} exists here: run this in the folder that their paths start "
+                "from, or pass --force to drop them all"
             )
         writer.forget(gone)
         writer.tidy(wasteful=True)
@@ -95,16 +98,16 @@ def prune_index(index: IndexFolder, force: Force = False) -> None:
     for video in gone:
         typer.echo(f"dropped {printable(video)}")
     saved = (before - size_of(index)) / 1e6
-    typer.echo(f"{printable(str(index))}: {left} videos, {len(gone)} dropped, {max(saved, 0):,.1f} MB less")
+    typer.echo(f"{printable(str(index))}: {left} videos, {len(gone)} dropped, {max(saved, 0):,.1f} MB freed")
 
 
 def merge_indexes(
     index: IndexFolder,
     others: Annotated[list[Path], typer.Argument(metavar="OTHER", help="Indexes made with the same settings.")],
 ) -> None:
-    """Copy the videos of other indexes into one, such as those that several machines made.
+    """Copy the videos of other indexes into one, for example from several machines.
 
-    A video that the index holds already is left as it is, unless it had failed.
+    A video that the index already holds is kept as it is, unless it failed.
 
     Examples:
       xclip index merge films.index other-machine.index
@@ -116,10 +119,10 @@ def merge_indexes(
     with IndexWriter(index) as writer:
         for folder in others:
             if folder.resolve() == index.resolve():
-                raise typer.BadParameter(f"{folder} is the index itself")
+                raise typer.BadParameter(f"{folder} is the index itself: pass other indexes")
             with Index.open(folder) as other:
                 taken, left = writer.take(other)
-            already = f", {left} were there already" if left else ""
+            already = f", {left} were already there" if left else ""
             typer.echo(f"{printable(str(folder))}: {taken} videos copied{already}")
 
 

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 def check_indexes(inputs: InputFlags, found: Inputs) -> None:
     """Raises typer.BadParameter where indexes and flags, or two indexes, do not go together."""
     if not found.indexes and inputs.only is not None:
-        raise typer.BadParameter("--only chooses videos of an index, and none is given")
+        raise typer.BadParameter("--only selects videos of an index, but no index was given")
     if found.indexes and (inputs.start, inputs.end) != (None, None):
         raise typer.BadParameter(
-            "--start and --end choose a part to decode, and an index is not decoded: give them to `xclip embed`"
+            "--start and --end select a part to decode, but an index is not decoded: pass them to `xclip embed`"
         )
     for index in found.indexes[1:]:
         if differing := found.indexes[0].settings.differences(index.settings):
             raise typer.BadParameter(
-                f"{found.indexes[0].folder} and {index.folder} were made in different ways: {'; '.join(differing)}"
+                f"{found.indexes[0].folder} and {index.folder} have different settings: {'; '.join(differing)}"
             )
 
 
@@ -50,7 +50,7 @@ def as_made(model: ModelFlags, made: IndexSettings | None) -> ModelFlags:
     if made is None:
         return model
     if model.save_frames is not None:
-        raise typer.BadParameter("--save-frames writes what is decoded, and an index is not decoded")
+        raise typer.BadParameter("--save-frames saves decoded frames, but an index is not decoded: pass the videos")
     usual, given = (
         ModelFlags(),
         {"views": str(model.views), "preprocess": model.preprocess.value, "heads": model.heads},
@@ -58,8 +58,8 @@ def as_made(model: ModelFlags, made: IndexSettings | None) -> ModelFlags:
     for name, value in given.items():
         if getattr(model, name) != getattr(usual, name) and value != getattr(made, name):
             raise typer.BadParameter(
-                f"--{name} {value}: the index was made with {name} {getattr(made, name)}: leave the flag out, or "
-                "embed the videos again"
+                f"--{name} {value} does not match the index, which was made with {name} {getattr(made, name)}: omit "
+                "the flag, or embed the videos again"
             )
     with usage_errors(ValueError):
         preprocess = Preprocess(made.preprocess)
@@ -81,8 +81,8 @@ def as_decoded(decoding: DecodeFlags, made: IndexSettings | None) -> DecodeFlags
     if decoding.stream not in (None, made.stream):
         held = "the main stream" if made.stream is None else f"stream {made.stream}"
         raise typer.BadParameter(
-            f"--stream {decoding.stream}: the index was made of {held} of each file: leave the flag out, or embed the "
-            "videos again"
+            f"--stream {decoding.stream} does not match the index, which was made from {held} of each file: omit the "
+            "flag, or embed the videos again"
         )
     return replace(decoding, stream=made.stream)
 

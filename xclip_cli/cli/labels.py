@@ -10,7 +10,7 @@ from .options import Templates
 
 
 def list_labels() -> None:
-    """List the label sets and templates that come with xclip.
+    """List the built-in label sets and templates.
 
     Examples:
       xclip labels list
@@ -23,8 +23,8 @@ def list_labels() -> None:
         typer.echo(f"{name:<16} {len(read_templates(str(path))):>4} template(s)")
 
 
-def show_labels(name: Annotated[str, typer.Argument(metavar="NAME", help="The name of a shipped set.")]) -> None:
-    """Print the labels, or templates, of a shipped set, one per line.
+def show_labels(name: Annotated[str, typer.Argument(metavar="NAME", help="The name of a built-in set.")]) -> None:
+    """Print the labels or templates of a built-in set, one per line.
 
     Examples:
       xclip labels show ucf-101
@@ -37,20 +37,20 @@ def show_labels(name: Annotated[str, typer.Argument(metavar="NAME", help="The na
 
 
 def check_labels(
-    source: Annotated[str, typer.Argument(metavar="FILE|NAME", help="A label file, or the name of a shipped set.")],
+    source: Annotated[str, typer.Argument(metavar="FILE|NAME", help="A label file, or the name of a built-in set.")],
     template: Templates = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", metavar="NAME", help="Also check that this model can take the texts."),
+        typer.Option("--model", "-m", metavar="NAME", help="Also check that this model accepts the texts."),
     ] = None,
 ) -> None:
-    """Check a label file: exit 0 and a count, or the first fault with its line and exit 2.
+    """Check a label file: print a count and exit 0, or print the first error with its line and exit 2.
 
-    What is probably a mistake, such as numbering, bullets or comments behind labels, is a warning.
+    Likely mistakes, such as numbering, bullets or comments after labels, are warnings.
 
     Examples:
-      xclip labels check my-labels.txt
-      xclip labels check my-labels.txt --template "a video of {}" --model bundled
+      xclip labels check picture-state --model bundled
+      xclip labels check my-labels.txt --template "a video of {}"
     """
     from ..labels import load_labels
     from ..output.notes import Notes
@@ -65,5 +65,5 @@ def check_labels(
     notes = Notes()
     for warning in warnings:
         notes.say(f"warning: {warning}")
-    found = f"{len(warnings)} warnings" if warnings else "no faults"
+    found = f"{len(warnings)} warnings" if warnings else "no problems"
     typer.echo(f"{len(labels.names)} labels, {len(labels.all_texts)} texts: {found}")

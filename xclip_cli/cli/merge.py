@@ -22,31 +22,49 @@ class MergeFormat(StrEnum):
     parquet = "parquet"
 
 
+Merged = Annotated[
+    Path, typer.Option("--output", "-o", metavar="FILE", rich_help_panel="Output", help="The file to write.")
+]
+Form = Annotated[
+    MergeFormat | None,
+    typer.Option(
+        "--format",
+        "-f",
+        metavar="FORMAT",
+        rich_help_panel="Output",
+        help=f"{either(MergeFormat)}. Default: from the suffix of -o.",
+    ),
+]
+Order = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|-",
+        rich_help_panel="Inputs",
+        help="Order the videos as in this list of paths, and report which are missing.",
+    ),
+]
+
+
 def merge(
     results: Annotated[
-        list[Path], typer.Argument(metavar="RESULTS.jsonl", help="What classify or timeline wrote with -o.")
+        list[Path], typer.Argument(metavar="RESULTS.jsonl", help="Files that classify or timeline wrote with -o.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file for all results.")],
-    format: Annotated[
-        MergeFormat | None,
-        typer.Option("--format", "-f", metavar="FORMAT", help=f"{either(MergeFormat)}. Default: by the suffix of -o."),
-    ] = None,
-    from_file: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE|-", help="Order videos as in this list of their paths, and say which of them are missing."
-        ),
-    ] = None,
+    output: Merged,
+    format: Form = None,
+    from_file: Order = None,
     null: Null = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Join results files that were made in the same way, such as those of several machines (see --shard).
+    """Combine results files, for example from several machines.
 
-    Of a video with several results the last success counts, or the last failure where there is no success. Videos that
-    were not finished are left out. Exit code 3 where any were, or videos of the list are missing.
+    The runs must have had the same settings (see --shard of xclip classify). If a video has several results, the last
+    success counts, or the last failure if there is no success. Unfinished videos are left out. Exits with 3 if there
+    are any, or if videos of the list are missing.
 
     Examples:
+      xclip classify clips -l picture-state --shard 1/2 -o part-1.jsonl
+      xclip classify clips -l picture-state --shard 2/2 -o part-2.jsonl
       xclip merge part-1.jsonl part-2.jsonl -o all.jsonl
       xclip merge part-*.jsonl --from-file videos.txt -o all.csv
     """
@@ -71,10 +89,12 @@ def merge(
     for notice in merged.notices:
         notes.say(notice)
     failed = f", {merged.failed} of them failed" if merged.failed else ""
-    superseded = f"; {merged.superseded} other results of theirs were left out" if merged.superseded else ""
-    notes.say(f"{output}: {len(videos)} videos{failed}{superseded}")
+    superseded = f"; {merged.superseded} superseded results were left out" if merged.superseded else ""
+    notes.say(f"wrote {output}: {len(videos)} videos{failed}{superseded}")
     if merged.unfinished:
-        notes.say(f"{len(merged.unfinished)} videos were not finished (--resume goes on): {listed(merged.unfinished)}")
+        notes.say(
+            f"{len(merged.unfinished)} videos are unfinished (--resume continues them): {listed(merged.unfinished)}"
+        )
     if missing:
         notes.say(f"{len(missing)} videos of {from_file} have no result: {listed(missing)}")
     raise typer.Exit(SOME_FAILED if merged.unfinished or missing else 0)

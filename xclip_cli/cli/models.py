@@ -31,13 +31,14 @@ Precisions = Annotated[
     list[DType] | None,
     typer.Option(
         metavar="TYPE",
-        help="Also measure this precision against float32, beside bfloat16: logits, answers, speed. Repeatable.",
+        rich_help_panel="Precision",
+        help="Also compare this precision (and bfloat16) with float32: logits, answers, speed; repeat for more.",
     ),
 ]
 
 
 def list_models(as_json: AsJson = False) -> None:
-    """List the bundled model and the public checkpoints: sizes, published accuracy, whether they are cached.
+    """List the bundled model and the public checkpoints, with size, published accuracy and whether they are cached.
 
     Examples:
       xclip models list
@@ -53,7 +54,7 @@ def list_models(as_json: AsJson = False) -> None:
 
 
 def show_model(name: ModelName, as_json: AsJson = False, offline: Offline = False) -> None:
-    """Show what a model is: sizes, cost of a clip, memory, where it comes from. Its weights are not loaded.
+    """Show a model's sizes, cost per clip, memory use and origin, without loading its weights.
 
     Examples:
       xclip models info bundled
@@ -79,7 +80,7 @@ def pull_model(name: ModelName) -> None:
 
 
 def show_path(name: ModelName) -> None:
-    """Print a model's folder; exit 4 if it is not cached. Opens no connection.
+    """Print a model's folder; exit 4 if it is not cached. Never uses the network.
 
     Examples:
       ls "$(xclip models path bundled)"
@@ -94,7 +95,7 @@ def verify_model(
     name: ModelName,
     videos: Annotated[
         list[str] | None,
-        typer.Argument(metavar="VIDEO", help="With --dtype: what to measure on. Default: the demo's videos."),
+        typer.Argument(metavar="VIDEO", help="With --dtype: videos to measure on. Default: the demo's."),
     ] = None,
     published: Annotated[
         bool, typer.Option("--published", help="Also compare with the published probabilities and logits.")
@@ -106,23 +107,27 @@ def verify_model(
             "--labels",
             "-l",
             metavar="FILE|NAME",
-            help="With --dtype: what to rank. Default: kinetics-400; for the bundled model picture-state.",
+            rich_help_panel="Precision",
+            help="With --dtype: labels to rank. Default: kinetics-400; for the bundled model picture-state.",
         ),
     ] = None,
     device: Annotated[
-        str, typer.Option(metavar="DEVICE", callback=check_device, help=f"With --dtype: {DEVICES}.")
+        str,
+        typer.Option(
+            metavar="DEVICE", callback=check_device, rich_help_panel="Precision", help=f"With --dtype: {DEVICES}."
+        ),
     ] = AUTO,
     as_json: AsJson = False,
     offline: Offline = False,
 ) -> None:
-    """Check a model's files against the hub's hashes, load it and compute with it; exit 1 if anything is wrong.
+    """Check a model's files against the hub's hashes, load it and run it; exit 1 if anything is wrong.
 
-    With --dtype also measure what a precision costs and gains, on your own videos and labels, and say which to use.
+    With --dtype, also measure the accuracy and speed of a precision on your own videos and labels, and recommend one.
 
     Examples:
       xclip models verify bundled
       xclip models verify base-patch32 --published
-      xclip models verify base-patch32 --dtype bfloat16 clips/ --labels labels.txt
+      xclip models verify base-patch32 --dtype bfloat16 films/ -l labels.txt
     """
     from ..model.checkpoint.find import find_checkpoint
     from ..model.verify import verify
@@ -131,7 +136,7 @@ def verify_model(
     from ..text import printable
 
     if not dtype and (videos or labels):
-        raise typer.BadParameter("videos and labels go with --dtype, which measures on them")
+        raise typer.BadParameter("videos and --labels require --dtype, which measures on them")
     checkpoint = find_checkpoint(name, bar=Notes().bar())
     checks = []
     for check in verify(checkpoint, published):
@@ -172,13 +177,13 @@ def _compared(
 
 
 def convert_model(
-    source: Annotated[str, typer.Argument(metavar="FILE", help="A .pth of X-CLIP's authors, or any other model.")],
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
+    source: Annotated[str, typer.Argument(metavar="FILE", help="A .pth file by X-CLIP's authors, or any other model.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to create.")],
     tokenizer: Tokenizer = None,
     heads: Heads = None,
     offline: Offline = False,
 ) -> None:
-    """Write a checkpoint as a Hugging Face-style folder.
+    """Convert a checkpoint to a folder in the Hugging Face format.
 
     Examples:
       xclip models convert k400_32_8.pth my-folder
@@ -187,6 +192,6 @@ def convert_model(
     from ..model.loading import convert
 
     if folder.exists():
-        raise typer.BadParameter(f"{folder} exists: give a new folder")
+        raise typer.BadParameter(f"{folder} already exists: give a new folder")
     convert(find_checkpoint(source), folder, tokenizer, heads)
     typer.echo(folder)

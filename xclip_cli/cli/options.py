@@ -16,6 +16,7 @@ import typer
 from ..engine.devices import DEVICES
 from ..text import parse_time, quoted
 from ..video.sampling import Views
+from .help import RUN
 
 if TYPE_CHECKING:
     from ..inputs import Shard
@@ -128,13 +129,16 @@ class DType(StrEnum):
 
 # Flags that commands take one by one, too.
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors on stderr.")]
+Force = Annotated[bool, typer.Option("--force", rich_help_panel="Output", help="Replace an existing output file.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", rich_help_panel=RUN, help="Print nothing but errors on stderr.")]
 Offline = Annotated[
     bool,
-    typer.Option("--offline", callback=switch_off_hub, help="Open no connection: use only what is cached."),
+    typer.Option("--offline", callback=switch_off_hub, help="Never use the network, only what is cached."),
 ]
-Null = Annotated[bool, typer.Option("--null", "-0", help="Paths in --from-file are separated by NUL bytes.")]
+Null = Annotated[
+    bool,
+    typer.Option("--null", "-0", rich_help_panel="Inputs", help="Paths in --from-file are separated by NUL bytes."),
+]
 Start = Annotated[
     Fraction | None,
     typer.Option(parser=seconds, metavar="TIME", help="Start of the part to analyse: seconds or HH:MM:SS.mmm."),
@@ -165,9 +169,10 @@ Root = Annotated[
         metavar="DIR",
         exists=True,
         file_okay=False,
-        help="Where the videos are now, for the pictures of a page: they are looked up there by their paths, or the "
-        "ends of them; / takes absolute paths as they are. Without it, only those below the folder that holds the "
-        "results file or the index are shown.",
+        rich_help_panel="Output",
+        help="Where the videos are now, for the thumbnails of a page: they are found there by their paths, or by the "
+        "ends of them; / uses absolute paths as they are. Without it, only videos below the folder of the results file "
+        "or index are shown.",
     ),
 ]
 SaveClips = Annotated[
@@ -175,14 +180,14 @@ SaveClips = Annotated[
     typer.Option(
         metavar="DIR",
         file_okay=False,
-        help="Also write each stretch that is found as a file, from the keyframe before it; nothing is encoded again.",
+        help="Also save each segment or moment as a file, from the keyframe before it, without re-encoding.",
     ),
 ]
 Templates = Annotated[
     list[str] | None,
     typer.Option(
         metavar="TEXT|FILE|NAME",
-        help="A sentence with {} for the label, or a file or shipped set of them; several are averaged. "
+        help="A sentence with {} for the label, or a file or built-in set of sentences; several are averaged. "
         "Default: the bare label.",
     ),
 ]
@@ -190,7 +195,7 @@ Tokenizer = Annotated[
     str | None,
     typer.Option(
         metavar="FOLDER|NAME",
-        help="Tokenizer for an authors' .pth file, which has none. Default: that of base-patch32, from the hub.",
+        help="Tokenizer for a .pth file of the authors, which has none. Default: base-patch32's, from the hub.",
     ),
 ]
 Heads = Annotated[
@@ -209,7 +214,7 @@ HeadFile = Annotated[
     typer.Option(
         "--head",
         metavar="FILE",
-        help="Corrections learned from examples (see `xclip adapt`), for the model they were learned with. Without "
-        "labels: those of the head.",
+        help="Corrections learned from examples (see `xclip adapt`), for the model that they were learned with. "
+        "Without labels, those of the head are used.",
     ),
 ]

@@ -23,7 +23,7 @@ def plan(inputs: Inputs, labels: Labels | None, name: str, model: ModelFlags, un
     of a video.
     """
     failures = [item for item in inputs.items if isinstance(item, Failure)]
-    yield f"videos: {len(inputs.paths)}" + (f", and {len(failures)} inputs that are none" if failures else "")
+    yield f"videos: {len(inputs.paths)}" + (f", and {len(failures)} inputs that cannot be used" if failures else "")
     for failure in failures:
         yield f"  {failure.video}: {failure.message}"
     named = [path for path in inputs.paths if path not in STDIN]
@@ -31,7 +31,7 @@ def plan(inputs: Inputs, labels: Labels | None, name: str, model: ModelFlags, un
     for path in missing:
         yield f"  {path}: no such file"
     if inputs.stored:
-        yield f"videos of indexes, which are not decoded: {len(inputs.stored)}"
+        yield f"videos from indexes, not decoded: {len(inputs.stored)}"
     if labels is not None:
         yield f"labels: {len(labels.names)}, {len(labels.all_texts)} texts"
         for warning in labels.warnings:
@@ -40,8 +40,8 @@ def plan(inputs: Inputs, labels: Labels | None, name: str, model: ModelFlags, un
     if found is None:
         repo, revision = hub_name(name)
         public = public_checkpoints().get(repo)
-        size = f", about {public.megabytes} MB" if public else ""
-        yield f"model: {repo}{f' at {revision}' if revision else ''}, not cached: it would be downloaded{size}"
+        size = f" (about {public.megabytes} MB)" if public else ""
+        yield f"model: {repo}{f' at {revision}' if revision else ''}, not cached: would be downloaded{size}"
         macs = public.gmac * 1e9 if public else None
     else:
         config = load_config(found)
@@ -59,5 +59,5 @@ def plan(inputs: Inputs, labels: Labels | None, name: str, model: ModelFlags, un
     if macs is not None:
         seconds = macs * model.views.count / sum(measured_macs_per_second(device, computed_in) for device in where)
         count = len(inputs.paths) - len(missing)
-        in_all = f", {seconds * count:.2g} s in all" if unit == "video" else ""
-        yield f"time: at least {seconds:.2g} s a {unit}{in_all}, beside start-up and decoding"
+        in_all = f", {seconds * count:.2g} s in total" if unit == "video" else ""
+        yield f"time: at least {seconds:.2g} s per {unit}{in_all}, plus start-up and decoding"

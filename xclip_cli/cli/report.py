@@ -20,19 +20,28 @@ if TYPE_CHECKING:
 
 def report(
     results: Annotated[
-        Path, typer.Argument(metavar="RESULTS.jsonl", help="What classify, timeline or search wrote with -o.")
+        Path, typer.Argument(metavar="RESULTS.jsonl", help="A file that classify, timeline or search wrote with -o.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page, an HTML file.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", rich_help_panel="Output", help="The HTML file to write.")
+    ],
     root: Root = None,
     thumbnails: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Pictures on the page, shared out evenly among videos; 0 for none.")
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            rich_help_panel="Output",
+            help="Thumbnails on the page, shared evenly among videos; 0 for none.",
+        ),
     ] = 2000,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make one self-contained HTML page of a run's results, with frames of the videos.
+    """Make a self-contained HTML page of results, with thumbnails.
 
     Examples:
+      xclip classify clips --labels picture-state -o results.jsonl
       xclip report results.jsonl -o report.html
       xclip report results.jsonl -o report.html --root /mnt/videos --force
     """
@@ -63,6 +72,6 @@ def write_page(path: Path, title: str, found: Results, gallery: Gallery, root: P
     for _ in notes.steps(gallery.fill(), len(gallery.requests), "decoding"):
         pass
     if missing := gallery.thumbnails.missing:
-        hint = "" if root else " (--root DIR says where they are)"
-        notes.say(f"no pictures of {len(missing)} videos: the page says why{hint}")
+        hint = "" if root else " (--root DIR says where the files are)"
+        notes.say(f"no thumbnails for {len(missing)} videos: the page says why{hint}")
     replace_file(path, render(found, gallery.thumbnails, title))

@@ -56,7 +56,7 @@ class QueryInputFlags(InputFlags):
     videos: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="TEXT INPUT…", help="What to search for, then indexes, videos or folders. With --like: inputs only."
+            metavar="TEXT INPUT…", help="The text to search for, then indexes, videos or folders. With --like: no text."
         ),
     ] = None
 
@@ -68,32 +68,32 @@ class QueryFlags:
     panel: ClassVar[str] = "Search"
 
     text: Annotated[
-        list[str] | None, typer.Option(metavar="TEXT", help="Another text, with a list of its own; may be repeated.")
+        list[str] | None, typer.Option(metavar="TEXT", help="Another text, with its own results; repeat for more.")
     ] = None
     like: Annotated[
         str | None,
-        typer.Option(metavar="CLIP", help="Search for what looks like this video instead of a text; ranks by cosine."),
+        typer.Option(metavar="CLIP", help="Search for what looks like this video, not for a text; ranks by cosine."),
     ] = None
     template: Templates = None
     head: HeadFile = None
     top_k: Annotated[
-        int, typer.Option("--top-k", "-k", min=0, metavar="N", help="Moments to show per text; 0 for all.")
+        int, typer.Option("--top-k", "-k", min=0, metavar="N", help="Moments to show per text; 0 shows all.")
     ] = 20
-    per_video: Annotated[int, typer.Option(min=0, metavar="N", help="Moments to show per video; 0 for any number.")] = 0
+    per_video: Annotated[int, typer.Option(min=0, metavar="N", help="Moments to show per video; 0 for no limit.")] = 0
     threshold: Annotated[
         float | None, typer.Option(min=-1, max=1, metavar="SCORE", help="Leave out moments with lower scores.")
     ] = None
     exact: Annotated[
         bool,
-        typer.Option("--exact", help="Compare all windows, also of more than 100,000, where candidates are chosen."),
+        typer.Option("--exact", help="Score every window; otherwise candidates are preselected above 100,000 windows."),
     ] = False
     window: Annotated[
         Fraction | None,
-        typer.Option(parser=seconds, metavar="SECONDS", help="Of files: how much of a video to look at at once."),
+        typer.Option(parser=seconds, metavar="SECONDS", help="For files: length of each window that the model sees."),
     ] = None
     stride: Annotated[
         Fraction | None,
-        typer.Option(parser=seconds, metavar="SECONDS", help="Of files: from one window to the next."),
+        typer.Option(parser=seconds, metavar="SECONDS", help="For files: time between the starts of windows."),
     ] = None
 
     @cached_property
@@ -112,10 +112,10 @@ class QueryFlags:
         given = list(inputs.videos or ())
         if self.like is not None:
             if self.text:
-                raise typer.BadParameter("--like and --text do not go together: search for one or the other")
+                raise typer.BadParameter("--like and --text cannot be combined: search by example or by text")
             return Labels.of(["a video"]).with_background(), inputs
         if len(given) < (1 if inputs.from_file else 2):
-            raise typer.BadParameter('give a text and where to search: xclip search "a dog jumps" INPUT')
+            raise typer.BadParameter('pass a text and where to search: xclip search "a dog jumps" INPUT')
         templates = [text for source in self.template or () for text in read_templates(source)]
         texts = dict.fromkeys([given[0], *(self.text or ())])
         labels = Labels.of(texts, templates) if templates else Labels.of(texts)
@@ -133,7 +133,7 @@ class QueryFlags:
         window, stride = self.window or usual, self.stride or held
         if made is not None and made.window is not None and (window, stride) != (usual, held):
             raise typer.BadParameter(
-                f"the index has windows of {float(usual):g} s every {float(held):g} s: leave --window and --stride out"
+                f"the index has windows of {float(usual):g} s every {float(held):g} s: omit --window and --stride"
             )
         with usage_errors(ValueError):
             check_windows(window, stride)
@@ -155,8 +155,8 @@ class FoundFlags:
             "--format",
             "-f",
             metavar="FORMAT",
-            help=f"{either(SearchFormat)}; html is a page with pictures, m3u plays in VLC, edl in mpv. Default: by the "
-            "suffix of -o, else table on a terminal and jsonl elsewhere.",
+            help=f"{either(SearchFormat)}; html is a page with thumbnails, m3u plays in VLC, edl in mpv. Default: from "
+            "the suffix of -o; else table on a terminal, jsonl elsewhere.",
         ),
     ] = None
     force: Force = False
@@ -167,7 +167,7 @@ class FoundFlags:
         """The format. Raises typer.BadParameter."""
         form = form_of(self.format, self.path, SearchFormat.__members__)
         if form == "html" and self.path is None:
-            raise typer.BadParameter("a page is a file: pass -o FILE.html")
+            raise typer.BadParameter("--format html writes a file: pass -o FILE.html")
         return form
 
 
@@ -180,17 +180,18 @@ def search(
     cluster: ClusterFlags,
     running: RunFlags,
 ) -> None:
-    """Search videos for the moments that answer a text best.
+    """Find the moments in videos that best match a text.
 
-    Searches indexes (see `xclip embed`) without decoding; other videos are looked at in passing. It is good for actions
-    and short phrases, such as labels; it does not understand long captions.
+    Indexes (see `xclip embed`) are searched without decoding; other videos are decoded and encoded for this search
+    alone. It works best with actions and short phrases, such as labels; it does not understand long captions.
 
     Examples:
-      xclip search "playing guitar" films.index
+      xclip embed clips -o clips.index --model bundled --window 1
+      xclip search "color bars" clips.index
       xclip search "a dog jumps" films.index --text "a cat sleeps" --top-k 5
       xclip search --like example.mp4 films.index -o found.html
 
-    Exit codes are those of xclip classify; finding nothing is no error.
+    Exit codes: see `xclip classify --help`; finding nothing is not an error.
     """
     from ..output.files import check_output
     from ..output.notes import Notes
@@ -204,7 +205,7 @@ def search(
     check_indexes(rest, todo)
     if cluster.ray and todo.paths:
         raise typer.BadParameter(
-            "--ray shares out the scan of indexes, not of files: embed those first (xclip embed --ray)"
+            "--ray distributes the search of indexes, not of files: embed the files first (xclip embed --ray)"
         )
     if output.path is not None:
         with usage_errors(ResultsError):
@@ -277,7 +278,7 @@ def _run(
     known = [item for item in todo.items if isinstance(item, Failure)]
     try:
         looked = task.look(todo.paths, todo.stored, running.fail_fast)
-        for _ in notes.progress(looked, len(todo.paths), "window", doing="looking"):
+        for _ in notes.progress(looked, len(todo.paths), "window", doing="encoding"):
             pass
         for warning in task.classifier.warnings if task.like is None else ():
             notes.say(f"warning: {warning}")
@@ -290,17 +291,15 @@ def _run(
     for failure in known:
         notes.say(f"failed: {failure.video}: {failure.message}")
     if (scored := task.library.scored) < task.library.count:
-        notes.say(f"scored {scored:,} of {task.library.count:,} windows, chosen by their features (--exact scores all)")
+        notes.say(f"scored {scored:,} of {task.library.count:,} windows, preselected by features (--exact scores all)")
     if task.gave_up:
         notes.say(
-            f"each search ended after {LOOKED_AT} windows in a row below the threshold: later ones may be above it"
+            f"each search ended after {LOOKED_AT} consecutive windows below the threshold: later ones may be above it"
         )
     if lacking := sum(video.failure is not None for video in todo.stored):
-        notes.say(
-            f"{lacking} videos of the index failed when they were embedded, and are not searched, or not to the end"
-        )
+        notes.say(f"{lacking} videos of the index failed when they were embedded: all or part of each is not searched")
     if not moments:
-        notes.say("nothing was found" + ("" if task.rules.threshold is None else " above the threshold"))
+        notes.say("no moments found" + ("" if task.rules.threshold is None else " above the threshold"))
     if output.save_clips is not None:
         clips = Clips(output.save_clips, decoding, notes)
         for moment in notes.steps(moments, len(moments), "cutting"):

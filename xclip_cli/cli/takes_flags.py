@@ -56,7 +56,7 @@ def _check_number(name: str, value: object) -> None:
     """Raises typer.BadParameter for a number that nothing counts to, and for what is none (inf, nan)."""
     if isinstance(value, int | float) and not abs(value) <= LARGEST:  # not a number is in no order
         raise typer.BadParameter(
-            f"{one_line(value, 40)} is not a number of at most {LARGEST:,}", param_hint=f"--{name.replace('_', '-')}"
+            f"{one_line(value, 40)} is not a number up to {LARGEST:,}", param_hint=f"--{name.replace('_', '-')}"
         )
 
 

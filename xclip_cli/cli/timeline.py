@@ -51,16 +51,16 @@ class TimelineOutputFlags(OutputFlags):
             "--format",
             "-f",
             metavar="FORMAT",
-            help=f"{either(TimelineFormat)}; srt and vtt (subtitles), edl (CMX 3600) and otio (OpenTimelineIO) are of "
-            "one video, or of each with --output-dir. Default: by the suffix of -o, else json in --output-dir, table "
-            "on a terminal and jsonl elsewhere.",
+            help=f"{either(TimelineFormat)}; srt and vtt (subtitles), edl (CMX 3600) and otio (OpenTimelineIO) hold "
+            "one video: for several, use --output-dir. Default: from the suffix of -o; else json with --output-dir, "
+            "table on a terminal, jsonl elsewhere.",
         ),
     ] = None  # type: ignore[assignment]  # frozen, so nobody puts one of the others in
 
     save_clips: SaveClips = None
 
     def check(self, form: str, inputs: Inputs, files: Iterable[str] = ()) -> None:
-        """As for other outputs; subtitles are those of one video, and clips are cut from files."""
+        """As for other outputs; and subtitles hold one video, and clips are cut from files."""
         from ..output.edits import check_otio
         from ..output.timelines import ONE_VIDEO
 
@@ -70,14 +70,14 @@ class TimelineOutputFlags(OutputFlags):
         check_clips(self.save_clips, inputs.names)
         if form in ONE_VIDEO and len(inputs.items) > 1 and self.output_dir is None:
             raise typer.BadParameter(
-                f"{form} holds the segments of one video, and there are {len(inputs.items)}: pass --output-dir DIR to "
-                "get a file each, or another --format"
+                f"{form} holds one video, but {len(inputs.items)} were given: pass --output-dir DIR to get a file per "
+                "video, or another --format"
             )
 
 
 @dataclass(frozen=True)
 class SegmentFlags:
-    """What windows there are, and which segments they make."""
+    """How videos are cut into windows, and which segments those make."""
 
     panel: ClassVar[str] = "Segments"
 
@@ -86,8 +86,8 @@ class SegmentFlags:
         typer.Option(
             parser=seconds,
             metavar="SECONDS",
-            help="How much of a video the model looks at at once. Default: 10, about what the public checkpoints were "
-            "trained on; 2 for the bundled model, whose labels may last only a moment.",
+            help="Length of each window that the model sees. Default: 10, about what the public checkpoints were "
+            "trained on; 2 for the bundled model, whose labels can be brief.",
         ),
     ] = None
     stride: Annotated[
@@ -95,20 +95,20 @@ class SegmentFlags:
         typer.Option(
             parser=seconds,
             metavar="SECONDS",
-            help="From the start of one window to the start of the next. Default: half a window, so that what "
-            "happens at the border of one window is in the middle of another.",
+            help="Time between the starts of consecutive windows. Default: half a window, so that an event at the "
+            "edge of one window is in the middle of the next.",
         ),
     ] = None
     min_score: Annotated[
-        float, typer.Option(min=0, max=1, metavar="SCORE", help="No segment where the best score is lower.")
+        float, typer.Option(min=0, max=1, metavar="SCORE", help="Make no segment where the best score is lower.")
     ] = 0.0
     min_duration: Annotated[
         float,
         typer.Option(
             min=0,
             metavar="SECONDS",
-            help="Remove shorter segments, the shortest first; if those before and after one have the same label, "
-            "they become one segment.",
+            help="Remove shorter segments, shortest first; if the segments before and after one have the same label, "
+            "they are merged.",
         ),
     ] = 0.0
 
@@ -122,8 +122,8 @@ class SegmentFlags:
             for name, given, there in zip(("window", "stride"), (self.window, self.stride), held, strict=True):
                 if given not in (None, there):
                     raise typer.BadParameter(
-                        f"--{name} {float(given):g}: the index has a {name} of {float(there):g} s: leave the flag out, "
-                        "or embed the videos again"
+                        f"--{name} {float(given):g} does not match the index, whose {name} is {float(there):g} s: omit "
+                        "the flag, or embed the videos again"
                     )
             return Rules(*held, self.min_score, self.min_duration)
         with usage_errors(ValueError):
@@ -142,19 +142,19 @@ def timeline(
 ) -> None:
     """Show which label fits best at each moment of a video.
 
-    The model looks at one window of a video after another. The score of a label at a moment is its mean over the
-    windows around that moment, weighted by how much they overlap. Neighbouring moments with the same best label form a
-    segment; the border between two segments lies midway between the centres of the windows that differ. A window lost
-    to damage becomes an error record, and the timeline continues.
+    The model scores one window of the video after another. A label's score at a moment is its mean over the windows
+    around that moment, weighted by how much they overlap. Consecutive moments with the same best label form a segment;
+    the border between two segments is midway between the centres of the windows that differ. A window lost to damage
+    becomes an error record, and the timeline continues.
 
     Examples:
-      xclip timeline video.mp4 --labels labels.txt
+      xclip timeline clips/fade-in.mp4 -l picture-state --window 0.5
       xclip timeline video.mp4 -l labels.txt --window 4 --stride 1 -o video.srt
-      xclip timeline clips/ -l labels.txt --min-score 0.5 -o timelines.jsonl
-      xclip timeline clips/ -l labels.txt --output-dir subtitles --format srt
+      xclip timeline films/ -l labels.txt --min-score 0.5 -o timelines.jsonl
+      xclip timeline films/ -l labels.txt --output-dir subtitles --format srt
       xclip timeline video.mp4 -l labels.txt -o video.edl --save-clips cut/
 
-    The exit codes are those of xclip classify.
+    Exit codes: see `xclip classify --help`.
     """
     from ..classifier import Classifier
     from ..output.timelines import FORMATS

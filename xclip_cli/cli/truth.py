@@ -24,7 +24,7 @@ RESULTS_SUFFIXES = (".jsonl", ".ndjson")
 
 @dataclass(frozen=True)
 class TruthInputs(InputFlags):
-    """The videos of a truth, among those of the inputs."""
+    """The videos of the ground truth that are among the inputs."""
 
     truth: Truth | None = None
 
@@ -39,8 +39,8 @@ class TruthInputs(InputFlags):
         known = {name for name in found.names if self.truth.find(name) is not None}
         if not known:
             raise typer.BadParameter(
-                f"none of the {len(found.names)} videos is one of the {len(self.truth.videos)} of the truth, such as "
-                f"{next(iter(self.truth.videos))}"
+                f"none of the {len(found.names)} videos is one of the {len(self.truth.videos)} of the ground truth, "
+                f"such as {next(iter(self.truth.videos))}: check the paths"
             )
         return found.without(set(found.names) - known)
 
@@ -53,10 +53,10 @@ class KnownFlags:
 
     videos: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT", help="Videos, folders of them, an index, or the records of a run."),
+        typer.Argument(metavar="INPUT", help="Videos, folders, an index, or a results file."),
     ]
     only: Annotated[
-        str | None, typer.Option(metavar="PATTERN", help="Of an index: only videos whose path or name matches.")
+        str | None, typer.Option(metavar="PATTERN", help="With an index: only videos whose path or name matches.")
     ] = None
     start: Start = None
     end: End = None
@@ -69,7 +69,7 @@ class KnownFlags:
         if missing := [path for path in found if not path.is_file()]:
             raise typer.BadParameter(f"there is no results file {missing[0]}")
         if found and len(paths) > 1:
-            raise typer.BadParameter(f"{found[0]} is a results file: give it alone")
+            raise typer.BadParameter(f"{found[0]} is a results file: pass it alone")
         return found[0] if found else None
 
     def among(self, truth: Truth, labels: LabelFlags, notes: Notes) -> TruthInputs:
@@ -80,7 +80,7 @@ class KnownFlags:
         there = {truth.find(name) for name in found.expand().names}
         if missing := [video for video in truth.videos if video not in there]:
             notes.say(
-                f"{len(missing)} videos of the truth are not among the inputs, and in no figure: {listed(missing)}"
+                f"{len(missing)} videos of the ground truth are not among the inputs and not counted: {listed(missing)}"
             )
         return found
 
@@ -96,13 +96,13 @@ class TruthFlags:
         typer.Option(
             "--truth",
             metavar="FILE|FOLDER",
-            help="The right labels: a CSV or JSON Lines file of path,label, a list of `path number`, a folder a class, "
-            "or a dataset's own lists (UCF-101, HMDB-51, Kinetics). Default: the sub-folders of the folder given.",
+            help="The right labels: a CSV or JSON Lines file of path,label, a list of `path number`, a folder per "
+            "class, or a dataset's own lists (UCF-101, HMDB-51, Kinetics). Default: the sub-folders of the input.",
         ),
     ] = None
     split: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Which split; may be repeated. Default: those for testing, or for training."),
+        typer.Option(metavar="NAME", help="Split to use; repeat for more. Default: test (evaluate) or train (adapt)."),
     ] = None
 
     def read(
@@ -117,13 +117,15 @@ class TruthFlags:
         if source is None:
             folders = [Path(given) for given in known.videos if Path(given).is_dir()]
             if len(folders) != 1 or len(known.videos) != 1 or (folders[0] / "index.json").is_file():
-                raise typer.BadParameter("--truth FILE says what is right; without it give one folder of class folders")
+                raise typer.BadParameter(
+                    "pass --truth FILE with the right labels, or one folder with a sub-folder per class"
+                )
             source = folders[0]
         own = bool(labels.sources or labels.label or labels.head)
         truth = read_truth(source, labels.wanted.names if own else ())
         truth = truth.only(truth.split_names(self.split or (), usual))
         splits = f", {listed(list(truth.splits), 10)}" if truth.splits else ""
-        notes.say(f"truth: {truth.form}{splits}: {len(truth.videos)} videos, {len(truth.classes)} labels")
+        notes.say(f"ground truth: {truth.form}{splits}: {len(truth.videos)} videos, {len(truth.classes)} labels")
         if truth.repeated:
             notes.say(f"{len(truth.repeated)} videos are listed more than once: {listed(truth.repeated)}")
         return truth, labels if own else replace(labels, label=[spoken(name) for name in truth.classes])

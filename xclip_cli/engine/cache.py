@@ -44,7 +44,7 @@ class FeatureCache:
         self.limit = limit  # bytes
 
     def get(self, key: str) -> npt.NDArray[np.float32] | None:
-        """The array stored under ``key``; None where there is none, or what is there is damaged."""
+        """The array stored under ``key``; None if there is none, or what is there is damaged."""
         if self.folder is None:
             return None
         path = self._path(self.folder, key)
@@ -60,7 +60,7 @@ class FeatureCache:
         digest, content = data[:32], data[32:]
         rows, columns = SHAPE.unpack(content[: SHAPE.size].ljust(SHAPE.size, b"\0"))
         if _digest(path, content) != digest or len(content) != SHAPE.size + 4 * rows * columns:
-            _log.info("ignored a damaged entry of the cache: %s", path)
+            _log.info("ignored a damaged cache entry: %s", path)
             return None
         with suppress(OSError):
             os.utime(path)  # so that it counts as used
@@ -72,7 +72,7 @@ class FeatureCache:
         if len(content) > self.limit:
             return
         if self.folder is None:
-            _log.info("the text features cannot be kept: there is no home folder; XCLIP_CACHE may name another")
+            _log.info("cannot cache the text features: there is no home folder; set XCLIP_CACHE to a folder")
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ class FeatureCache:
                 raise
             self._shrink()
         except OSError as error:
-            _log.info("the text features cannot be kept in %s: %s", self.folder, error.strerror or error)
+            _log.info("cannot cache the text features in %s: %s", self.folder, error.strerror or error)
 
     def entries(self) -> list[Path]:
         """The files of the cache, the longest unused first."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 AUTO, ALL = "auto", "all"
-DEVICES = "auto, cpu, cuda, cuda:N, several of these (cuda:0,cuda:1), or all"
+DEVICES = "auto, cpu, cuda, cuda:N, several CUDA devices (cuda:0,cuda:1), or all"
 DTYPES = (AUTO, "float32", "bfloat16", "float16")
 
 
@@ -29,7 +29,7 @@ def choose_devices(name: str) -> tuple[torch.device, ...]:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == ALL:
         if not count:
-            raise XClipError("there is no CUDA device: torch sees none; use cpu")
+            raise XClipError("there is no CUDA device: PyTorch sees none; use cpu")
         return tuple(torch.device("cuda", index) for index in range(count))
     found = tuple(_device(part, count) for part in name.split(","))
     if len(found) > 1 and (len({*found}) < len(found) or any(device.type == "cpu" for device in found)):
@@ -50,7 +50,7 @@ def _device(name: str, count: int) -> torch.device:
     if device.type == "cpu":
         return torch.device("cpu")
     if (device.index or 0) >= count:
-        raise XClipError(f"there is no device {name}: torch sees {count} CUDA devices; use cpu")
+        raise XClipError(f"there is no device {name}: PyTorch sees {count} CUDA devices; use cpu")
     return device if device.index is not None else torch.device("cuda", torch.cuda.current_device())
 
 
@@ -74,9 +74,9 @@ def dtype_misfits(dtype: torch.dtype, device: torch.device) -> Iterator[str]:
     import torch
 
     if dtype == torch.float16 and device.type == "cpu":
-        yield "float16 is slow on a CPU and can overflow: bfloat16 or float32 fit better"
+        yield "float16 is slow on a CPU and can overflow: use bfloat16 or float32"
     if dtype == torch.bfloat16 and not _computes_bfloat16(device):
-        yield "this hardware only emulates bfloat16: float32 is faster and more exact"
+        yield "this hardware only emulates bfloat16: float32 is faster and more accurate"
 
 
 def measured_macs_per_second(device: torch.device, dtype: torch.dtype, size: int = 1024) -> float:

@@ -1,4 +1,4 @@
-"""Encoder: a model's eyes. Videos → encodings, which any labels can be compared with later.
+"""Encoder: videos → encodings, which any labels can be compared with later.
 
 Videos are decoded by worker processes, ahead and while torch and the weights are loaded; their windows are computed in
 batches, in the order in which they were asked for.
@@ -120,16 +120,16 @@ class Encoder:
         self.decoders: Decoders[Received] = Decoders(self._receive, self._workers, timeout, limits)
 
     def encode(self, video: str | os.PathLike[str], start: Time | None = None, end: Time | None = None) -> Encodings:
-        """The encodings of one video, or of the stretch of it from ``start`` to ``end``. Raises VideoError."""
+        """The encodings of one video, or of the part of it from ``start`` to ``end``. Raises VideoError."""
         (found,) = self.encode_all([self.request(video, start, end)])
         if isinstance(found, Failure):
             raise VideoError(found.message, found.code)
         return found
 
     def encode_all(self, requests: Iterable[ClipRequest]) -> Iterator[Encodings | Failure]:
-        """The encodings of each window of each video, in order; a Failure where there are none.
+        """The encodings of each window of each video, in order; a Failure if there are none.
 
-        Exhaust or close the iterator before the encoder is used again: until then other calls raise RuntimeError.
+        Exhaust or close the iterator before using the encoder again: until then other calls raise RuntimeError.
         """
         return results_of(self.run(requests, list, windows=True))
 
@@ -315,7 +315,7 @@ class Encoder:
         stride: Time | None = None,
     ) -> ClipRequest:
         """What to decode of a video for this model: one window, or many, each ``length`` long and one every ``stride``
-        (half of it, if not given). Raises ValueError where a time makes no sense."""
+        (half of it, if not given). Raises ValueError if a time makes no sense."""
         first, last, long, step = map(exact_time, (start, end, length, stride))
         if (first or 0) < 0 or (last is not None and last <= (first or 0)):
             raise ValueError(f"the window from {start} to {end} is empty or begins before the video")
@@ -326,8 +326,8 @@ class Encoder:
         return ClipRequest(os.fspath(video), frames, self.views.clips, first, last, long, step, self.stream)
 
     def decoded_frames(self, frames: Any) -> Decoded[Received]:
-        """Frames in memory, sampled like a video of one frame a second. Raises TypeError, VideoError, and RuntimeError
-        while an iterator is unfinished."""
+        """Frames in memory, sampled like a video of one frame per second. Raises TypeError, VideoError, and
+        RuntimeError while an iterator is unfinished."""
         self._check_idle()
         if frames is None or isinstance(frames, bytes):
             raise TypeError(f"a video is a path or a list of frames, got {frames!r:.40}")
@@ -354,7 +354,7 @@ class Encoder:
 
     @property
     def usual_window(self) -> Fraction:
-        """How many seconds of a video to look at at once, where nothing else is known: what the model was trained on.
+        """The default length of a window, in seconds: about what the model was trained on.
 
         The public checkpoints learned from clips of about 10 s; the bundled model knows states of a picture, which
         may last a moment.
@@ -380,7 +380,7 @@ class Encoder:
 
     @cached_property
     def devices(self) -> tuple[torch.device, ...]:
-        """Where the model runs. Raises XClipError where there is no such device."""
+        """Where the model runs. Raises XClipError if there is no such device."""
         return choose_devices(self._device_name)
 
     @property

@@ -79,7 +79,7 @@ class Lanes:
     def fitted(self, compute: Callable[[], T], clips: Callable[[], int]) -> T:
         """What ``compute`` returns, which computes so many ``clips`` at once, and no more than ``most``.
 
-        Where a GPU has too little memory, that is halved, and all is computed again. Raises ModelError where that is no
+        Where a GPU has too little memory, that is halved, and all is computed again. Raises ModelError if that is no
         help.
         """
         while True:
@@ -96,13 +96,13 @@ class Lanes:
         device = self.here.device
         if clips == 1:
             raise ModelError(
-                f"{device} has too little free memory for one clip: free some, or choose another with --device"
+                f"{device} has too little free memory for one clip: free some, or choose another device with --device"
             ) from error
         with self._shrinking:
             first, self._short = not self._short, True
             self.most = min(self.most, clips // 2)
         if first:
-            _log.warning("%s is short of memory: %d clips are computed at once, not %d", device, clips // 2, clips)
+            _log.warning("%s is short of memory: computing %d clips at once, not %d", device, clips // 2, clips)
 
 
 class Lane:

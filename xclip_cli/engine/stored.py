@@ -18,7 +18,7 @@ def to_arrays(
     features: Tensor, tokens: Tensor, compact: bool
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any], npt.NDArray[np.float32] | None]:
     """Features [N, P] and tokens [N, n, P] → features in float32, tokens as the model gave them, and no scales; where
-    ``compact``, tokens as int8 and a scale a token [N, n]."""
+    ``compact``, tokens as int8 and a scale per token [N, n]."""
     kept = features.float().cpu().numpy()
     if compact:
         wide = tokens.float().cpu()

@@ -30,7 +30,7 @@ FEATURES_FORMAT = 2  # of what the cache holds
 class Texts:
     """Groups of texts, each group one thing to compare videos with: its features are the mean over its texts.
 
-    ``tokenizer``: a folder or hub id, where the checkpoint has none. ``cache``: whether features are kept on disk; what
+    ``tokenizer``: a folder or hub id, if the checkpoint has none. ``cache``: whether features are kept on disk; what
     is found there needs no text encoder. Raises LabelsError for a text that the model cannot take, and ModelError.
     """
 
@@ -77,7 +77,7 @@ class Texts:
                 raise
             raise ModelError(
                 f"{device} has too little free memory for {min(len(self._input_ids), TEXTS_AT_ONCE)} texts at once: "
-                "free some, or choose another with --device"
+                "free some, or choose another device with --device"
             ) from error
         if self._cache:
             self._cache.put(key, features.cpu().numpy())
@@ -93,11 +93,11 @@ class Texts:
         return found
 
     def _checked(self, texts: list[str], rows: list[list[int]], limit: int, end: int) -> list[list[int]]:
-        """The tokens of ``texts``. Raises LabelsError where they are too many, ModelError where they do not fit."""
+        """The tokens of ``texts``. Raises LabelsError if they are too many, ModelError where they do not fit."""
         for text, row in zip(texts, rows, strict=True):
             if len(row) > limit:
                 raise LabelsError(
-                    f"a text has {len(row)} tokens, the model {self._checkpoint.name} takes at most {limit}: "
+                    f"a text has {len(row)} tokens, but the model {self._checkpoint.name} takes at most {limit}: "
                     f"shorten {quoted(text)}"
                 )
             if max(row) != end:

@@ -1,6 +1,6 @@
 """How right results are: records and a dataset's right labels → accuracy, confusion, calibration.
 
-``evaluate(records, truth)`` is the way in; ``read_truth`` reads a dataset's labels.
+Start with ``evaluate(records, truth)``; ``read_truth`` reads a dataset's labels.
 """
 
 from .forms import read_truth

@@ -50,10 +50,10 @@ class Calibration:
 def calibrate(found: Evaluation, goal: Goal | None = None) -> Calibration:
     """Fit a temperature, and thresholds where there is a goal, to records with all logits. Raises ResultsError."""
     if found.logits is None:
-        raise ResultsError("thresholds are unavailable: the records lack labels (--top-k, --threshold cut them)")
+        raise ResultsError("cannot fit thresholds: the records lack labels (cut by --top-k or --threshold)")
     there = ~found.failed
     if not there.any():
-        raise ResultsError("thresholds are unavailable: no video was classified")
+        raise ResultsError("cannot fit thresholds: no video was classified")
     logits = found.logits[there].astype(np.float64)
     right = found.right[there]
     wanted = right[:, None] == np.arange(len(found.labels)) if found.wanted is None else found.wanted[there]
@@ -151,14 +151,14 @@ def threshold(goal: Goal, logits: Floats, wanted: Flags) -> float | str:
     """
     positives = int(wanted.sum())
     if positives < LEAST_EXAMPLES:
-        return f"too few examples: {positives}, {LEAST_EXAMPLES} are needed"
+        return f"too few examples: {positives}, at least {LEAST_EXAMPLES} are needed"
     values, hits, taken = metrics.steps(wanted, logits)
     if goal.kind == "precision":
         good = np.flatnonzero((hits + 1) / (taken + 2) >= goal.value)
         if not len(good):
             needed = math.ceil((2 * goal.value - 1) / max(1 - goal.value, 1e-9) - 1e-6)
             few = f"too few examples: {positives}, at least {needed} are needed" if positives < needed else ""
-            return few or f"no logit tells it from the others with a precision of {goal.value:g}"
+            return few or f"no threshold has a precision of {goal.value:g}"
         place = int(good[-1])
     elif goal.kind == "recall":
         place = int(np.flatnonzero(hits >= goal.value * positives)[0])

@@ -50,7 +50,7 @@ def _read_folder(folder: Path) -> Truth:
     try:
         files = sorted(folder.iterdir())
     except OSError as error:
-        raise LabelsError(f"cannot read the truth {folder}: {error.strerror}") from error
+        raise LabelsError(f"cannot read the ground truth {folder}: {error.strerror}") from error
     if ucf := [file for file in files if _UCF_LIST.fullmatch(file.name)]:
         return _read_ucf(folder, ucf)
     if hmdb := [file for file in files if _HMDB_LIST.fullmatch(file.name)]:
@@ -62,7 +62,7 @@ def _read_folder(folder: Path) -> Truth:
 
 
 def _read_class_folders(folder: Path) -> Truth:
-    collector, stray = Collector(f"{folder}, a folder a class"), list[str]()
+    collector, stray = Collector(f"{folder}, a folder per class"), list[str]()
     found = [item for item in expand_inputs([str(folder)], recursive=True).items if isinstance(item, str)]
     parts = {video: Path(video).relative_to(folder).parts for video in found}
     firsts = {each[0] for each in parts.values()}
@@ -75,8 +75,8 @@ def _read_class_folders(folder: Path) -> Truth:
             collector.add(video, str(Path(*each)), (rest[0],), split)
     if stray:
         raise LabelsError(
-            f"{len(stray)} videos of {folder} are in no class's folder, such as {quoted(stray[0])}: put them into one, "
-            "or give --truth FILE"
+            f"{len(stray)} videos of {folder} are not in a class folder, such as {quoted(stray[0])}: move them into "
+            "one, or pass --truth FILE"
         )
     return collector.truth()
 
@@ -93,7 +93,7 @@ def _read_ucf(folder: Path, lists: Sequence[Path]) -> Truth:
                 video, label = _split_number(where, line, classes)
             label = label or video.replace("\\", "/").rpartition("/")[0].rpartition("/")[2]
             if not label or (classes and label not in classes.values()):
-                raise LabelsError(f"{where}: {quoted(line)} has no class of {CLASS_INDEX} as its folder")
+                raise LabelsError(f"{where}: the folder of {quoted(line)} is not a class in {CLASS_INDEX}")
             collector.add(where, video, (label,), f"{kind}{int(number)}")
     return collector.truth()
 
@@ -105,7 +105,7 @@ def _read_hmdb(folder: Path, lists: Sequence[Path]) -> Truth:
         for where, line in _lines(path):
             video, blank, kind = line.rpartition(" ")
             if not blank or kind not in ("0", "1", "2"):
-                raise LabelsError(f"{where}: {quoted(line)} is not a file's name and 0, 1 (train) or 2 (test)")
+                raise LabelsError(f"{where}: expected a file name and 0, 1 (train) or 2 (test), got {quoted(line)}")
             if kind in _HMDB_SPLITS:
                 collector.add(where, video.strip(), (label,), f"{_HMDB_SPLITS[kind]}{number}")
     return collector.truth()
@@ -137,7 +137,7 @@ def _read_kinetics(path: Path, rows: Iterable[Row]) -> Truth:
         try:
             start, end = (round(float(row[key])) for key in ("time_start", "time_end"))
         except (ValueError, OverflowError) as error:
-            raise LabelsError(f"{where}: time_start and time_end are seconds") from error
+            raise LabelsError(f"{where}: time_start and time_end must be seconds") from error
         if not label or not name:
             raise LabelsError(
                 f"{where}: the label or the youtube_id is missing (lists of test sets may have no labels)"
@@ -163,8 +163,8 @@ def _collect(
         label_field = next((name for name in LABEL_FIELDS if name in row), None)
         if path_field is None or label_field is None:
             raise LabelsError(
-                f"{where}: needs a field {listed(PATH_FIELDS[:2])} (or {listed(PATH_FIELDS[2:])}) and a field "
-                f"{listed(LABEL_FIELDS[:2])}, has {listed(list(row), 8, quoted)}"
+                f"{where}: expected a field {listed(PATH_FIELDS[:2])} (or {listed(PATH_FIELDS[2:])}) and a field "
+                f"{listed(LABEL_FIELDS[:2])}, got {listed(list(row), 8, quoted)}"
             )
         video, given = row[path_field], row[label_field]
         several = isinstance(given, list) or label_field == "labels"
@@ -184,7 +184,7 @@ def _named(where: str, label: object, classes: Sequence[str]) -> str:
     if isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(classes):
         return classes[label]
     if not isinstance(label, str) or not label.strip():
-        raise LabelsError(f"{where}: {quoted(label)} is no label")
+        raise LabelsError(f"{where}: {quoted(label)} is not a label")
     return label.strip()
 
 
@@ -192,14 +192,14 @@ def _read_numbers(path: Path, classes: Sequence[str]) -> Truth:
     """Lines of ``path number``: paths may have blanks, the number is behind the last one."""
     beside = _names_beside(path)
     if len(beside) > 1:
-        raise LabelsError(f"{listed([str(b) for b in beside])} may each say what the numbers of {path} mean: keep one")
+        raise LabelsError(f"{listed([str(b) for b in beside])} could each name the classes of {path}: keep one")
     names = _numbered_names(beside[0]) if beside else dict(enumerate(classes))
     if not names:
         raise LabelsError(
-            f"{path} is a list: what its numbers mean is in no file beside it (`id,name`, label_map*.txt, "
-            f"{CLASS_INDEX}): put one there, or pass --labels with the labels in the order of their numbers"
+            f"{path} is a list with class numbers, but no file next to it names them (`id,name`, label_map*.txt, "
+            f"{CLASS_INDEX}): add one, or pass --labels with the labels in the order of their numbers"
         )
-    source = f"names from {beside[0].name}" if beside else "numbers counted in the labels"
+    source = f"names from {beside[0].name}" if beside else "numbers count the labels"
     collector = Collector(f"{path}, a list of paths and numbers ({source})", list(names.values()))
     for where, line in _lines(path):
         video, label = _split_number(where, line, names)
@@ -233,7 +233,7 @@ def _numbered_names(path: Path) -> dict[int, str]:
     names: dict[int, str] = {}
     for where, number, name in pairs:
         if not _is_number(number.strip()) or int(number) in names or not name.strip():
-            raise LabelsError(f"{where}: needs a number that no other line has, and a name")
+            raise LabelsError(f"{where}: expected a number that no other line has, and a name")
         names[int(number)] = name.strip()
     return names
 
@@ -246,7 +246,7 @@ def _is_number(text: str) -> bool:
 def _split_number(where: str, line: str, names: dict[int, str]) -> tuple[str, str]:
     video, _, number = line.replace("\t", " ").rpartition(" ")
     if not video or not _is_number(number):
-        raise LabelsError(f"{where}: {quoted(line)} is not a path and a number")
+        raise LabelsError(f"{where}: expected a path and a number, got {quoted(line)}")
     if int(number) not in names:
         raise LabelsError(f"{where}: the class {number} has no name; there are {len(names)} names")
     return video.strip(), names[int(number)]
@@ -266,7 +266,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
             if not row:
                 continue
             if len(row) != len(header):
-                raise LabelsError(f"{path}:{reader.line_num}: has {len(row)} fields, its header {len(header)}")
+                raise LabelsError(f"{path}:{reader.line_num}: has {len(row)} fields, but its header has {len(header)}")
             yield f"{path}:{reader.line_num}", dict(zip(header, map(str.strip, row), strict=True))
     except csv.Error as error:
         raise LabelsError(f"{path}:{reader.line_num}: {error}") from error
@@ -277,7 +277,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise LabelsError(f"{where}: not JSON: {error} (JSON Lines are needed, an object a line)") from error
+            raise LabelsError(f"{where}: not JSON: {error} (expected JSON Lines, one object per line)") from error
         if not isinstance(row, dict):
             raise LabelsError(f"{where}: must be an object with a path and a label")
         yield where, row

@@ -71,7 +71,7 @@ def confusion_matrix(right: Numbers, answered: Numbers, labels: int) -> Numbers:
 
 
 def class_accuracies(confusion: Numbers) -> list[Interval | None]:
-    """Of each label, the share of its videos that are right; None where it has no video."""
+    """Of each label, the share of its videos that are right; None if it has no video."""
     totals = confusion.sum(axis=1)
     return [proportion(int(confusion[k, k]), int(n)) if n else None for k, n in enumerate(totals)]
 

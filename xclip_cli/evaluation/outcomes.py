@@ -45,7 +45,7 @@ _ROW = np.dtype(
 class Evaluation:
     """How right the records of N videos are. K labels: first the truth's, then others that were answered.
 
-    Figures that need all labels of all records are None where records were cut.
+    Figures that need all labels of all records are None if records lack some.
     """
 
     labels: tuple[str, ...]  # as the records spell them, where they know them
@@ -58,7 +58,7 @@ class Evaluation:
     several: bool = False  # whether a video may have several right labels
     independent: bool = False  # whether scores are each label's own (--multi-label) and not shares of 1
     threshold: float = THRESHOLD
-    wanted: npt.NDArray[np.bool_] | None = None  # [N, K]: all right labels; None where each video has one
+    wanted: npt.NDArray[np.bool_] | None = None  # [N, K]: all right labels; None if each video has one
     scores: npt.NDArray[np.float32] | None = None  # [N, K]; nan where the video failed
     logits: npt.NDArray[np.float32] | None = None
     places: npt.NDArray[np.float32] | None = None  # of each label in the record, from 0: equal logits have an order
@@ -123,7 +123,7 @@ class Evaluation:
         )
 
     def among(self, chosen: npt.NDArray[np.intp]) -> Evaluation | None:
-        """The videos of some labels, by number, with these alone to choose from; None where places are unknown."""
+        """The videos of some labels, by number, with these alone to choose from; None if places are unknown."""
         if self.places is None or self.several:
             return None
         part = self.part(np.isin(self.right, chosen))
@@ -139,7 +139,7 @@ class Evaluation:
         return self.part(~self.failed) if self.failed.any() else self
 
     def top(self, count: int) -> Interval | None:
-        """The share of videos with the right label among the best ``count``; None where records are too short to say.
+        """The share of videos with the right label among the best ``count``; None if records are too short to say.
         Videos that failed are wrong."""
         unknown = (self.rank < 0) & ~self.failed & (self.rows["shown"] < min(count, len(self.labels)))
         if self.cut and count > 1 and unknown.any():
@@ -153,12 +153,12 @@ class Evaluation:
 
     @cached_property
     def class_accuracies(self) -> list[Interval | None]:
-        """Of each label, how many of its videos are right; None where it has none."""
+        """Of each label, how many of its videos are right; None if it has none."""
         return metrics.class_accuracies(self.confusion)
 
     @property
     def mean_class_accuracy(self) -> Interval | None:
-        """The mean over the labels that have videos; None where videos have several labels."""
+        """The mean over the labels that have videos; None if videos have several labels."""
         if self.several:
             return None
         return metrics.mean_of([each for each in self.class_accuracies if each is not None])
@@ -210,7 +210,7 @@ class Evaluation:
         return metrics.compare(pairs[:, 0], pairs[:, 1]), len(pairs)
 
     def mistakes(self, limit: int) -> list[int]:
-        """The surest wrong answers, by number."""
+        """The most confident wrong answers, by number."""
         wrong = np.flatnonzero(~self.correct & (self.answered >= 0))
         return [int(i) for i in wrong[np.argsort(-self.confidence[wrong], kind="stable")][:limit]]
 
@@ -225,9 +225,9 @@ def evaluate(
 ) -> Evaluation:
     """Compare records of whole videos with truth. A later record of a video replaces an earlier one.
 
-    ``splits``: which of the truth's, if not those for testing. ``threshold``: from which score on a label counts as
-    given, for F1. ``keep_scores``: keep all scores and logits, which thresholds are fitted to. Raises ResultsError
-    where no record is about a video of the truth, LabelsError where truth and records do not fit.
+    ``splits``: which of the truth's splits (default: those for testing). ``threshold``: the lowest score at which a
+    label counts as given, for F1. ``keep_scores``: keep all scores and logits, to fit thresholds to. Raises
+    ResultsError if no record is about a video of the truth, LabelsError if truth and records do not match.
     """
     names = truth.split_names(splits)
     truth = truth.only(names)
@@ -236,7 +236,7 @@ def evaluate(
         tally.add(record)
     if not tally.rows:
         raise ResultsError(
-            f"none of {tally.strange} records is about one of the {len(truth.videos)} videos of the truth"
+            f"none of {tally.strange} records is about one of the {len(truth.videos)} videos of the ground truth"
             + (f", such as {next(iter(truth.videos))}" if truth.videos else "")
         )
     found = replace(tally.evaluation(), threshold=threshold)

@@ -36,7 +36,9 @@ class Protocol:
         model = header.model if header else None
         short = next((name for name in self.published if model and full_name(name) == full_name(model)), None)
         figure = None if short is None else self.published[short]
-        said = f"Published for {short}: {figure}" if short else f"There is no published figure of {model or 'this'}"
+        said = (
+            f"Published for {short}: {figure}" if short else f"There is no published figure for {model or 'this model'}"
+        )
         wanted = {"views": self.views, "preprocess": self.preprocess}
         labels = f"{self.labels} without those of {self.beyond}" if self.beyond else self.labels
         how = f"{self.views} views, --preprocess {self.preprocess}, labels {labels}, {self.splits}"
@@ -69,7 +71,7 @@ def _few_shot(dataset: str) -> dict[str, str]:
     return {
         public.short_name: f"{public.accuracy.partition(' on ')[0]} (top-1, on split 1)"
         for public in public_checkpoints().values()
-        if public.trained_on.endswith(f"a class of {dataset}")
+        if public.trained_on.endswith(f"per class of {dataset}")
     }
 
 
@@ -82,7 +84,7 @@ def protocols() -> dict[str, Protocol]:
         "paper",
         "mean ± sd of three draws of 160 classes, on the validation set",
         {OPEN: "65.2 ± 0.4 / 86.1 ± 0.8 (top-1 / top-5)"},
-        "the published draws are of ER-ZSAR's list of 220 classes, which xclip does not have: pass yours as --labels",
+        "the published draws use ER-ZSAR's list of 220 classes, which xclip does not have: pass yours as --labels",
         drawn=160,
         beyond="kinetics-400",
     )

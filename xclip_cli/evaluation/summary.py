@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 MISSING_LISTED = 20
-CUT = "records lack labels (--top-k, --threshold or a lowest logit cut them): run again with all labels"
-INDEPENDENT = "scores of --multi-label are not shares of 1"
+CUT = "records lack labels (cut by --top-k, --threshold or a minimum logit): run again with all labels"
+INDEPENDENT = "scores of --multi-label do not add up to 1"
 
 
 def figures(found: Evaluation, against: Evaluation | None = None, protocol: Protocol | None = None) -> dict[str, Any]:

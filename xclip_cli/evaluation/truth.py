@@ -1,6 +1,6 @@
 """Truth: which labels are right for the videos of a dataset, from the forms that datasets come in.
 
-The form is recognised by its shape, and said: a folder a class (in folders of splits, perhaps), ``metadata.csv|jsonl``
+The form is recognised by its shape: a folder per class (perhaps in folders of splits), ``metadata.csv|jsonl``
 in a folder, CSV and JSON Lines with a path and a label, lists of ``path number`` with a file of class names, the lists
 of UCF-101 and HMDB-51, and the CSV files of Kinetics. Whatever is wrong is a LabelsError that names file and line.
 """
@@ -60,7 +60,7 @@ class Names:
             self._by_key[key] = None if key in self._by_key else i
 
     def find(self, name: str) -> int | None:
-        """The number of a label; None where there is none, or more than one."""
+        """The number of a label; None if there is none, or more than one."""
         found = self._exact.get(name)
         return self._by_key.get(class_key(name)) if found is None else found
 
@@ -79,7 +79,7 @@ class Truth:
 
     @classmethod
     def of(cls, labels: Mapping[str, str | Iterable[str]]) -> Self:
-        """From a label, or several, a video."""
+        """Build from one label, or several, per video."""
         videos = {path: (given,) if isinstance(given, str) else tuple(given) for path, given in labels.items()}
         several = any(not isinstance(given, str) for given in labels.values())
         return cls(_in_order(videos.values()), videos, several=several)
@@ -89,11 +89,13 @@ class Truth:
         LabelsError."""
         if not self.splits:
             if wanted:
-                raise LabelsError(f"there is no split {quoted(wanted[0])}: the truth has no splits")
+                raise LabelsError(f"there is no split {quoted(wanted[0])}: the ground truth has no splits")
             return (ONLY_SPLIT,)
         for name in wanted:
             if name not in self.splits:
-                raise LabelsError(f"there is no split {quoted(name)}: the truth has {listed(list(self.splits), 20)}")
+                raise LabelsError(
+                    f"there is no split {quoted(name)}: the ground truth has {listed(list(self.splits), 20)}"
+                )
         if wanted:
             return tuple(dict.fromkeys(wanted))
         for kind in usual:
@@ -117,9 +119,9 @@ class Truth:
         return replace(self, classes=_in_order(videos.values()), videos=videos, splits=splits)
 
     def find(self, path: str) -> str | None:
-        """Which of ``videos`` is at a path: the one that agrees with the end of it, or the other way round.
+        """Which of ``videos`` is at a path: the one whose name is the end of it, or the other way round.
 
-        None where it is none of them. Raises LabelsError where it may be several.
+        None if it is none of them. Raises LabelsError if it may be several.
         """
         parts = parts_of(path)
         found: list[tuple[int, str]] = []
@@ -135,7 +137,8 @@ class Truth:
         best = [video for shared, video in found if shared == max(found)[0]]
         if len(best) > 1:
             raise LabelsError(
-                f"{quoted(path)} may be {listed([quoted(b) for b in best], 3)} of the truth: name more of it"
+                f"{quoted(path)} could be {listed([quoted(b) for b in best], 3)} of the ground truth: give more of the "
+                "path"
             )
         return best[0] if best else None
 
@@ -161,7 +164,7 @@ class Truth:
             lost = set(unknown)
             videos = sum(not lost.isdisjoint(right) for right in self.videos.values())
             raise LabelsError(
-                f"{len(unknown)} labels of the truth, of {videos} videos, are not among the labels: "
+                f"{len(unknown)} labels of the ground truth ({videos} videos) are not among the labels: "
                 f"{listed(unknown, 10, quoted)}"
             )
 
@@ -196,8 +199,8 @@ class Collector:
         known = self._videos.setdefault(video, labels)
         if known != labels:
             raise LabelsError(
-                f"{where}: {quoted(video)} is {listed(labels, show=quoted)} here, and {listed(known, show=quoted)} "
-                "before: list each video once (several labels go into one `labels` field)"
+                f"{where}: {quoted(video)} is {listed(labels, show=quoted)} here, but {listed(known, show=quoted)} "
+                "before: list each video once (put several labels into one `labels` field)"
             )
         of_split = self._splits.setdefault(split, {})
         if video in of_split:
@@ -205,7 +208,7 @@ class Collector:
         of_split[video] = None
 
     def truth(self) -> Truth:
-        """All of it. Raises LabelsError where that is nothing."""
+        """All of it. Raises LabelsError if that is nothing."""
         if not self._videos:
             raise LabelsError(f"there are no videos in {self._form}")
         splits = {name: tuple(videos) for name, videos in sorted(self._splits.items())}

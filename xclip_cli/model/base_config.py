@@ -62,7 +62,7 @@ class PretrainedConfig:
     def __post_init__(self) -> None:
         for name in ("output_attentions", "output_hidden_states", "return_dict"):
             if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} is {getattr(self, name)!r}, it must be true or false")
+                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be true or false")
 
     def __getattr__(self, name: str) -> Any:
         extra = self.__dict__.get("extra", {})
@@ -123,7 +123,7 @@ class PretrainedConfig:
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], return_unused_kwargs: bool = False, **kwargs: Any) -> Any:
-        """Build from the JSON form; ``kwargs`` override it. Raises ValueError where a value makes no model.
+        """Build from the JSON form; ``kwargs`` override it. Raises ValueError if a value makes no model.
 
         With ``return_unused_kwargs`` also a dict of the ``kwargs`` that are not this config's; else they are kept.
         """
@@ -158,7 +158,7 @@ class PretrainedConfig:
         return {key: value for key, value in self.to_dict().items() if key not in usual or value != usual[key]}
 
     def to_json_string(self, use_diff: bool = True) -> str:
-        """As JSON: ``to_diff_dict``, or ``to_dict``. Raises ValueError where a value has no JSON form."""
+        """As JSON: ``to_diff_dict``, or ``to_dict``. Raises ValueError if a value has no JSON form."""
         values = self.to_diff_dict() if use_diff else self.to_dict()
         return json.dumps(values, indent=2, sort_keys=True, default=_plain) + "\n"
 
@@ -167,7 +167,7 @@ class PretrainedConfig:
         Path(json_file_path).write_text(self.to_json_string(use_diff), "utf-8")
 
     def update(self, config_dict: dict[str, Any]) -> None:
-        """Set attributes. Raises ValueError where a value makes no model; nothing is changed then."""
+        """Set attributes. Raises ValueError if a value makes no model; nothing is changed then."""
         checked = type(self).from_dict({**self.to_dict(), **config_dict})
         self.__dict__.update(checked.__dict__)
 

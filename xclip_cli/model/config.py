@@ -134,12 +134,12 @@ class XCLIPVisionConfig(TowerConfig):
             raise ValueError(f"patch_size {self.patch_size} is larger than image_size {self.image_size}")
         if self.num_frames * self.image_size**2 > MAX_CLIP:
             raise ValueError(
-                f"num_frames {self.num_frames} of image_size {self.image_size} are more than {MAX_CLIP} pixels a clip"
+                f"num_frames {self.num_frames} of image_size {self.image_size} are more than {MAX_CLIP} pixels per clip"
             )
         if self.num_frames * self.num_patches > MAX_TOKENS:
             raise ValueError(
                 f"num_frames {self.num_frames} of image_size {self.image_size} are more than {MAX_TOKENS} patches of "
-                f"patch_size {self.patch_size} a clip"
+                f"patch_size {self.patch_size} per clip"
             )
 
     @property
@@ -149,7 +149,7 @@ class XCLIPVisionConfig(TowerConfig):
 
     @property
     def num_patches(self) -> int:
-        """Patch tokens a frame."""
+        """Patch tokens per frame."""
         return (self.image_size // self.patch_size) ** 2
 
 

@@ -82,7 +82,7 @@ class CheckpointFormat(ABC):
         """Everything that the checkpoint consists of."""
 
     def training(self) -> dict[str, Any] | None:
-        """What is recorded of the training, as plain values; None where the format records nothing."""
+        """What is recorded of the training, as plain values; None if the format records nothing."""
         return None
 
     @abstractmethod
@@ -142,8 +142,8 @@ class HuggingFaceFolder(CheckpointFormat):
             return []
         return [
             f"MIT and prompt generator have {heads[0]} and {heads[1]} attention heads here; the authors' code has "
-            f"{usual} of each at this width, and weights do not tell: --heads {usual} computes what the authors' code "
-            "computes"
+            f"{usual} of each at this width, and the weights do not say: --heads {usual} computes what the authors' "
+            "code computes"
         ]
 
 

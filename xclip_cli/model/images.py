@@ -74,7 +74,7 @@ class VideoMAEImageProcessor:
         self.resample = int(self.resample)  # Pillow's own numbers have names
         for name in ("do_resize", "do_center_crop", "do_rescale", "do_normalize"):
             if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} is {getattr(self, name)!r}, it must be true or false")
+                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be true or false")
         for name in ("image_mean", "image_std"):
             value = getattr(self, name)
             setattr(self, name, [value] * 3 if isinstance(value, int | float) else list(value))
@@ -183,13 +183,12 @@ class VideoMAEImageProcessor:
         data_format: str | None = "channels_first",
         input_data_format: str | None = None,
     ) -> BatchFeature:
-        """One video (a list of frames, or a 4-D array), a batch of them, or a still → ``pixel_values``.
+        """One video (a list of frames, or a 4-D array), a batch of videos, or a still → ``pixel_values``.
 
-        A frame is a Pillow image, an array or a tensor, [H, W, 3] or [3, H, W], of values from 0 to 255; those from 0
-        to 1 want ``do_rescale=False``. ``return_tensors`` "pt" or "np": [B, T, 3, H, W]; None: a list of arrays for
-        each video. ``data_format``: "channels_first" or "channels_last", of what comes out; ``input_data_format`` of
-        what goes in, seen from its shape if None. What else is not given is as this processor has it. Raises
-        ValueError.
+        A frame is a Pillow image, an array or a tensor, [H, W, 3] or [3, H, W], of values from 0 to 255; values from 0
+        to 1 need ``do_rescale=False``. ``return_tensors`` "pt" or "np": [B, T, 3, H, W]; None: a list of arrays for
+        each video. ``data_format``: "channels_first" or "channels_last", for the output; ``input_data_format`` for the
+        input, inferred from its shape if None. Other settings default to this processor's. Raises ValueError.
         """
         check_kind(return_tensors)
         for name, value in (("data_format", data_format), ("input_data_format", input_data_format)):
@@ -210,7 +209,7 @@ class VideoMAEImageProcessor:
         settings = replace(self, **{name: value for name, value in given.items() if value is not None})
         frames = _as_batch(videos)
         if settings.do_rescale and _is_small(frames[0][0]):
-            log.warning("frames of values from 0 to 1 are scaled once more: pass do_rescale=False")
+            log.warning("frames with values from 0 to 1 are scaled again: pass do_rescale=False")
         batch = [[settings._finished(frame, data_format, input_data_format) for frame in video] for video in frames]
         if return_tensors is None:
             return BatchFeature(pixel_values=[[frame.numpy() for frame in video] for video in batch])
@@ -392,12 +391,12 @@ def _as_batch(videos: Any) -> list[list[Any]]:
         videos = [videos]
     batch = [list(video) for video in videos]
     if not batch or not all(batch):
-        raise ValueError("videos holds no frames")
+        raise ValueError("videos contains no frames")
     return batch
 
 
 def _is_small(frame: Any) -> bool:
-    """Whether a frame holds floats from 0 to 1."""
+    """Whether a frame contains floats from 0 to 1."""
     picture = frame if isinstance(frame, Tensor) else np.asarray(frame)
     floats = picture.is_floating_point() if isinstance(picture, Tensor) else picture.dtype.kind == "f"
     return bool(floats and picture.min() >= 0 and picture.max() <= 1)

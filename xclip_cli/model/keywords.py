@@ -12,7 +12,7 @@ ALWAYS = {"use_fast": True, "weights_only": True, "attn_implementation": "sdpa"}
 
 REFUSED = {  # what cannot be, and why; where the value asks for nothing (None, False), nothing is said
     "trust_remote_code": "no code of a checkpoint is ever run; X-CLIP needs none",
-    "push_to_hub": "nothing is uploaded here; save, and upload the folder with `hf upload`",
+    "push_to_hub": "nothing is uploaded; save the model, then upload the folder with `hf upload`",
     "subfolder": "give the path of the folder itself",
     "variant": "only weights without a variant are read",
     "from_tf": "only PyTorch weights are read",
@@ -39,7 +39,7 @@ def refuse(keywords: dict[str, Any]) -> None:
             del keywords[name]
         elif name in ALWAYS:
             if value is not None and value != ALWAYS[name]:
-                raise ValueError(f"{name}={value!r} is not possible: it is {ALWAYS[name]!r} here, always")
+                raise ValueError(f"{name}={value!r} is not possible: it is always {ALWAYS[name]!r}")
             del keywords[name]
         elif name in REFUSED:
             if value is not None and value is not False:
@@ -48,7 +48,7 @@ def refuse(keywords: dict[str, Any]) -> None:
 
 
 def refuse_unknown(caller: str, keywords: dict[str, Any]) -> None:
-    """Raises TypeError where a keyword is left over."""
+    """Raises TypeError if a keyword is left over."""
     if keywords:
         raise TypeError(f"{caller} does not know the keyword {next(iter(keywords))!r}")
 

@@ -37,8 +37,8 @@ def load_tokenizer(checkpoint: Checkpoint, name: str | None = None) -> CLIPToken
     tokens = load_config(checkpoint).text_config.vocab_size
     if tokenizer.eos_token_id >= tokens:
         raise ModelError(
-            f"the tokenizer for {checkpoint.name} has ids up to {tokenizer.eos_token_id}, its model only {tokens} "
-            "tokens"
+            f"the tokenizer for {checkpoint.name} has ids up to {tokenizer.eos_token_id}, but its model has only "
+            f"{tokens} tokens"
         )
     return tokenizer
 
@@ -53,8 +53,8 @@ def _find_tokenizer(checkpoint: Checkpoint, name: str) -> CLIPTokenizer:
         return CLIPTokenizer.from_folder(hub.tokenizer_folder(*hub_name(name)))
     except ModelError as error:
         raise ModelError(
-            f"{checkpoint.name} needs a tokenizer, and that of {name} cannot be had: {error}; --tokenizer FOLDER names "
-            "another"
+            f"{checkpoint.name} needs a tokenizer, but that of {name} is unavailable: {error}; pass another with "
+            "--tokenizer FOLDER"
         ) from error
 
 

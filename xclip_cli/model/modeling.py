@@ -5,7 +5,7 @@ the message token is made from the un-normalised class token and dropped before 
 no position embedding (3.2); the prompt generator sees patch tokens, not class tokens, and texts enter it un-normalised
 (3.3).
 
-Letters in shapes: B videos, T frames a clip, N = B * T frames, n patches a frame, S tokens, D width, A heads,
+Letters in shapes: B videos, T frames per clip, N = B * T frames, n patches per frame, S tokens, D width, A heads,
 K texts, L text tokens, V and W widths of the vision and text encoders, P projection_dim.
 """
 
@@ -407,7 +407,7 @@ class VisionTransformer(Configured):
             if pixel_values.shape[1] != wanted:
                 raise ValueError(
                     f"pixel_values must be of shape [videos, {wanted} frames, channels, height, width], got "
-                    f"{list(pixel_values.shape)}: this model takes {wanted} frames a video, or 1 "
+                    f"{list(pixel_values.shape)}: this model takes {wanted} frames per video, or 1 "
                     "(vision_config.num_frames)"
                 )
             return pixel_values.flatten(0, 1)

@@ -90,14 +90,14 @@ class PretrainedModel(Configured):
         """Load a checkpoint: a folder, a hub id (downloaded once), ``bundled`` or an authors' file, in eval mode.
 
         ``dtype`` (``torch_dtype`` is its older name): float32 if None, the checkpoint's own for "auto". ``device_map``:
-        a device for ``device``, or "auto" for the first accelerator. ``use_safetensors``: True for safetensors alone,
-        False for pickled weights alone. With ``strict=False``, what the weights lack (a head of your own) is
-        initialised, what they have besides is left out, and a warning names both; ``ignore_mismatched_sizes`` does so
-        for tensors of another shape. ``output_loading_info``: also return what was missing and so on, as a dict, and
-        do not raise for it. Other keywords: ``revision``, ``cache_dir``, ``token``, ``local_files_only`` and
+        a device for ``device``, or "auto" for the first accelerator. ``use_safetensors``: True for only safetensors,
+        False for only pickled weights. With ``strict=False``, tensors that the weights lack (your own head, say) are
+        initialised, extra ones are ignored, and a warning names both; ``ignore_mismatched_sizes`` does the same for
+        tensors of another shape. ``output_loading_info``: also return what was missing and so on, as a dict, and do
+        not raise for it. Other keywords: ``revision``, ``cache_dir``, ``token``, ``local_files_only`` and
         ``force_download``, for the hub; parameters of a subclass; and values of the config to override.
 
-        Weights are memory-mapped and converted where their dtype differs. Raises ModelError where the checkpoint is
+        Weights are memory-mapped and converted where their dtype differs. Raises ModelError if the checkpoint is
         not found or does not fit, ValueError and TypeError for keywords.
         """
         refuse(kwargs)
@@ -171,12 +171,12 @@ class PretrainedModel(Configured):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device that the weights are on."""
         return next(self.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights."""
+        """The dtype of the weights."""
         return next(self.parameters()).dtype
 
     @property
@@ -185,7 +185,7 @@ class PretrainedModel(Configured):
         return self
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
-        """How many numbers the weights hold."""
+        """The number of parameters."""
         tables = {id(module.weight) for module in self.modules() if isinstance(module, nn.Embedding)}
         return sum(
             parameter.numel()
@@ -204,7 +204,7 @@ class PretrainedModel(Configured):
         return module
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        """Put others in their place."""
+        """Replace them."""
         home, name, _ = self._embeddings()
         setattr(home, name, value)
 
@@ -214,7 +214,7 @@ class PretrainedModel(Configured):
     def resize_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None
     ) -> nn.Module:
-        """Make room for more tokens (their rows are initialised), or fewer; the config follows.
+        """Resize for more tokens (their rows are initialised) or fewer; the config is updated.
 
         X-CLIP reads a text at its largest id: a token with a larger id than the end token's takes its place.
         """

@@ -30,7 +30,7 @@ class XCLIPProcessor:
         tokenizer: CLIPTokenizer | None = None,
         **kwargs: Any,
     ) -> None:
-        """``feature_extractor`` is the older name of ``image_processor``. Raises ValueError where one is missing."""
+        """``feature_extractor`` is the older name of ``image_processor``. Raises ValueError if one is missing."""
         older = kwargs.pop("feature_extractor", None)
         refuse_unknown("XCLIPProcessor", kwargs)
         image_processor = older if image_processor is None else image_processor
@@ -80,7 +80,7 @@ class XCLIPProcessor:
         ``videos``: one video, as a list of frames or a 4-D array, a batch of them, or a still; ``images`` is its older
         name. ``return_tensors``: "pt", "np", or None for lists. Other keywords go to the tokenizer or to the image
         processor, whichever has them; ``text_kwargs``, ``images_kwargs`` and ``videos_kwargs`` are dicts of them.
-        Raises ValueError where nothing was given, or texts of different lengths were not padded, TypeError for a
+        Raises ValueError if nothing was given, or texts of different lengths were not padded, TypeError for a
         keyword that neither has.
         """
         check_kind(return_tensors)

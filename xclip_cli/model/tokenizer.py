@@ -211,7 +211,7 @@ class CLIPTokenizer:
         return_length: bool = False,
         verbose: bool = True,
     ) -> BatchFeature:
-        """Texts → ``input_ids`` and ``attention_mask``: of a list a list of ids a text, of a string its ids alone.
+        """Texts → ``input_ids`` and ``attention_mask``: of a list a list of ids per text, of a string its ids alone.
 
         ``padding``: True or "longest" fills up to the longest text, "max_length" to ``max_length`` (the model's limit
         if None), both to a multiple of ``pad_to_multiple_of``. ``truncation`` cuts texts to ``max_length`` and keeps
@@ -444,15 +444,15 @@ def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parse_tokenizer(values: dict[str, Any], path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """The vocabulary and the merges of a ``tokenizer.json``. Raises ModelError where its other parts are not CLIP's."""
+    """The vocabulary and the merges of a ``tokenizer.json``. Raises ModelError if its other parts are not CLIP's."""
     splitter, model = values.get("pre_tokenizer"), values.get("model")
     parts = splitter.get("pretokenizers") if isinstance(splitter, dict) else None
     if not isinstance(parts, list) or len(parts) != 2 or parts[0] not in _SPLITS or not _is_byte_level(parts[1]):
-        raise ModelError(f"{path} is not CLIP's: its pre_tokenizer splits texts in another way")
+        raise ModelError(f"{path} is not CLIP's: its pre_tokenizer splits texts differently")
     if values.get("normalizer") != _NORMALIZER:
-        raise ModelError(f"{path} is not CLIP's: its normalizer changes texts in another way")
+        raise ModelError(f"{path} is not CLIP's: its normalizer changes texts differently")
     if not isinstance(model, dict) or model.get("type", "BPE") != "BPE" or model.get("dropout"):
-        raise ModelError(f"{path} is not CLIP's: its model is no plain byte-pair encoding (BPE)")
+        raise ModelError(f"{path} is not CLIP's: its model is not a plain byte-pair encoding (BPE)")
     if model.get("end_of_word_suffix") != END_OF_WORD or model.get("continuing_subword_prefix"):
         raise ModelError(f"{path} is not CLIP's: its words do not end in {END_OF_WORD}")
     pairs = model.get("merges")

@@ -40,7 +40,7 @@ class Check:
 def verify(checkpoint: Checkpoint, published: bool = False) -> Iterator[Check]:
     """Check files, loading and one forward pass; with ``published`` also the figures that the authors published.
 
-    Raises ModelError where a check cannot be made at all.
+    Raises ModelError if a check cannot be made at all.
     """
     yield from _check_files(checkpoint)
     import torch

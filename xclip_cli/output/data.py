@@ -21,7 +21,7 @@ CSV_FIELDS = ("video", "status", "start_seconds", "end_seconds", "rank", "label"
 
 
 def write_jsonl(records: Iterable[Jsonable], out: TextIO, header: RunHeader | None) -> None:
-    """One record a line, each written as soon as it is there; the header first where there is one."""
+    """One record per line, each written as soon as it is there; the header first where there is one."""
     if header:
         out.write(json.dumps(header.to_json()) + "\n")
     for record in records:
@@ -36,7 +36,7 @@ def write_json(records: Iterable[Jsonable], out: TextIO, header: RunHeader | Non
 
 
 def write_json_by_video(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:
-    """One array with an object a video."""
+    """One array with an object per video."""
     before = "[\n"
     for of_video in by_video(records):
         out.write(before)
@@ -61,7 +61,9 @@ def _write_object(records: Iterable[Record], out: TextIO) -> None:
         out.write(before + "{" + _members(record) + "}")
         out.flush()
         before = ",\n "
-    out.write("\n], " + _members(Failure(record.video, "interrupted", "the run ended before the video did")) + "}")
+    out.write(
+        "\n], " + _members(Failure(record.video, "interrupted", "the run ended before this video was finished")) + "}"
+    )
 
 
 def by_video(records: Iterable[R]) -> Iterator[Iterator[R]]:

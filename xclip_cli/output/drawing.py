@@ -19,7 +19,7 @@ SHADES, ASCII_SHADES = " ░▒▓█", " .:*#"
 
 @dataclass(frozen=True)
 class Drawing:
-    """A timeline for a terminal: a row a label, shaded by score over the terminal's width, then the segments."""
+    """A timeline for a terminal: a row per label, shaded by score over the terminal's width, then the segments."""
 
     video: str
     timeline: Timeline
@@ -71,7 +71,7 @@ class Drawing:
 
     def _list(self, room: int) -> Group | Table:
         if not self.segments:
-            return Group(Text("no segment is long and sure enough", style="yellow"))
+            return Group(Text("no segment passed the thresholds", style="yellow"))
         rows = [
             (clock(segment.start_seconds, 1), clock(segment.end_seconds, 1), segment.label, f"{segment.score:.3f}")
             for segment in self.segments

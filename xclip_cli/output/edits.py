@@ -1,8 +1,8 @@
 """Segments as edit lists: CMX 3600 EDL, and OpenTimelineIO (an extra). Times are frames of the video, counted from its
 first one, at the rate that its record says.
 
-Timecode counts whole frames a second. At 30000/1001 and 60000/1001 frames a second it drops numbers, as SMPTE 12M says
-(two or four at the start of each minute but every tenth), so that it stays with the clock; at no other rate.
+Timecode counts whole frames per second. At 30000/1001 and 60000/1001 frames per second it drops numbers (SMPTE 12M:
+two or four at the start of each minute but every tenth), so that it stays with the clock; at no other rate.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Timecode:
 
     @classmethod
     def at(cls, rate: Fraction) -> Timecode:
-        """At a rate, in frames a second."""
+        """At a rate, in frames per second."""
         base = max(round(rate), 1)
         for exact in (Fraction(base), base * NTSC):
             if abs(rate - exact) < exact * CLOSE:
@@ -70,7 +70,7 @@ def format_edl(record: Record) -> str:
     code = _timecode(record)
     if code.base >= MOST_FRAMES:
         raise NoTimecodeError(
-            f"an EDL counts fewer than {MOST_FRAMES} frames a second, {record.video} has {code.base}: use otio"
+            f"an EDL takes fewer than {MOST_FRAMES} frames per second, {record.video} has {code.base}: use otio"
         )
     name = printable(os.path.basename(record.video))  # noqa: PTH119 - any name
     lines = [f"TITLE: {name[:LONGEST_TITLE]}", f"FCM: {'' if code.drop else 'NON-'}DROP FRAME", ""]
@@ -112,7 +112,7 @@ def format_otio(record: Record) -> str:
 
 
 def check_otio(form: str) -> None:
-    """Raises ResultsError where the format is OpenTimelineIO and its library is not there."""
+    """Raises ResultsError if the format is OpenTimelineIO and its library is not installed."""
     if form == "otio" and find_spec("opentimelineio") is None:
         raise ResultsError("otio needs OpenTimelineIO: pip install 'xclip-cli[otio]', or choose another --format")
 
@@ -122,7 +122,7 @@ def _timecode(record: Record) -> Timecode:
     if rate is None or not is_time(rate) or not Fraction(rate):
         raise NoTimecodeError(
             f"the frame rate of {record.video} is unknown, so its segments have no timecode: use another --format, or "
-            "look at the file again where an older index or results file lacks it"
+            "decode the file again if an older index or results file lacks it"
         )
     return Timecode.at(Fraction(rate))
 

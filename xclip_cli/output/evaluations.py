@@ -35,9 +35,9 @@ def _parts(values: Mapping[str, Any], blocks: bool) -> list[RenderableType]:
     parts += [Text(f"{name} is unavailable: {why}", style="yellow") for name, why in values["unavailable"].items()]
     parts += [Text("\n" + "\n ".join(lines)) for lines in remarks(values)]
     if values["classes"]:
-        parts += [Text("\nThe worst classes", style="bold"), _classes(values["classes"], blocks)]
+        parts += [Text("\nWorst classes", style="bold"), _classes(values["classes"], blocks)]
     if values["confusions"]:
-        parts += [Text("\nThe most frequent mistakes", style="bold"), _confusions(values["confusions"])]
+        parts += [Text("\nMost frequent mistakes", style="bold"), _confusions(values["confusions"])]
     return parts
 
 
@@ -52,16 +52,16 @@ def remarks(values: Mapping[str, Any]) -> list[list[str]]:
 
 def _draws(draws: Mapping[str, Any] | None) -> str:
     if not draws or not draws["top1"]:
-        return "measured by draws: unavailable, there are too few labels, or the records lack some"
+        return "random draws: unavailable, there are too few labels, or the records lack some"
     shares = ", ".join(
         f"{ACCURACIES[k]} {draws[k]['mean'] * 100:.1f} ± {draws[k]['sd'] * 100:.1f}" for k in ("top1", "top5")
     )
-    return f"measured by {draws['top1']['splits']} draws of {draws['classes']} of these {draws['of']} labels: {shares}"
+    return f"{draws['top1']['splits']} random draws of {draws['classes']} of these {draws['of']} labels: {shares}"
 
 
 def _counts(values: Mapping[str, Any]) -> str:
     failed = f", {values['failed']:,} of them failed and count as wrong" if values["failed"] else ""
-    missing = f"; {values['missing']:,} of the truth are not among them" if values["missing"] else ""
+    missing = f"; {values['missing']:,} of the ground truth have no record" if values["missing"] else ""
     model = f"{printable(values['model'])}: " if values["model"] else ""
     return f"{model}{values['videos']:,} videos, {values['labels']:,} labels{failed}{missing}"
 
@@ -70,7 +70,7 @@ def _accuracies(values: Mapping[str, Any]) -> Table:
     table = Table(box=None, padding=(0, 1), show_header=bool(values["failed"] or values.get("splits")))
     table.add_column("")
     table.add_column("%", justify="right")
-    table.add_column("95 % interval")
+    table.add_column("95% interval")
     if values["failed"]:
         table.add_column(f"of the {values['videos'] - values['failed']:,} classified")
     if splits := values.get("splits"):
@@ -97,9 +97,9 @@ def _others(values: Mapping[str, Any]) -> Table:
     table = Table(box=None, padding=(0, 1), show_header=False)
     rows = [("log loss", values["log_loss"]), ("calibration error", values["calibration_error"])]
     if "f1" in values:
-        at = f"at scores from {values['f1']['threshold']:g} on"
+        at = f"at threshold {values['f1']['threshold']:g}"
         rows = [("mean average precision", values["mean_average_precision"])]
-        rows += [(f"F1 {at}", values["f1"]["micro"]), ("the same, mean over labels", values["f1"]["macro"])]
+        rows += [(f"F1 {at}", values["f1"]["micro"]), ("F1, mean over labels", values["f1"]["macro"])]
     for name, value in rows:
         table.add_row(name, UNAVAILABLE if value is None else f"{value:.3f}")
     return table
@@ -111,14 +111,14 @@ def _against(against: Mapping[str, Any]) -> str:
         return "The other run has none of these videos."
     points = {name: f"{value * 100:+.1f}" for name, value in difference.items()}
     return (
-        f"Against {printable(against['model'] or 'the other run')}, on {against['videos']:,} videos of both: "
-        f"{points['value']} points ({points['low']} to {points['high']}); only this one is right on "
+        f"Against {printable(against['model'] or 'the other run')}, on {against['videos']:,} videos in both: "
+        f"{points['value']} points ({points['low']} to {points['high']}); only this run is right on "
         f"{against['only_this']:,}, only the other on {against['only_other']:,} (McNemar p = {against['p_value']:.3g})"
     )
 
 
 def _calibration(fitted: Mapping[str, Any]) -> list[str]:
-    lines = [f"Written to {printable(fitted['file'])}; the figures are of held-out videos, in {fitted['folds']} parts"]
+    lines = [f"Wrote {printable(fitted['file'])}; the figures are for held-out videos ({fitted['folds']} folds)"]
     if fitted["temperature"] is not None:
         loss, error = fitted["log_loss"], fitted["calibration_error"]
         lines.append(
@@ -127,12 +127,12 @@ def _calibration(fitted: Mapping[str, Any]) -> list[str]:
         )
     if "precision" in fitted:
         shares = ", ".join(f"{name} {' ('.join(_percent(fitted[name]))})" for name in ("precision", "recall"))
-        lines.append(f"{fitted['min_logits']} labels have a lowest logit: {shares} %")
+        lines.append(f"{fitted['min_logits']} labels have a minimum logit: {shares} %")
         lines += [
             f"none for {printable(label)}: {why}" for label, why in list(fitted["without"].items())[:CLASSES_SHOWN]
         ]
         if (more := len(fitted["without"]) - CLASSES_SHOWN) > 0:
-            lines.append(f"nor for {more} others")
+            lines.append(f"and none for {more} others")
     return lines
 
 
@@ -167,7 +167,7 @@ def write_json(values: Mapping[str, Any], out: TextIO) -> None:
 
 
 def write_csv(values: Mapping[str, Any], out: TextIO) -> None:
-    """A row a figure, a class and a confusion."""
+    """A row per figure, class and confusion."""
     writer = csv.DictWriter(out, CSV_FIELDS, lineterminator="\n")
     writer.writeheader()
     count = {"videos": values["videos"]}

@@ -47,19 +47,21 @@ def check_output(path: Path, force: bool, inputs: Iterable[str]) -> None:
     """Refuse a file for results that would destroy something, before any work is done. Raises ResultsError."""
     try:
         if path.is_dir():
-            raise ResultsError(f"{path} is a folder: give a file for the results")
+            raise ResultsError(f"{path} is a folder: give a file name for the results")
         if not path.parent.is_dir():
-            raise ResultsError(f"the folder {path.parent} of the output does not exist")
+            raise ResultsError(f"the output folder {path.parent} does not exist: create it first")
         if not path.exists():
             if path.is_symlink():
-                raise ResultsError(f"{path} is a link to nothing: give another file")
+                raise ResultsError(f"{path} is a broken link: give another file")
             return
         for given in inputs:
             with suppress(OSError, ValueError):  # it cannot be reached, so it cannot be destroyed
                 if path.samefile(given):
                     raise ResultsError(f"{path} is one of the inputs: give another file for the results")
         if path.is_file() and not force:  # a device or a pipe is written to, and loses nothing
-            raise ResultsError(f"{path} exists: pass --force to replace it, --resume to go on, or give another file")
+            raise ResultsError(
+                f"{path} exists: pass --force to replace it, --resume to continue it, or give another file"
+            )
     except OSError as error:
         raise ResultsError(f"cannot write {path}: {error.strerror}") from error
 
@@ -71,7 +73,7 @@ def write(
     header: RunHeader | None,
     force: bool = False,
 ) -> None:
-    """Write records in a format, to a file or to stdout. Raises ResultsError where the file cannot be written.
+    """Write records in a format, to a file or to stdout. Raises ResultsError if the file cannot be written.
 
     A file appears only when it is whole; a device or a pipe is written to as it is.
     """
@@ -86,7 +88,7 @@ def write(
 
 
 def replace_file(path: Path, content: str | bytes) -> None:
-    """Write a file that appears only when it is whole. Raises ResultsError where it cannot be written."""
+    """Write a file that appears only when it is whole. Raises ResultsError if it cannot be written."""
     with _whole_file(path, force=True) as out:
         out.write(content.encode() if isinstance(content, str) else content)
 

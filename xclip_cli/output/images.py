@@ -21,7 +21,7 @@ NAME_LENGTH = 40  # characters of a video's name in that of its pictures
 
 
 class FrameFolder:
-    """A folder for pictures, made if it is not there. Raises ResultsError where it cannot be written to."""
+    """A folder for pictures, made if it is not there. Raises ResultsError if it cannot be written to."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

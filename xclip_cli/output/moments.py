@@ -49,7 +49,7 @@ def format_moments(moments: Iterable[Moment], blocks: bool = True) -> Table:
 
 
 def write_csv(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:
-    """A row a moment, and one a video that failed."""
+    """A row per moment, and one per failed video."""
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_FIELDS)
     shown = printable if out.isatty() else str

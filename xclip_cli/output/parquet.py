@@ -1,4 +1,4 @@
-"""Results as Parquet: a row a record, typed, in row groups, so that memory stays bounded. pyarrow is an extra."""
+"""Results as Parquet: a row per record, typed, in row groups, so that memory stays bounded. pyarrow is an extra."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ HEADER = "xclip"  # the key of the run's header in the file's metadata, as JSON
 
 
 def check_format(form: str, path: Path | None) -> None:
-    """Raises ResultsError where the format is Parquet, and cannot be written to ``path``; None is stdout."""
+    """Raises ResultsError if the format is Parquet, and cannot be written to ``path``; None is stdout."""
     if form != "parquet":
         return
     if is_terminal(path):
-        raise ResultsError("Parquet is no text: pass -o FILE.parquet")
+        raise ResultsError("Parquet is a binary format: pass -o FILE.parquet")
     if find_spec("pyarrow") is None:
         raise ResultsError("Parquet needs pyarrow: pip install 'xclip-cli[parquet]', or choose another --format")
 
@@ -66,7 +66,7 @@ def schema() -> pyarrow.Schema:
 
 
 def write_parquet(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:
-    """A row a record. The file is whole with its last row group."""
+    """A row per record. The file is whole with its last row group."""
     from pyarrow import Table
     from pyarrow.parquet import ParquetWriter
 

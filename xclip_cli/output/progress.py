@@ -30,7 +30,7 @@ def follow(
     """The records of ``total`` videos, as they come, with a bar on ``console``, or else on stderr.
 
     ``total`` None: nobody knows how many. ``part``: what a record stands for that does not complete its video, such as
-    "window"; None where each completes one. ``pause``: the bar goes for as long as a record that completes a video is
+    "window"; None if each completes one. ``pause``: the bar goes for as long as a record that completes a video is
     looked at, which may be shown on the same terminal. ``doing``: what is done with them. ``say``: what is told of each
     failure, as it comes.
     """

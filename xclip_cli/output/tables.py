@@ -65,7 +65,7 @@ def format_record(record: Record, blocks: bool = True, width: int = 80) -> Group
         label = Text(printable(ranked.label), style="bold" if rank == 1 else "")
         bars = [bar(ranked.score, bar_width, blocks)] if bar_width else []
         table.add_row(str(rank), label, *bars, f"{ranked.score:.3f}")
-    notes = [] if predictions else [Text("no label is sure enough", style="yellow")]
+    notes = [] if predictions else [Text("no label passed its threshold", style="yellow")]
     return Group(heading, table, *notes, *format_warnings(record.warnings))
 
 
@@ -110,7 +110,7 @@ def print_precisions(compared: dict[str, Any]) -> None:
     console = Console(highlight=False)
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     table.add_column("precision")
-    for heading in ("logit off, largest", "median", "same top-1", "same top-5", "clips a second"):
+    for heading in ("largest logit error", "median", "same top-1", "same top-5", "clips/s"):
         table.add_column(heading, justify="right")
     for one in compared["precisions"]:
         table.add_row(
@@ -124,12 +124,12 @@ def print_precisions(compared: dict[str, Any]) -> None:
     console.print(table)
     videos = "1 video" if compared["videos"] == 1 else f"{compared['videos']} videos"
     console.print(
-        f"advice: --dtype {compared['advised']}, by {videos} and {compared['labels']} labels on {compared['device']}",
+        f"advice: --dtype {compared['advised']}, from {videos} and {compared['labels']} labels on {compared['device']}",
         soft_wrap=True,
     )
     for one in compared["precisions"]:
         if one["failed"]:
-            console.print(f"{one['dtype']} gives no finite numbers for {one['failed']} of them", soft_wrap=True)
+            console.print(f"{one['dtype']} gives non-finite numbers for {one['failed']} videos", soft_wrap=True)
 
 
 def format_fields(values: dict[str, Any], indent: str = "") -> str:

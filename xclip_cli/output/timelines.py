@@ -26,7 +26,7 @@ def write_table(records: Iterable[Record], out: TextIO, header: RunHeader | None
 def format_timeline(record: Record, blocks: bool = True, width: int = 80) -> Group:
     """A video's timeline for people, up to its error if it has one; it is as wide as the console that prints it."""
     if record.timeline is None:
-        reason = record.error.message if record.error else "it has no length, so there is no timeline"
+        reason = record.error.message if record.error else "the video has no duration, so there is no timeline"
         return Group(format_heading(record.video), format_failure(reason))
     drawing = Drawing(record.video, record.timeline, record.segments, blocks)
     failed = [format_failure(record.error.message)] if record.error else []
@@ -37,12 +37,12 @@ def _of_segments(form: Callable[[Record], str]) -> Format:
     """The segments of one video as text, up to its error if it has one."""
 
     def write(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:
-        """Raises ResultsError where the video has an error and no timeline: then there is nothing to write."""
+        """Raises ResultsError if the video has an error and no timeline: then there is nothing to write."""
         for record in records:
             if not record.completes:
                 continue
             if record.error and not record.has_segments:
-                raise ResultsError(f"there are no segments of {record.video}: {record.error.message}")
+                raise ResultsError(f"no segments for {record.video}: {record.error.message}")
             out.write(form(record))
 
     return write

@@ -80,7 +80,7 @@ def _heading(values: Mapping[str, Any], title: str, remarks: Sequence[str]) -> s
     )
     facts = [counted(values["videos"], "video"), counted(values["labels"], "label")]
     facts += [f"{values['failed']:,} failed, and count as wrong"] if values["failed"] else []
-    facts += [f"{values['missing']:,} of the truth are not among them"] if values["missing"] else []
+    facts += [f"{values['missing']:,} of the ground truth have no record"] if values["missing"] else []
     facts += [values["model"]] if values["model"] else []
     facts += [f"{values['views']} views", f"{values['preprocess']} preprocessing"] if values["views"] else []
     notices = [f"{name} is unavailable: {why}" for name, why in values["unavailable"].items()]
@@ -115,9 +115,8 @@ def _mistakes(found: Evaluation, thumbnails: Thumbnails, budget: Budget) -> str:
     cards = "".join(budget.fitting(_mistake(found, number, thumbnails) for number in numbers))
     wrong = int((~found.correct & (found.answered >= 0)).sum())
     others = f'<p class="meta">and {wrong - len(numbers):,} with lower scores</p>' if wrong > len(numbers) else ""
-    return (
-        f"""<section id="mistakes"><h2>The surest mistakes</h2><div class="mistakes">{cards}</div>{others}</section>"""
-    )
+    return f"""<section id="mistakes"><h2>Most confident mistakes</h2>
+<div class="mistakes">{cards}</div>{others}</section>"""
 
 
 def _mistake(found: Evaluation, number: int, thumbnails: Thumbnails) -> str:
@@ -126,11 +125,11 @@ def _mistake(found: Evaluation, number: int, thumbnails: Thumbnails) -> str:
     shown = "".join(f'<img src="{data_url("jpeg", pictures[time])}" alt="">' for time in sorted(pictures))
     missing = thumbnails.missing.get(video)
     place = f'<span class="shots">{shown}</span>' if shown else ""
-    place = place or (f'<span class="none">No pictures: {text(missing)}</span>' if missing else "")
+    place = place or (f'<span class="none">No thumbnails: {text(missing)}</span>' if missing else "")
     is_called = text(found.labels[right]) if right >= 0 else "none of the labels"
     return f"""<div class="panel mistake">{place}{path(video)}
 <p><span class="wrong">{text(found.labels[int(found.answered[number])])}</span> {found.confidence[number]:.3f}</p>
-<p class="dim">is {is_called}</p></div>
+<p class="dim">right: {is_called}</p></div>
 """
 
 
@@ -143,8 +142,8 @@ def _confusions(values: Mapping[str, Any]) -> str:
         f'<td>{bar(each["videos"] / most)}</td><td class="n">{each["videos"]:,}</td></tr>\n'
         for each in values["confusions"][:CONFUSIONS_SHOWN]
     )
-    return f"""<section class="overview" id="confusions"><div class="panel"><h2>The most frequent mistakes</h2><table>
-<thead><tr><th>is</th><th>is called</th><th></th><th class="n">videos</th></tr></thead>{rows}</table></div></section>"""
+    return f"""<section class="overview" id="confusions"><div class="panel"><h2>Most frequent mistakes</h2><table>
+<thead><tr><th>label</th><th>answer</th><th></th><th class="n">videos</th></tr></thead>{rows}</table></div></section>"""
 
 
 def _matrix(found: Evaluation, order: Sequence[int]) -> str:
@@ -165,13 +164,13 @@ def _matrix(found: Evaluation, order: Sequence[int]) -> str:
     )
     left = len(found.labels) - len(order)
     rest = f" {counted(left, 'label')} without videos, or with fewer mistakes, are left out." if left else ""
-    return f"""<section id="matrix"><div class="panel"><h2>Right labels downwards, answers across</h2>
+    return f"""<section id="matrix"><div class="panel"><h2>Right labels down, answers across</h2>
 <div class="wide"><svg width="{side + margin}" height="{side}" viewBox="{-margin} 0 {side + margin} {side}" role="img"
 aria-label="confusion matrix"><rect class="ground" width="{side}" height="{side}"/>{names}
 <image width="{side}" height="{side}" href="{image}"/>{pointed}</svg></div>
-<p class="meta">Right answers lie on the diagonal, mistakes beside it; a stronger colour is a larger share of a label's
-videos (its square root, so that rare ones show). Labels that are taken for each other lie side by side, in the order of
-the list below.{rest}</p></div></section>"""
+<p class="meta">Right answers are on the diagonal, mistakes off it; a stronger colour is a larger share of a label's
+videos (its square root, so that rare mistakes show). Labels that are often confused are next to each other, in the
+order of the list below.{rest}</p></div></section>"""
 
 
 def _short(label: str) -> str:
@@ -198,19 +197,19 @@ def _reliability(found: Reliability | None) -> str:
     bars = "".join(
         f'<rect class="bin" x="{i * width + 1:.1f}" y="{side * (1 - share):.1f}" width="{width - 2:.1f}" '
         f'height="{max(side * share, 1):.1f}" opacity="{0.35 + 0.65 * min(1, count / found.counts.max()):.2f}">'
-        f"<title>{counted(int(count), 'video')}: {share * 100:.0f} % right at {confidence:.2f}</title></rect>"
+        f"<title>{counted(int(count), 'video')}: {share * 100:.0f}% right at {confidence:.2f}</title></rect>"
         for i, (count, confidence, share) in enumerate(zip(*found, strict=True))
         if count
     )
-    return f"""<section id="reliability"><div class="panel"><h2>How often answers are right, by their score</h2>
+    return f"""<section id="reliability"><div class="panel"><h2>How often answers are right, by score</h2>
 <svg viewBox="-46 -8 362 342" role="img" aria-label="reliability diagram">
 <rect class="ground" width="{side}" height="{side}"/>
 {bars}<line class="ideal" x1="0" y1="{side}" x2="{side}" y2="0"/>
 <text x="0" y="318">0</text><text x="{side}" y="318" text-anchor="end">1</text>
 <text x="{side / 2}" y="330" text-anchor="middle">score of the best label</text>
-<text x="-6" y="10" text-anchor="end">100 %</text><text x="-6" y="{side}" text-anchor="end">0</text></svg>
-<p class="meta">Scores that were probabilities would end at the line; pale bars are of few videos. The mean distance is
-the calibration error.</p></div></section>"""
+<text x="-6" y="10" text-anchor="end">100%</text><text x="-6" y="{side}" text-anchor="end">0</text></svg>
+<p class="meta">If scores were probabilities, all bars would end at the line; pale bars have few videos. The mean
+distance from the line is the calibration error.</p></div></section>"""
 
 
 def _classes(found: Evaluation, order: Sequence[int], budget: Budget) -> str:
@@ -220,7 +219,7 @@ def _classes(found: Evaluation, order: Sequence[int], budget: Budget) -> str:
     rows = list(budget.fitting(_class(found, k) for k in known))
     others = more(range(sum(each is not None for each in found.class_accuracies) - len(rows)), "label")
     return f"""<section class="overview" id="classes"><div class="panel"><h2>By label</h2><table>
-<thead><tr><th></th><th></th><th class="n">%</th><th class="n">95 %</th><th class="n">videos</th></tr></thead>
+<thead><tr><th></th><th></th><th class="n">%</th><th class="n">95%</th><th class="n">videos</th></tr></thead>
 {"".join(rows)}</table>{others}</div></section>"""
 
 
@@ -236,6 +235,6 @@ def _class(found: Evaluation, k: int) -> str:
 
 
 def _footer(thumbnails: Thumbnails, budget: Budget) -> str:
-    left_out = f"<p>{counted(budget.omitted, 'row')} found no room on this page.</p>" if budget.omitted else ""
-    return f"""<footer>{left_out}<p>Intervals are of 95 %: Wilson's for shares, MOVER for means.</p>
+    left_out = f"<p>{counted(budget.omitted, 'row')} did not fit on this page.</p>" if budget.omitted else ""
+    return f"""<footer>{left_out}<p>Intervals are 95% confidence intervals: Wilson's for shares, MOVER for means.</p>
 <p>{text(thumbnails.caption)}</p></footer>"""

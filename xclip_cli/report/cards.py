@@ -47,7 +47,7 @@ def _body(entry: Entry, pictures: Mapping[float, bytes]) -> str:
 
 
 def _missing(reason: str | None) -> str:
-    return f'<span class="gone">No pictures: {text(reason)}</span>' if reason else ""
+    return f'<span class="gone">No thumbnails: {text(reason)}</span>' if reason else ""
 
 
 def _frames(entry: Entry, pictures: Mapping[float, bytes]) -> str:
@@ -87,7 +87,7 @@ def _facts(entry: Entry) -> str:
         facts += [f"{clock(prediction.start_seconds, 1)} to {clock(prediction.end_seconds, 1)}"]
         facts += [counted(frames.requested, "frame")]
         facts += [f"{frames.repeated:,} of them repeated"] if frames.repeated else []
-        facts += [f"{frames.errors:,} damaged ones skipped"] if frames.errors else []
+        facts += [f"{frames.errors:,} damaged, skipped"] if frames.errors else []
         facts += [prediction.model]
     if entry.windows:
         first = min(window.start_seconds for window in entry.windows)
@@ -100,7 +100,7 @@ def _facts(entry: Entry) -> str:
 
 
 def _heat_map(entry: Entry, pictures: Mapping[float, bytes]) -> str:
-    """A row a label, shaded by score over time, with the frames under their times."""
+    """A row per label, shaded by score over time, with the frames under their times."""
     timeline = entry.timeline
     if timeline is None or not timeline.labels:
         return ""
@@ -129,7 +129,7 @@ def _in_words(timeline: Timeline, k: int) -> str:
 def _segment_list(entry: Entry) -> str:
     segments = entry.segments
     if not segments:
-        return '<p class="meta">No segment is long and sure enough.</p>' if entry.num_windows else ""
+        return '<p class="meta">No segment passed the thresholds.</p>' if entry.num_windows else ""
     rows = "".join(
         f'<tr><td class="when">{clock(segment.start_seconds, 1)} to {clock(segment.end_seconds, 1)}</td>'
         f'<td>{text(segment.label)}</td><td class="n">{segment.score:.3f}</td></tr>\n'

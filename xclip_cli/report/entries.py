@@ -22,7 +22,7 @@ class Thumbnails:
 
     pictures: Mapping[str, Mapping[float, bytes]] = field(default_factory=dict)  # video → time in seconds → JPEG
     missing: Mapping[str, str] = field(default_factory=dict)  # video → why it has none
-    caption: str = "There are no pictures: they were not asked for."  # which frames are shown
+    caption: str = "No thumbnails: none were requested."  # which frames are shown
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ class Entry:
         warnings += remarks.texts()
         there = len(self.windows)
         if there and self.num_windows is None:
-            warnings.append(f"the timeline is not complete: the run ended after {there:,} of its windows")
+            warnings.append(f"the timeline is incomplete: the run ended after {there:,} of its windows")
         elif self.num_windows is not None and self.num_windows != there:
-            warnings.append(f"the timeline is not complete: {there:,} of {self.num_windows:,} windows are there")
+            warnings.append(f"the timeline is incomplete: it has {there:,} of {self.num_windows:,} windows")
         if self.windows and self.timeline is None:
-            warnings.append("its windows make no timeline: they are not in order of time, or overlap too much")
+            warnings.append("its windows do not form a timeline: they are out of order, or overlap too much")
         return list(dict.fromkeys(warnings))
 
 

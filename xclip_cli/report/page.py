@@ -31,8 +31,8 @@ TOOLS = """<div class="tools" hidden>
 <input type="search" name="search" placeholder="Filter by name, label or warning" aria-label="Filter">
 <select name="label" aria-label="Best label"><option value="">All labels</option></select>
 <select name="order" aria-label="Order">
-<option value="file">In the order of the run</option><option value="name">By name</option>
-<option value="surest">Surest first</option><option value="unsure">Least sure first</option>
+<option value="file">In run order</option><option value="name">By name</option>
+<option value="surest">Most confident first</option><option value="unsure">Least confident first</option>
 <option value="slowest">Slowest first</option>
 </select>
 <button type="button">Open all</button><output></output>
@@ -139,7 +139,7 @@ def _facts(header: RunHeader, entries: Sequence[Entry]) -> str:
     facts = models[:MODELS_SHOWN] + (["and other models"] if len(models) > MODELS_SHOWN else [])
     for value, form in (
         (header.labels, "{} labels"),
-        (header.num_frames, "{} frames a clip"),
+        (header.num_frames, "{} frames per clip"),
         (header.views, "{} views"),
         (header.preprocess, "{} preprocessing"),
         (header.dtype, "{}"),
@@ -218,24 +218,24 @@ def _cards(entries: Sequence[Entry], thumbnails: Thumbnails, budget: Budget) -> 
 
 def _footer(results: Results, thumbnails: Thumbnails, budget: Budget) -> str:
     meaning = (
-        "how a label does against neutral texts, whatever the other labels do"
+        "how well a label fits compared with neutral texts, whatever the other labels score"
         if results.header and results.header.multi_label
         else "which of the given labels fits best (softmax over all of them)"
     )
     calibrated = any(video.prediction and video.prediction.calibrated for video in results.videos)
     caution = (
-        "it was fitted to be the probability that the label is right"
+        "it was calibrated to be the probability that the label is right"
         if calibrated
-        else "it is no probability that the label is right, and it is not calibrated"
+        else "it is not calibrated, so it is not the probability that the label is right"
     )
     omitted = (
-        f"<p>{counted(budget.omitted, 'video')} found no room on this page, which stays under 25 MB: they are counted "
-        "above, and not listed.</p>"
+        f"<p>{counted(budget.omitted, 'video')} did not fit on this page, which stays under 25 MB: they are counted "
+        "above, but not listed.</p>"
         if budget.omitted
         else ""
     )
     return f"""<footer>{omitted}
-<p>A score says {meaning}; {caution}. The logit is the similarity behind
-it.</p>
+<p>A score says {meaning}; {caution}. The logit is the similarity that it
+comes from.</p>
 <p>{text(thumbnails.caption)}</p>
 </footer>"""

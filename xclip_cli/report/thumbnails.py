@@ -29,8 +29,8 @@ TIMELINE_FRAMES = 12  # under a heat map
 MAX_TIMES = 10_000  # frames that a record may name
 MOST_ENDS = 100  # of a path that are looked for below a root
 ELSEWHERE = (
-    "only relative paths below the folder that holds the results file or the index are looked at; --root DIR looks "
-    "below DIR for the end of any path, --root / takes absolute paths as they are"
+    "without --root, only relative paths below the folder of the results file or index are read; --root DIR searches "
+    "DIR for any path or the end of it, --root / uses absolute paths as they are"
 )
 QUALITY = 4  # of FFmpeg's scale for JPEG: 2 is the best, 31 the worst
 
@@ -82,7 +82,7 @@ class Gallery:
             else:
                 size += sum(map(len, found.values())) * 4 // 3
                 if size > MAX_BYTES:
-                    self._caption += f" The page has no room for those behind the first {len(self._pictures):,} videos."
+                    self._caption += f" The page has room only for those of the first {len(self._pictures):,} videos."
                     return
                 self._pictures.setdefault(video, {}).update(found)
             yield
@@ -95,9 +95,9 @@ def caption(requests: Sequence[PictureRequest], videos: int, limit: int, share: 
     every = all(each.times is None or len(each.chosen) == len(each.times) for each in requests)
     which = "all" if every else f"{share:,}"
     whose = "each video" if len(requests) == videos else f"each of the first {len(requests):,} of {videos:,} videos"
-    limits = "" if every else f", evenly chosen: {limit:,} at most are on this page"
-    rest = " Timelines show frames from all over them." if any(each.times is None for each in requests) else ""
-    return f"Pictures: {which} of the frames that the model saw of {whose}{limits}.{rest}"
+    limits = "" if every else f", evenly spaced: this page shows at most {limit:,}"
+    rest = " Timelines show frames from their whole length." if any(each.times is None for each in requests) else ""
+    return f"Thumbnails: {which} of the frames that the model saw of {whose}{limits}.{rest}"
 
 
 def picture_requests(results: Results, video: VideoResult, share: int, path: str) -> Iterator[PictureRequest]:
@@ -172,7 +172,7 @@ def _collected(decoders: Decoders[bytes], request: PictureRequest) -> dict[float
     clip, jpegs = found
     times = sorted(set(clip.times_seconds))
     if request.times is not None and tuple(times) != request.times:
-        return "the file is not the one that was classified: its frames are at other times"
+        return "this is not the file that was classified: its frames have other times"
     return {times[i]: jpegs[i] for i in request.chosen if i < len(times)}
 
 

@@ -50,15 +50,13 @@ def _reader(kind: Any) -> _Reader:
         return _list_reader(_reader(arguments[0]))
     if is_dataclass(kind):
         return _object_reader(kind)
-    return (
-        _plain_reader(kind, {str: "text", bool: "truth value"}[kind]) if kind in (str, bool) else _number_reader(kind)
-    )
+    return _plain_reader(kind, {str: "string", bool: "boolean"}[kind]) if kind in (str, bool) else _number_reader(kind)
 
 
 def _list_reader(read_entry: _Reader) -> _Reader:
     def read_list(value: Any, name: str) -> Any:
         if not isinstance(value, LISTS):
-            raise ValueError(f"{name} is no list")
+            raise ValueError(f"{name} is not a list")
         entry = f"an entry of {name}"
         return tuple([read_entry(each, entry) for each in value])
 
@@ -76,7 +74,7 @@ def _object_reader(kind: Any) -> _Reader:
 
     def read_object(values: Any, name: str) -> Any:
         if not isinstance(values, dict):
-            raise ValueError(f"{name} is no object")
+            raise ValueError(f"{name} is not an object")
         found = {}
         for key, read_value, default in known:
             value = values.get(key)
@@ -94,7 +92,7 @@ def _object_reader(kind: Any) -> _Reader:
 def _plain_reader(kind: type, what: str) -> _Reader:
     def read_plain(value: Any, name: str) -> Any:
         if not isinstance(value, kind):
-            raise ValueError(f"{name} is no {what}")
+            raise ValueError(f"{name} is not a {what}")
         return value
 
     return read_plain
@@ -106,7 +104,7 @@ def _number_reader(kind: type[int | float]) -> _Reader:
 
     def read_number(value: Any, name: str) -> Any:
         if not isinstance(value, allowed) or isinstance(value, bool) or not -LARGEST <= value <= LARGEST:  # nor NaN
-            raise ValueError(f"{name} is no number")
+            raise ValueError(f"{name} is not a number")
         return kind(value)
 
     return read_number

@@ -1,6 +1,6 @@
 """The index: a folder of encodings of many videos, read without decoding any (format 1).
 
-``index.json`` says what all encodings were made with, ``videos.jsonl`` has a line a video (a later one replaces an
+``index.json`` says what all encodings were made with, ``videos.jsonl`` has a line per video (a later one replaces an
 earlier one), ``parts/*.safetensors`` hold the rows that lines name. An index may come from a stranger: whatever is
 wrong with it is a ResultsError of one line. ``index_writer`` makes them.
 """
@@ -43,7 +43,7 @@ MAPPED_PARTS = 32  # at a time
 
 
 class StoredVideo:
-    """A video of an index. Its encodings are read when they are asked for."""
+    """A video of an index. Its encodings are read on demand."""
 
     def __init__(self, index: Index, entry: Entry) -> None:
         self._index = index
@@ -51,17 +51,17 @@ class StoredVideo:
 
     @property
     def video(self) -> str:
-        """The path as it was given."""
+        """The path, as it was given."""
         return self._entry.line.video
 
     @property
     def index(self) -> Index:
-        """Where it is."""
+        """The index that holds it."""
         return self._index
 
     @property
     def failure(self) -> Failure | None:
-        """Why the video has no encodings, or not to its end."""
+        """Why the video has no encodings, or only up to some time; None if it is complete."""
         line = self._entry.line
         if line.error is None:
             return None
@@ -69,12 +69,12 @@ class StoredVideo:
 
     @property
     def num_windows(self) -> int:
-        """Windows that have encodings."""
+        """The number of windows that have encodings."""
         return self._entry.windows
 
     @cached_property
     def windows(self) -> tuple[StoredWindow, ...]:
-        """All windows in order, those that are lost included. Raises ResultsError."""
+        """All windows in order, including lost ones. Raises ResultsError."""
         return self._index.windows(self._entry)
 
     def rows(self, first: int = 0, count: int | None = None) -> Rows:
@@ -86,7 +86,7 @@ class StoredVideo:
 
     @property
     def features(self) -> npt.NDArray[np.float32]:
-        """[windows, views, P], of those that have encodings; mapped where they lie in one part."""
+        """[windows, views, P], of the windows that have encodings; memory-mapped if they are in one part."""
         found = self.rows().features
         return found.reshape(-1, self._index.views, found.shape[1])
 
@@ -107,9 +107,9 @@ def decoded_tokens(rows: Rows, dtype: str) -> npt.NDArray[np.float32]:
 
 
 class Index:
-    """A folder of encodings, to be read: an iterable of its videos. Others may add to it meanwhile.
+    """A folder of encodings, open for reading: an iterable of its videos. Others may add to it in the meantime.
 
-    Raises ResultsError where the folder is no index.
+    Raises ResultsError if the folder is not an index.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -122,7 +122,7 @@ class Index:
             self._lines = open_regular(self.folder / LINES_NAME)
         except OSError as error:
             self._reading.close()
-            raise ResultsError(f"{printable(str(folder))} is no index: {LINES_NAME}: {error.strerror}") from error
+            raise ResultsError(f"{printable(str(folder))} is not an index: {LINES_NAME}: {error.strerror}") from error
         try:
             self.entries, _ = read_entries(self._lines, self.folder, self.settings)
         except BaseException:
@@ -131,12 +131,12 @@ class Index:
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
-        """The index in a folder."""
+        """Open the index in a folder."""
         return cls(folder)
 
     @classmethod
     def create(cls, folder: str | Path, settings: IndexSettings) -> IndexWriter:
-        """Make an index, or go on with one that was made with the same settings."""
+        """Create an index, or continue one that was made with the same settings."""
         from .index_writer import IndexWriter  # readers do without
 
         return IndexWriter(Path(folder), settings)
@@ -202,7 +202,7 @@ class Index:
         self._mapped.move_to_end(name)
         found = self._mapped[name]
         if len(found.features) < rows:
-            error = ValueError(f"it has {len(found.features)} rows, {rows} are named")
+            error = ValueError(f"it has {len(found.features)} rows, but the index names {rows}")
             raise damaged(self.folder / PARTS_NAME / name, error)
         return found
 

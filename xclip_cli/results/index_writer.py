@@ -57,7 +57,7 @@ UNFINISHED = "unfinished"  # the code of the error of such a video
 class IndexWriter:
     """An index that videos are added to; it is made if it is not there. Close it: that joins small parts.
 
-    Raises ResultsError where the folder holds something else, was made with other settings, is written by another run,
+    Raises ResultsError if the folder holds something else, was made with other settings, is written by another run,
     or cannot be written.
     """
 
@@ -100,13 +100,14 @@ class IndexWriter:
         return self._part is None
 
     def finish(self, line: VideoLine, windows: Sequence[StoredWindow] = ()) -> None:
-        """The video whose rows were added: its line is written once they are safe. Raises VideoError where it has more
+        """The video whose rows were added: its line is written once they are safe. Raises VideoError if it has more
         windows than a line can tell of."""
         spans, self._spans, self._told = self._spans, [], 0
         line = replace(line, rows=tuple(_continued(spans)))
         if len(windows) > MANY_WINDOWS and len(_line_bytes(line, [w.to_json() for w in windows])) >= MAX_LINE:
             raise VideoError(
-                f"it has {len(windows):,} windows, more than an index holds: embed it with a longer --stride", "limit"
+                f"it has {len(windows):,} windows, more than an index can hold: embed it with a longer --stride",
+                "limit",
             )
         self.record(line, windows)
 
@@ -115,7 +116,7 @@ class IndexWriter:
         rows are safe. Not said as long as that took more bytes than a quarter of the rows that are new."""
         count = sum(window.lost is None for window in windows) * self.views
         at = clock(windows[-1].end_seconds)
-        error = Error(UNFINISHED, f"embedding was stopped at {at}: the same `xclip embed` goes on from there")
+        error = Error(UNFINISHED, f"embedding was stopped at {at}: the same `xclip embed` continues from there")
         line = replace(line, rows=tuple(_first_rows(_continued(self._spans), count)), error=error)
         size = len(_line_bytes(line, [window.to_json() for window in windows]))
         new = (count - self._told) * self.settings.layout.row_bytes
@@ -155,7 +156,7 @@ class IndexWriter:
     def take(self, other: Index) -> tuple[int, int]:
         """Copy the videos of another index that this one has not, or only as failed → how many, and how many not.
 
-        Raises ResultsError where the other was made with other settings.
+        Raises ResultsError if the other was made with other settings.
         """
         known = self.entries
         lacking = [v for v in other if v.video not in known or (known[v.video].line.error and not v.failure)]
@@ -165,7 +166,7 @@ class IndexWriter:
 
     def replace(self, other: Index) -> None:
         """Copy the videos of another index, which was made later, also over those that this one has. They are safe when
-        this is flushed. Raises ResultsError where the other was made with other settings."""
+        this is flushed. Raises ResultsError if the other was made with other settings."""
         self._copy(other, [video for video in other if not self.keeps(other.entries[video.video].line)])
 
     def keeps(self, line: VideoLine) -> bool:
@@ -234,19 +235,21 @@ class IndexWriter:
             path = self.folder / name
             if path.is_symlink() or (path.exists() and not is_own(path)):
                 raise ResultsError(
-                    f"{printable(str(path))} is a link, or not what an index has there: it is read, but not written"
+                    f"{printable(str(path))} is a link, or not a file of an index: it can be read, but not written"
                 )
         if is_index(self.folder):
             found = read_settings(self.folder)
             if settings is not None and (differing := found.differences(settings)):
                 raise ResultsError(
-                    f"{printable(str(self.folder))} was made with different settings: {'; '.join(differing)}: give the "
+                    f"{printable(str(self.folder))} was made with different settings: {'; '.join(differing)}: use the "
                     "flags that it was made with, or another folder"
                 )
             return
         own = {LINES_NAME, PARTS_NAME}  # of a run that was killed before it had begun
         if settings is None or (self.folder.exists() and not (self.folder.is_dir() and self._holds_only(own))):
-            raise ResultsError(f"{printable(str(self.folder))} is no index: give one, or a folder that does not exist")
+            raise ResultsError(
+                f"{printable(str(self.folder))} is not an index: give one, or a folder that does not exist"
+            )
 
     def _holds_only(self, names: set[str]) -> bool:
         return all(path.name in names or path.name.startswith(".xclip-") for path in self.folder.iterdir())
@@ -254,7 +257,7 @@ class IndexWriter:
     def _refuse_other(self, settings: IndexSettings, folder: Path) -> None:
         if differing := self.settings.differences(settings):
             raise ResultsError(
-                f"{printable(str(folder))} and {printable(str(self.folder))} do not belong together: the latter has "
+                f"{printable(str(folder))} and {printable(str(self.folder))} have different settings: the latter has "
                 + "; ".join(differing)
             )
 
@@ -324,7 +327,7 @@ class IndexWriter:
     def _error(self, error: OSError) -> ResultsError:
         return ResultsError(
             f"cannot write the index {printable(str(self.folder))}: {error.strerror or error}; what it held before is "
-            "safe: the same command goes on from there"
+            "safe: run the same command again to continue"
         )
 
     def _sizes(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What an index says besides its rows: its settings, and a line a video. Read with care: they may be a stranger's."""
+"""What an index says besides its rows: its settings, and a line per video. Read with care: they may be a stranger's."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class IndexSettings:
     width: int  # P, of features and tokens
     dtype: str  # what the model computed in
     revision: str | None = None  # the commit of a model from the hub
-    compact: bool = False  # tokens are int8 with a scale a token
+    compact: bool = False  # tokens are int8 with a scale per token
     preprocess: str = "hf"
     views: str = "1x1"
     heads: int | None = None  # of MIT and prompt generator, where they are not the checkpoint's
@@ -59,21 +59,21 @@ class IndexSettings:
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:
-            raise ValueError(f"its format is {self.format}, this version of xclip reads {FORMAT}")
+            raise ValueError(f"its format is {self.format}, but this version of xclip reads {FORMAT}")
         if self.family != FAMILY:
             raise ValueError(f"its encodings are those of {one_line(self.family, 40)}, not of {FAMILY}")
         if self.dtype not in KINDS or self.dtype == "int8":
             raise ValueError("its dtype is not float32, bfloat16 or float16")
         if self.stream is not None and self.stream < 0:
-            raise ValueError("its stream is not the number of one")
+            raise ValueError("its stream is not a stream number")
         if min(self.num_frames, self.tokens, self.width) < 1 or self.tokens * self.width > MAX_NUMBERS:
-            raise ValueError("the sizes of its encodings are not those of a model")
+            raise ValueError("its encodings have impossible sizes")
         if not re.fullmatch(r"[a-z0-9]{1,20}", self.preprocess, re.ASCII) or len(self.model) > LONGEST_NAME:
-            raise ValueError("its model or preprocessing has no name that can be")
+            raise ValueError("its model or preprocessing has an impossible name")
         Views.parse(self.views)
         for time in (self.start, self.end, self.window, self.stride):
             if time is not None and not re.fullmatch(r"\d{1,20}(/[1-9]\d{0,20})?", time, re.ASCII):
-                raise ValueError("one of its times is no time")
+                raise ValueError("one of its times is not a time")
         if (self.window is None) != (self.stride is None):
             raise ValueError("it has a window without a stride")
         if self.window is not None and self.stride is not None:
@@ -143,7 +143,7 @@ class StoredWindow:
     short_side: int = 0  # pixels, of the smallest picture
     lost: str | None = None  # why there are no encodings of this window
     code: str = "damaged"  # of that error
-    rate: str | None = None  # frames a second of the video, as an exact ratio
+    rate: str | None = None  # frames per second of the video, as an exact ratio
 
     @property
     def info(self) -> ClipInfo:
@@ -221,11 +221,11 @@ def read_settings(folder: Path) -> IndexSettings:
             raise ValueError(f"{SETTINGS_NAME} has more than {MAX_SETTINGS:,} bytes")
         values = json.loads(data)
         if not isinstance(values, dict) or values.get("kind") != KIND:
-            raise ValueError(f"{SETTINGS_NAME} is not that of an index")
+            raise ValueError(f"{SETTINGS_NAME} does not describe an index")
         return read(IndexSettings, values, SETTINGS_NAME)
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else one_line(error)
-        raise ResultsError(f"{printable(str(folder))} is no index that can be used: {reason}") from error
+        raise ResultsError(f"{printable(str(folder))} is not a usable index: {reason}") from error
 
 
 def read_entries(lines: IO[bytes], folder: Path, made: IndexSettings) -> tuple[dict[str, Entry], int]:
@@ -248,7 +248,9 @@ def read_entries(lines: IO[bytes], folder: Path, made: IndexSettings) -> tuple[d
         else:
             entries[line.video] = Entry(line, windows, offset, len(data))
         if len(entries) > MAX_VIDEOS:
-            raise ResultsError(f"{printable(str(folder))} has more than {MAX_VIDEOS:,} videos: make several indexes")
+            raise ResultsError(
+                f"{printable(str(folder))} has more than {MAX_VIDEOS:,} videos: split it into several indexes"
+            )
         offset += len(data)
     return entries, offset
 
@@ -259,7 +261,7 @@ def _read_line(data: bytes, made: IndexSettings) -> tuple[VideoLine, int]:
     line = read(VideoLine, values, "the line")
     windows = values.get("windows", [])
     if not isinstance(windows, list) or not all(isinstance(window, dict) for window in windows):
-        raise ValueError("windows is no list of objects")
+        raise ValueError("windows is not a list of objects")
     usable = sum(window.get("lost") is None for window in windows)
     rows, views = sum(span.count for span in line.rows), made.views_of.count
     if rows != usable * views:
@@ -267,7 +269,7 @@ def _read_line(data: bytes, made: IndexSettings) -> tuple[VideoLine, int]:
     if not line.gone and not windows and line.error is None:
         raise ValueError("it has neither windows nor an error")
     if made.window is None and (usable < len(windows) or len(windows) + (line.error is not None) > 1):
-        raise ValueError("a video that was looked at whole has more than one window, or one and an error")
+        raise ValueError("a video that was encoded whole has more than one window, or a window and an error")
     return line, usable
 
 
@@ -277,7 +279,7 @@ def read_windows(descriptor: int, entry: Entry, folder: Path) -> tuple[StoredWin
         values = json.loads(os.pread(descriptor, entry.length, entry.offset))
         windows = tuple(read(StoredWindow, window, "a window") for window in values.get("windows", []))
         if not _are_in_order(windows):
-            raise ValueError("its windows are empty, not in order of time, or overlap too much")
+            raise ValueError("its windows are empty, out of order, or overlap too much")
         return windows
     except (OSError, ValueError, RecursionError) as error:
         video = printable(entry.line.video, 200)

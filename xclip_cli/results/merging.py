@@ -1,4 +1,4 @@
-"""Results files joined into one, such as those of several machines: one record a video, or one timeline.
+"""Results files joined into one, such as those of several machines: one record per video, or one timeline.
 
 The files are read twice, a line at a time: first to check all lines and find out where each video's are, then to pass
 on those that count. Memory grows with the number of videos alone.
@@ -59,7 +59,7 @@ class Merge:
 
     @property
     def header(self) -> RunHeader | None:
-        """That of all files; None where there are none."""
+        """That of all files; None if there are none."""
         return self._header[1] if self._header else None
 
     @property
@@ -95,7 +95,7 @@ class Merge:
             file.seek(begin)
             for _, record in read_lines(path, _lines(file, end - begin), []):
                 if not isinstance(record, Record) or record.video != video:
-                    raise ResultsError(f"{path} has changed while it was read: merge again when no run writes it")
+                    raise ResultsError(f"{path} changed while it was read: merge again when no run is writing it")
                 yield record
 
     def _read(self, file: int) -> Iterable[str]:
@@ -112,13 +112,13 @@ class Merge:
                     pending.clear()
                 elif not has_header:
                     raise ResultsError(
-                        f"{path} does not begin with the header of a run: give files that xclip wrote "
+                        f"{path} does not begin with the header of a run: pass files that xclip wrote "
                         "with -o FILE.jsonl"
                     )
                 elif isinstance(record, Moment):
                     raise ResultsError(
-                        f"{path} holds moments of a search, whose ranks are those among all videos: "
-                        "join the indexes with `xclip index merge`, and search once"
+                        f"{path} contains moments of a search, which are ranked among all videos: "
+                        "combine the indexes with `xclip index merge`, and search once"
                     )
                 elif record is None:
                     unknown += 1
@@ -130,9 +130,9 @@ class Merge:
                         self._settle(record.video, pending.pop(record.video))
                 begin = end
         if not has_header:
-            raise ResultsError(f"{path} is empty: there is no header of a run in it")
+            raise ResultsError(f"{path} is empty: it lacks the header of a run")
         if unknown:
-            notices.append(f"{unknown} records are of a kind that this version does not know, and are left out")
+            notices.append(f"{unknown} records are of a kind that this version does not know and were left out")
         self.notices += [f"{path}: {notice}" for notice in notices]
         return [*unfinished, *pending]
 
@@ -141,7 +141,7 @@ class Merge:
             self._header = path, header
         first, expected = self._header
         if shown := differences(expected.to_json(), header.to_json(), "{} is {} and {}"):
-            raise ResultsError(f"{first} and {path} were made in different ways: {shown}")
+            raise ResultsError(f"{first} and {path} were made with different settings: {shown}")
 
     def _settle(self, video: str, found: _Found) -> None:
         known = self._found.get(video)

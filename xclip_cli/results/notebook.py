@@ -26,7 +26,7 @@ def stretch(start: float | None, end: float | None) -> str:
 
 
 def table(video: str, rows: Sequence[Row], notes: Iterable[str]) -> str:
-    """A video's name, a row a label (when, which, its score as a bar), and notes."""
+    """A video's name, a row per label (when, which, its score as a bar), and notes."""
     shown = "".join(
         f'<tr><td style="{_CELL}">{_text(when)}</td><td style="{_CELL}">{_text(label)}</td>'
         f'<td style="{_CELL};width:12em"><div style="{_BAR.format(100 * min(max(score, 0.0), 1.0))}"></div></td>'

@@ -155,7 +155,7 @@ def open_regular(path: Path) -> IO[bytes]:
 
 
 def map_part(path: Path, layout: Layout) -> Rows:
-    """A part, mapped: nothing of its rows is read yet. Raises ResultsError where it is not of this layout.
+    """A part, mapped: nothing of its rows is read yet. Raises ResultsError if it is not of this layout.
 
     The mapping is private and can be written to, which nobody does: torch warns of arrays that cannot.
     """
@@ -171,7 +171,7 @@ def map_part(path: Path, layout: Layout) -> Rows:
 
 
 def check_part(path: Path, layout: Layout) -> None:
-    """Read a part to its end. Raises ResultsError where it is not what was written."""
+    """Read a part to its end. Raises ResultsError if it is not what was written."""
     try:
         start, _, expected = _read_header(path, layout)
         digest = hashlib.sha256()
@@ -188,7 +188,7 @@ def check_part(path: Path, layout: Layout) -> None:
 def damaged(path: Path, error: Exception) -> ResultsError:
     """What is said of a part that cannot be used."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
-    return ResultsError(f"the part {one_line(path)} is damaged: {reason}; `xclip index check` finds what it held")
+    return ResultsError(f"the part {one_line(path)} is damaged: {reason}; `xclip index check` drops the videos in it")
 
 
 def _read_header(path: Path, layout: Layout) -> tuple[int, int, str]:
@@ -213,7 +213,7 @@ def _read_header(path: Path, layout: Layout) -> tuple[int, int, str]:
 
 
 def part_rows(path: Path, layout: Layout) -> int:
-    """How many rows a part has. Raises ResultsError where its header or its size is wrong."""
+    """How many rows a part has. Raises ResultsError if its header or its size is wrong."""
     try:
         return _read_header(path, layout)[1]
     except (OSError, ValueError) as error:

@@ -85,9 +85,9 @@ class Results:
                 replaced += video.add(record)
         results.videos = list(videos.values())
         if replaced:
-            results.notices.append(f"{replaced} records were replaced by later ones of the same video")
+            results.notices.append(f"{replaced} records were replaced by later ones for the same video")
         if unknown:
-            results.notices.append(f"{unknown} records are of a kind that this version does not know, and are left out")
+            results.notices.append(f"{unknown} records are of a kind that this version does not know and were left out")
         return results
 
 
@@ -105,7 +105,7 @@ def read_results(path: Path) -> Results:
     except OSError as error:
         raise _unreadable(path, error) from error
     if not results.videos:
-        raise ResultsError(f"{path} holds no results: give a JSON Lines file that xclip wrote with -o FILE.jsonl")
+        raise ResultsError(f"{path} contains no results: pass a JSON Lines file that xclip wrote with -o FILE.jsonl")
     results.notices[:0] = notices
     return results
 
@@ -137,12 +137,12 @@ def read_lines(
             values = json.loads(line.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             if not line.endswith(b"\n"):
-                notices.append(f"line {number}, the last, was cut off and is left out")
+                notices.append(f"the last line, {number}, was cut off and was left out")
                 return
-            hint = " (JSON Lines are needed, as -o FILE.jsonl writes them)" if number == 1 else ""
+            hint = " (expected JSON Lines, as -o FILE.jsonl writes them)" if number == 1 else ""
             raise ResultsError(f"{path}, line {number}: not JSON: {error}{hint}") from error
         try:
             record = from_json(values)
         except ValueError as error:
-            raise ResultsError(f"{path}, line {number}: not a record of xclip's results: {error}") from error
+            raise ResultsError(f"{path}, line {number}: not an xclip record: {error}") from error
         yield end, record

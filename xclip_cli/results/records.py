@@ -26,7 +26,7 @@ NOT_IN_JSON = {"json": False}  # metadata of a field
 
 @dataclass(frozen=True, slots=True)
 class RankedLabel:
-    """One label's place in a prediction."""
+    """One label of a prediction, with its score and logit."""
 
     label: str
     score: float  # softmax over all the labels given, or as --none-of-these and --multi-label say
@@ -42,7 +42,7 @@ class Frames:
     repeated: int  # places filled by a picture that was there already: the video has fewer frames
     errors: int  # packets and frames skipped as damaged
     times_seconds: tuple[float, ...]  # since the video's first frame
-    rate: str | None = None  # frames a second of the video, a mean where it varies, as an exact ratio
+    rate: str | None = None  # frames per second of the video, a mean where it varies, as an exact ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Error:
-    """Why there is no result."""
+    """Why a video has no result."""
 
     code: str  # stable, see VideoError
     message: str
@@ -98,7 +98,7 @@ class Record:
         raise NotImplementedError
 
     def to_dict(self) -> dict[str, Any]:
-        """The same: a dict that holds nothing but what JSON knows."""
+        """The same: a dict of plain JSON values."""
         return self.to_json()
 
     def to_json_string(self) -> str:
@@ -106,8 +106,8 @@ class Record:
         return json.dumps(self.to_json())
 
     def rows(self) -> list[dict[str, Any]]:
-        """Flat, for a data frame or CSV: a row a label or segment, and one for an error; where there is none of these,
-        one with the video alone."""
+        """Flat rows, for a data frame or CSV: one per label or segment, and one for an error; if there are none, one
+        with only the video."""
         found: dict[str, Any] = {"video": encodable(self.video), "status": "ok"}
         rows = [{**found, "rank": 1, **asdict(segment)} for segment in self.segments]
         if prediction := self.prediction:
@@ -169,12 +169,12 @@ class Prediction(Record):
 
     @property
     def label(self) -> str | None:  # type: ignore[override]
-        """The best label; None where all are withheld."""
+        """The best label; None if all are withheld."""
         return self.predictions[0].label if self.predictions else None
 
     @property
     def score(self) -> float | None:  # type: ignore[override]
-        """The best label's; None where all are withheld."""
+        """The best label's; None if all are withheld."""
         return self.predictions[0].score if self.predictions else None
 
     def top(self, count: int) -> Prediction:
@@ -225,7 +225,7 @@ class Failure(Record):
 
     def of_all(self, windows: int) -> Failure:
         """That of a video all of whose windows are lost, the first of which to this."""
-        message = f"all {windows:,} windows are lost, the first: {self.message}"
+        message = f"all {windows:,} windows are lost; the first: {self.message}"
         return dataclasses.replace(self, message=message, start_seconds=None, end_seconds=None)
 
     def to_json(self) -> dict[str, Any]:
@@ -249,7 +249,7 @@ class Failure(Record):
 
 @dataclass(frozen=True, repr=False)
 class WindowRecord(Record):
-    """One window of a video: its ranked labels, or why it is lost."""
+    """One window of a video: its ranked labels, or why it was lost."""
 
     result: Prediction | Failure
     share: float = field(default=0.0, compare=False)  # of the video's windows, those up to this one
@@ -277,7 +277,7 @@ class WindowRecord(Record):
 
     @property
     def label(self) -> str | None:  # type: ignore[override]
-        """The best label; None where all are withheld, or the window is lost."""
+        """The best label; None if all are withheld, or the window is lost."""
         return self.result.label
 
     @property
@@ -317,7 +317,7 @@ class WindowRecord(Record):
 
 @dataclass(frozen=True, repr=False)
 class SegmentsRecord(Record):
-    """The segments that a video's windows make: this completes its timeline, or ends it early with an error."""
+    """The segments that a video's windows form: this completes its timeline, or ends it early with an error."""
 
     video: str
     segments: tuple[Segment, ...] = field()  # required: Record's default is not this field's
@@ -328,7 +328,7 @@ class SegmentsRecord(Record):
     min_duration: float | None = None
     warnings: tuple[str, ...] = ()  # of its windows and its error
     error: Error | None = None  # what ended the timeline early, after num_windows windows
-    rate: str | None = None  # frames a second of the video, as its windows say
+    rate: str | None = None  # frames per second of the video, as its windows say
     timeline: Timeline | None = field(default=None, compare=False, repr=False, metadata=NOT_IN_JSON)
     has_segments: ClassVar[bool] = True
 
@@ -356,7 +356,7 @@ class SegmentsRecord(Record):
 
 @dataclass(frozen=True, repr=False)
 class Moment(Record):
-    """A stretch of a video that answers a query. A video may have any number of them."""
+    """A part of a video that matches a query. A video may have any number of them."""
 
     query: str  # the text, or the path of the clip that it is like
     rank: int  # among the answers to this query, from 1
@@ -441,7 +441,7 @@ class RunHeader:
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Back from JSON values. Raises ValueError."""
         if not all(is_time(values.get(key)) for key in ("start", "end")):
-            raise ValueError("start or end is no time")
+            raise ValueError("start or end is not a time")
         return read(cls, values, "the header")
 
     @property
@@ -458,7 +458,7 @@ def from_json(values: Any) -> Record | RunHeader | None:
     """
     schema = read(_Schema, values, "the record").schema
     if schema > SCHEMA:
-        raise ValueError(f"schema {schema} is newer than this version of xclip knows ({SCHEMA})")
+        raise ValueError(f"schema {schema} is newer than this version of xclip reads ({SCHEMA}): update xclip")
     kind = values.get("kind")
     if kind is not None and not isinstance(kind, str):
         return None
@@ -476,10 +476,10 @@ def _result_from_json(values: Mapping[str, Any]) -> Prediction | Failure:
 
 
 def _failed(values: Mapping[str, Any]) -> bool:
-    """Whether a record's status is an error. Raises ValueError where it has no known status."""
+    """Whether a record's status is an error. Raises ValueError if it has no known status."""
     status = values.get("status")
     if status not in ("ok", "error"):
-        raise ValueError("status is not 'ok'" if "status" in values else "the record has no status")
+        raise ValueError("status is neither 'ok' nor 'error'" if "status" in values else "the record has no status")
     return bool(status == "error")
 
 

@@ -75,11 +75,11 @@ class RunFile:
         return sum(ok), len(ok) - sum(ok)
 
     def check(self, header: RunHeader) -> None:
-        """Raises ResultsError where the file was made in another way."""
-        if self._header and (shown := differences(self._header, header.to_json(), "{} was {}, is {}")):
+        """Raises ResultsError where the file was written with different settings."""
+        if self._header and (shown := differences(self._header, header.to_json(), "{} was {}, now {}")):
             raise ResultsError(
-                f"cannot resume {self.path}: it was made in another way: {shown}; "
-                "run as it was made, or give another file"
+                f"cannot resume {self.path}: it was written with different settings: {shown}; "
+                "use the same settings, or give another file"
             )
 
     def begin(self, header: RunHeader, retried: Iterable[str] = ()) -> None:

@@ -28,7 +28,7 @@ def open_locked(path: Path, new: bool = False) -> tuple[BufferedRandom, bool]:
         created = new or not path.exists()
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if created else 0), 0o666)
     except FileExistsError as error:
-        how = "is a link to nothing" if path.is_symlink() else "was made by another program meanwhile"
+        how = "is a broken link" if path.is_symlink() else "was just created by another program"
         raise ResultsError(f"{path} {how}: give another file") from error
     except OSError as error:
         raise ResultsError(f"cannot write {path}: {error.strerror}") from error
@@ -38,7 +38,7 @@ def open_locked(path: Path, new: bool = False) -> tuple[BufferedRandom, bool]:
 
 
 class Part:
-    """A new file that takes the place of ``target`` when it is whole. Raises ResultsError where it cannot be made.
+    """A new file that takes the place of ``target`` when it is whole. Raises ResultsError if it cannot be made.
 
     It stands beside the target under a name that nobody can know before; where no file can be made there, but the
     target be written, in the folder for temporary files. ``alone``: no other part of this target may be written
@@ -82,7 +82,7 @@ class Part:
                 os.link(self._path, self._target)  # which replaces nothing
                 self._path.unlink()
         except FileExistsError as error:
-            raise self._kept(f"{self._target} was made by another program meanwhile") from error
+            raise self._kept(f"{self._target} was just created by another program") from error
         except OSError:  # the target is a mounted file, or the file system has no links
             self._copy(os.O_TRUNC if force else os.O_EXCL)
             self.delete()
@@ -104,7 +104,7 @@ class Part:
                 out.flush()
                 os.fsync(out.fileno())
         except FileExistsError as error:
-            raise self._kept(f"{self._target} was made by another program meanwhile") from error
+            raise self._kept(f"{self._target} was just created by another program") from error
         except OSError as error:
             raise self._kept(f"cannot write {self._target}: {error.strerror}") from error
 
@@ -119,7 +119,7 @@ class Part:
         return ResultsError(f"{what}: these results are in {seen}")
 
     def _clear(self, family: str) -> None:
-        """Delete parts of this target that killed runs left. Raises ResultsError where one is being written."""
+        """Delete parts of this target that killed runs left. Raises ResultsError if one is being written."""
         for rest in self._path.parent.glob(f"{family}*.part"):
             if rest == self._path:
                 continue
@@ -147,7 +147,7 @@ def _lock(file: BufferedRandom, path: Path, shown: Path) -> None:
         except BlockingIOError:
             raise
         except OSError as error:
-            _log.info("no lock for %s (%s): make sure that no other run writes it", shown, error.strerror)
+            _log.info("cannot lock %s (%s): make sure that no other run writes it", shown, error.strerror)
         # Another run may have replaced or deleted the file between our opening and locking it.
         in_use = not os.path.samestat(os.fstat(file.fileno()), path.stat())
     except (BlockingIOError, FileNotFoundError):

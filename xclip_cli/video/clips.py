@@ -68,7 +68,7 @@ def read_clip(request: ClipRequest, sink: Sink, threads: int = 0, limits: Limits
     Frames are reached by seeking where the file's index allows that and it saves decoding; where anything about a seek
     looks wrong, the pictures so far are void and the video is decoded straight through. Either way the frames are the
     same. ``threads`` of the decoder; 0 leaves the number to FFmpeg. ``limits``: those on memory are its process's to
-    keep. Raises VideoError where the file is no readable video, or the window lies outside it, or a limit is met.
+    keep. Raises VideoError if the file is no readable video, or the window lies outside it, or a limit is met.
     """
     line = None
     with open_video(request.file, threads, limits, request.stream) as video:
@@ -103,7 +103,7 @@ def _read_through(
 
 
 def _read_by_seeking(request: ClipRequest, video: OpenVideo, sink: Sink, limits: Limits) -> ClipInfo:
-    """Decode a clip of a video with an index. Raises SeekingFailedError where decoding straight through may differ."""
+    """Decode a clip of a video with an index. Raises SeekingFailedError if decoding straight through may differ."""
     first, mender = first_time(video, sink, limits, MOST_SKIPPED)
     line = find_extent(video, sink, mender)
     frames = FrameStream(video, sink, limits, MOST_SKIPPED)
@@ -128,23 +128,25 @@ class _Span:
         return float((time - self.first) * self.unit)
 
     def stretch(self, request: ClipRequest) -> tuple[Fraction, Fraction]:
-        """The part of the video that a request asks for, in seconds. Raises VideoError where there is none."""
+        """The part of the video that a request asks for, in seconds. Raises VideoError if there is none."""
         end = (max(self.line.end, self.first) - self.first) * self.unit
         if end > LONGEST:
-            raise VideoError(f"the frames' times are damaged: by them the video lasts {float(end):g} s", "damaged")
+            raise VideoError(f"the frames' timestamps are damaged: by them the video lasts {float(end):g} s", "damaged")
         start = request.start or Fraction(0)
         if start and start >= end:
-            raise VideoError(f"the window starts at {float(start):g} s, the video ends at {float(end):g} s", "window")
+            raise VideoError(
+                f"the part to analyse starts at {float(start):g} s, but the video ends at {float(end):g} s", "window"
+            )
         return start, end if request.end is None else min(request.end, end)
 
     def windows(self, request: ClipRequest) -> Windows:
-        """The windows over that part. Raises VideoError where there are far too many."""
+        """The windows over that part. Raises VideoError if there are far too many."""
         windows = request.windows(*self.stretch(request))
         if windows.count > self.line.packets + MOST_EMPTY_WINDOWS:
             raise VideoError(
-                f"{windows.count} windows for {self.line.packets} frames, which the file says last for "
-                f"{float(windows.end - windows.start):g} s: look less often (--stride), or at a stretch "
-                "(--start, --end)",
+                f"{windows.count} windows for {self.line.packets} frames, which the file says last "
+                f"{float(windows.end - windows.start):g} s: use a longer --stride, or a part of the video (--start, "
+                "--end)",
                 "limit",
             )
         return windows
@@ -242,7 +244,7 @@ def _finished(
 
 
 def _damage(clip: _PartialClip, span: _Span, errors: int, at_end: bool) -> Iterator[str]:
-    """What is to be said of a clip's damage. Raises VideoError where too much of the clip is lost.
+    """What is to be said of a clip's damage. Raises VideoError if too much of the clip is lost.
 
     ``errors``: packets and frames that were skipped for it; ``at_end``: no more can be decoded.
     """
@@ -254,16 +256,16 @@ def _damage(clip: _PartialClip, span: _Span, errors: int, at_end: bool) -> Itera
     start = line.times[0] if line.times and errors else first
     missing = f"{float((first - start) * span.unit):.3f} s"  # of the video, before its first frame
     if first > start:
-        yield f"the first {missing} could not be decoded: time 0 is the frame after them"
+        yield f"the first {missing} could not be decoded: time 0 is the first frame after them"
     replaced = sum(
         bisect_right(line.times, time) > bisect_right(line.times, at)
         for time, at in zip(clip.wanted, shown, strict=True)
     )
     if replaced:
-        yield f"{replaced} of {count} frames could not be decoded: those before them stand for them"
+        yield f"{replaced} of {count} frames could not be decoded: the preceding frames were used instead"
     if replaced * 2 > count or (first - start) * 2 > line.end - start:
         raise VideoError(
-            f"too damaged: {errors} packets or frames were skipped, {replaced} of the {count} frames wanted "
+            f"too damaged: {errors} packets or frames were skipped, {replaced} of the {count} frames needed "
             f"and the first {missing} are lost",
             "damaged",
         )
@@ -273,7 +275,9 @@ def _no_frames(video: OpenVideo, line: TimeLine, frames: FrameStream) -> VideoEr
     """The error of a video without any frame."""
     codec = video.stream.codec_context.name
     if frames.undecodable:
-        return VideoError(f"{codec} of a kind that FFmpeg cannot decode: {frames.undecodable}", "unsupported")
+        return VideoError(f"FFmpeg cannot decode this kind of {codec}: {frames.undecodable}", "unsupported")
     if frames.errors:
-        return VideoError(f"none of {line.packets} {codec} packets could be decoded: damaged or encrypted", "damaged")
-    return VideoError("the video stream is empty: it holds no frames", "no_frames")
+        return VideoError(
+            f"none of {line.packets} {codec} packets could be decoded: they are damaged or encrypted", "damaged"
+        )
+    return VideoError("the video stream is empty: it contains no frames", "no_frames")

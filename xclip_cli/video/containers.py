@@ -140,7 +140,7 @@ def _elements(data: bytes, at: int, end: int) -> Iterator[Element]:
 
 
 def segment_end(descriptor: int) -> int | None:
-    """Where a Matroska file's first segment says it ends; None where it does not."""
+    """Where a Matroska file's first segment says it ends; None if it does not."""
     head = os.pread(descriptor, 1 << 16, 0)
     return next((element.end for element in _elements(head, 0, len(head)) if element.number == _SEGMENT), None)
 

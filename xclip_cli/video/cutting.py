@@ -84,7 +84,7 @@ def _run(asked: dict[str, Any], video: str, target: int, timeout: float) -> None
 
 
 def _finish(process: subprocess.Popen[bytes], asked: bytes, timeout: float) -> int:
-    """Ask, and wait for the process's end → its status. Raises VideoError where that takes too long."""
+    """Ask, and wait for the process's end → its status. Raises VideoError if that takes too long."""
     assert process.stdout
     process.stdout.close()  # what a library prints there is no answer
     try:
@@ -93,7 +93,7 @@ def _finish(process: subprocess.Popen[bytes], asked: bytes, timeout: float) -> i
         process.kill()
         process.communicate()
         if isinstance(error, subprocess.TimeoutExpired):
-            message = f"cutting was not done after {timeout:g} s (--timeout) and was stopped"
+            message = f"cutting took longer than {timeout:g} s (--timeout) and was stopped"
             raise VideoError(message, "timeout") from error
         raise
     return process.returncode
@@ -114,7 +114,7 @@ def serve(source: int, target: int, answer: int) -> None:
     except Exception as error:  # a bug, or a library's surprise, too
         found = guard.cause(error) or error
         code = found.code if isinstance(found, VideoError) else "damaged"
-        message = str(found) if isinstance(found, VideoError) else f"it cannot be cut: {found}"
+        message = str(found) if isinstance(found, VideoError) else f"cannot cut it: {found}"
         os.pwrite(answer, json.dumps({"code": code, "message": message[:LONGEST_TEXT]}).encode(), 0)
 
 
@@ -160,14 +160,14 @@ def _copy_packets(video: OpenVideo, target: OutputContainer, start: Fraction, en
         held.append(packet)
         size += packet.size
         if size > MOST_HELD:
-            raise VideoError("more than 256 MB lie between two of its keyframes", "limit")
+            raise VideoError("there are more than 256 MB between two of its keyframes", "limit")
         copying = copying or (packet.stream is stream and time >= start)
         if copying:
             _mux(held, begun, copies, target)
             held, size = [], 0
     _mux(held, begun or Fraction(0), copies, target)
     if begun is None:
-        raise VideoError("no keyframe comes before the moment", "damaged")
+        raise VideoError("there is no keyframe before the start of the clip", "damaged")
 
 
 def _with_times(packets: Iterable[Packet[Any]], stream: VideoStream) -> Iterator[Packet[Any]]:

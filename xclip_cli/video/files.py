@@ -12,7 +12,7 @@ from ..errors import VideoError
 def open_file(path: str | int) -> int:
     """Open a video for reading → its descriptor, at the start. An open descriptor is duplicated.
 
-    Raises VideoError where there is no file, or nothing in it.
+    Raises VideoError if there is no file, or nothing in it.
     """
     if isinstance(path, int):  # it shares its position with the duplicate: one reader at a time
         os.lseek(path, 0, os.SEEK_SET)

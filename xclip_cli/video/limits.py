@@ -39,7 +39,7 @@ class Limits:
         """The error of a video that takes longer."""
         return VideoError(
             f"decoding takes longer than the limit of {self.most_seconds(windows):g} s (--max-seconds): "
-            "raise the limit, or look at a stretch of the video with --start and --end",
+            "raise the limit, or analyse a part of the video with --start and --end",
             "limit",
         )
 

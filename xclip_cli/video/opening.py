@@ -72,7 +72,7 @@ def open_video(path: str | int, threads: int, limits: Limits, number: int | None
     ``with`` block.
 
     ``threads`` of the decoder; 0 leaves the number to FFmpeg. ``number`` of the stream, from 0 among the file's video
-    streams; None chooses. Raises VideoError where the file cannot be read, is not a video, is encrypted, or has frames
+    streams; None chooses. Raises VideoError if the file cannot be read, is not a video, is encrypted, or has frames
     over the limit.
     """
     descriptor = open_file(path)
@@ -120,12 +120,12 @@ def _unreadable(descriptor: int, error: Exception) -> VideoError:
     """What is to be said of a file that FFmpeg does not open."""
     if is_unfinished(descriptor):
         message = (
-            "an MP4 without its description (moov), which is written last: the file is incomplete, or still being "
-            "written; wait until it is finished, or repair it with a tool such as untrunc"
+            "an MP4 without its index (moov), which is written last: the file is incomplete, or still being written; "
+            "wait until it is finished, or repair it with a tool such as untrunc"
         )
         return VideoError(message, "unsupported")
     reason = getattr(error, "strerror", None) or str(error)
-    return VideoError(f"not a video that can be read: {reason}", "unsupported")
+    return VideoError(f"not a readable video: {reason}", "unsupported")
 
 
 def _of_appended(container: InputContainer, descriptor: int) -> str | None:
@@ -172,12 +172,12 @@ def _choose_stream(container: InputContainer, limits: Limits, number: int | None
         kinds = sorted({s.type for s in container.streams if s not in covers})
         found = "only " + ", ".join(kinds) if kinds else "no streams"
         cover = " and a cover picture" if covers else ""
-        raise VideoError(f"no video stream: the file holds {found}{cover}", "no_video")
+        raise VideoError(f"no video stream: the file contains {found}{cover}", "no_video")
     if number is not None and number >= len(streams):
         raise VideoError(f"there is no video stream {number}: the file has {len(streams)}, counted from 0", "no_video")
     usable = [s for s in (streams if number is None else [streams[number]]) if s.codec_context is not None]
     if not usable:
-        raise VideoError("no decoder for the video stream: its codec is unknown or not built in", "unsupported")
+        raise VideoError("no decoder for the video stream: its codec is unknown or not supported", "unsupported")
     default = av.stream.Disposition.default
 
     def rank(s: VideoStream) -> tuple[bool, bool, int, int]:
@@ -190,4 +190,4 @@ def _choose_stream(container: InputContainer, limits: Limits, number: int | None
         return stream, []
     sizes = ", ".join(f"{s.width}x{s.height}" if s.codec_context else "unknown" for s in streams)
     chosen = streams.index(stream)
-    return stream, [f"the file has {len(streams)} video streams ({sizes}): number {chosen} was taken (--stream)"]
+    return stream, [f"the file has {len(streams)} video streams ({sizes}): using number {chosen} (--stream)"]

@@ -33,27 +33,27 @@ class Pending(Generic[T]):
     error: VideoError | None = None  # after those
 
     def expect(self, count: int) -> None:
-        """Raises BrokenWorkerError where nobody asked for so many more pictures."""
+        """Raises BrokenWorkerError if nobody asked for so many more pictures."""
         if len(self.pictures) + count > self.request.most_pictures:
-            raise BrokenWorkerError("it sends pictures without end")
+            raise BrokenWorkerError("it sends too many pictures")
 
     def restart(self) -> None:
-        """Forget the pictures so far. Raises BrokenWorkerError where that happens without end."""
+        """Forget the pictures so far. Raises BrokenWorkerError if that happens without end."""
         self.restarts += 1
         if self.restarts > MOST_RESTARTS or self.windows:
-            raise BrokenWorkerError("it begins again without end")
+            raise BrokenWorkerError("it restarts too often")
         self.pictures.clear()
 
     def add(self, clip: ClipInfo) -> None:
         """Take in a clip with its pictures; no later one needs a picture from before its first.
 
-        Raises BrokenWorkerError where its pictures are not there, or as many are to follow as should not.
+        Raises BrokenWorkerError if its pictures are not there, or as many are to follow as should not.
         """
         used = sorted(set(clip.places))
         if not 0 <= used[0] - self.dropped <= used[-1] - self.dropped < len(self.pictures):
             raise BrokenWorkerError("it names pictures that it has not sent")
         if self.following is not None and clip.following != self.following - 1:
-            raise BrokenWorkerError(f"it says that {clip.following} windows follow, and said {self.following} before")
+            raise BrokenWorkerError(f"it says that {clip.following} windows follow, but said {self.following} before")
         pictures = [self.pictures[place - self.dropped] for place in used]
         self.clips.append((replace(clip, places=tuple(used.index(place) for place in clip.places)), pictures))
         del self.pictures[: used[0] - self.dropped]

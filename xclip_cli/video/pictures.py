@@ -50,7 +50,7 @@ class Converter:
         self._garbage = 0  # bytes of the pictures made since frames were freed
 
     def picture(self, frame: VideoFrame | Picture) -> tuple[Picture, list[str]]:
-        """A frame as RGB, cropped and upright, and warnings about it. Raises VideoError where it cannot be converted.
+        """A frame as RGB, cropped and upright, and warnings about it. Raises VideoError if it cannot be converted.
 
         FFmpeg's default conversion honours the colour tags; untagged is BT.601. HDR becomes SDR (``tonemap``).
         """

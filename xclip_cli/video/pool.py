@@ -191,13 +191,13 @@ class Decoders(Generic[T]):
                 os.close(file)
 
     def _started(self) -> _Worker[T] | None:
-        """A new worker; None where the system takes no more than there are, which are enough from then on."""
+        """A new worker; None if the system takes no more than there are, which are enough from then on."""
         try:
             worker: _Worker[T] = _Worker(max(RING_BYTES, 3 * self._limits.pixels), self._clock)
         except OSError as error:
             if not self._workers:
                 raise XClipError(
-                    f"no decode worker can be started ({error.strerror or error}): check the limits of processes, open "
+                    f"cannot start a decode worker ({error.strerror or error}): check the limits on processes, open "
                     "files and memory (`ulimit -a`), and that there is a folder for temporary files"
                 ) from error
             self._size = len(self._workers)
@@ -254,7 +254,7 @@ class Decoders(Generic[T]):
                 message = f"the decoder made no progress for {self._timeout:g} s (--timeout) and was stopped"
                 self._replace(worker, VideoError(message, "timeout"))
             elif pending.waited > most + self._timeout:
-                message = f"the decoder did not end at its limit of {most:g} s (--max-seconds) and was stopped"
+                message = f"the decoder ran past its limit of {most:g} s (--max-seconds) and was stopped"
                 self._replace(worker, VideoError(message, "crashed"))
 
     def _listen_where_there_is_room(self) -> None:
@@ -335,7 +335,7 @@ class _Worker(Generic[T]):
         try:
             socket.send_fds(self._files, [b"f"], [file])
         except BlockingIOError as error:
-            raise BrokenWorkerError("it takes no files") from error
+            raise BrokenWorkerError("it accepts no files") from error
         except ConnectionError:
             return  # it died; its replies end
         self._unsent += request_line(pending.request, pending.threads, pending.limits)
@@ -355,7 +355,7 @@ class _Worker(Generic[T]):
         data = os.read(self.replies.fileno(), 1 << 16)
         *lines, self._unread = (self._unread + data).split(b"\n")
         if len(self._unread) > longest_line(self.pending[0].request if self.pending else None):
-            raise BrokenWorkerError("it sends a line without end")
+            raise BrokenWorkerError("it sends a line that does not end")
         self._lines += lines
         self.catch_up(receive)
         self.heard = self._clock.now()  # after the handling, which may have taken a while
@@ -371,7 +371,7 @@ class _Worker(Generic[T]):
             self._unsent += ACK
         while self._lines and not self.held_back:
             if not self.pending:
-                raise BrokenWorkerError("it speaks without being asked")
+                raise BrokenWorkerError("it sends a reply without a request")
             self._handle(read_reply(self._lines.popleft(), self.pending[0].request, self._ring_bytes), receive)
         return done or len(self._lines) < before
 
@@ -392,7 +392,7 @@ class _Worker(Generic[T]):
             self.pending.popleft().error = reply
         elif isinstance(reply, Retired):
             if not self._answered:
-                raise BrokenWorkerError("it retires before it has done anything")
+                raise BrokenWorkerError("it quits before it has done anything")
             self.retired = True
 
     def _picture(self, place: Place) -> Picture:
@@ -419,7 +419,7 @@ class _Worker(Generic[T]):
         try:
             status = self._process.wait(KILL_SECONDS)
         except subprocess.TimeoutExpired:
-            return VideoError("the decoder went silent on this file, and was stopped", "crashed")
+            return VideoError("the decoder stopped responding on this file and was stopped", "crashed")
         how = f"crashed ({_signal_name(-status)})" if status < 0 else f"ended early (status {status})"
         memory = min(int.from_bytes(self._ring[-NOTE_BYTES:], sys.byteorder), limits.memory)
         if limits.nearly_reached(memory):

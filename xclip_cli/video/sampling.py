@@ -40,7 +40,7 @@ class Views:
         found = re.fullmatch(r"([1-9]\d?)x([13])", text)
         if not found:
             raise ValueError(
-                f"{text!r} is no number of views: give CLIPSxCROPS, 1 to 99 clips of 1 or 3 crops, such as 4x3"
+                f"{text!r} is not a number of views: give CLIPSxCROPS, 1 to 99 clips and 1 or 3 crops, such as 4x3"
             )
         return cls(int(found[1]), int(found[2]))
 
@@ -132,12 +132,12 @@ class Windows:
 
 
 def check_windows(length: Fraction, stride: Fraction) -> None:
-    """Raises ValueError where windows of this length, this far apart, cannot be looked at."""
+    """Raises ValueError if windows of this length, this far apart, cannot be looked at."""
     if length <= 0 or stride <= 0:
         raise ValueError(f"window and stride must be longer than 0 s, got {float(length):g} s and {float(stride):g} s")
     if length > MOST_OVERLAP * stride:
         raise ValueError(
-            f"windows of {float(length):g} s that begin every {float(stride):g} s overlap more than {MOST_OVERLAP} "
+            f"windows of {float(length):g} s that start every {float(stride):g} s overlap more than {MOST_OVERLAP} "
             f"times: give a stride of at least {float(length / MOST_OVERLAP):g} s"
         )
 
@@ -153,7 +153,7 @@ class ClipInfo:
     errors: int  # packets and frames that were skipped as damaged
     warnings: tuple[str, ...]
     following: int = 0  # clips of the same request that come after this one, one a window
-    rate: str | None = None  # frames a second of the video, by its headers, as an exact ratio; None: they do not say
+    rate: str | None = None  # frames per second of the video, by its headers, as an exact ratio; None: they do not say
     lost: str | None = None  # of one window of many: why it cannot be looked at, too damaged as it is
     seconds: float = field(default=0.0, compare=False)  # that decoding took
 

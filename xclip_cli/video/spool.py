@@ -23,7 +23,7 @@ class Spool:
         self._file: IO[bytes] | None = None
 
     def path(self) -> str:
-        """Where the video lies; stdin is read the first time. Raises VideoError where it holds none."""
+        """Where the video lies; stdin is read the first time. Raises VideoError if it holds none."""
         if self._file is None:
             self._file = _spooled()
         unnamed = f"/proc/{os.getpid()}/fd/{self._file.fileno()}"
@@ -56,7 +56,7 @@ def _spooled() -> IO[bytes]:
             file.close()
             raise
     except OSError as error:
-        raise VideoError(f"cannot keep the video on stdin in a temporary file: {error.strerror}", "limit") from error
+        raise VideoError(f"cannot save the video on stdin to a temporary file: {error.strerror}", "limit") from error
     if not size:
         raise VideoError("stdin is empty: there is no video in it", "empty")
     return file

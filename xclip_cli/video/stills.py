@@ -39,7 +39,7 @@ class Grid:
 
 
 def grid_of(descriptor: int) -> Grid | None:
-    """The grid that a file's primary item is; None where it is another kind of picture."""
+    """The grid that a file's primary item is; None if it is another kind of picture."""
     found = next((box for box in top_boxes(descriptor) if box.kind == b"meta"), None)
     if found is None:
         return None
@@ -148,7 +148,7 @@ class Mosaic:
 
 
 def _put_together(video: OpenVideo, grid: Grid, converter: Converter) -> Picture:
-    """The whole picture. Raises VideoError where a tile is missing."""
+    """The whole picture. Raises VideoError if a tile is missing."""
     streams = {s.id: s for s in video.container.streams.video if s.codec_context and s.id in grid.items}
     tiles: dict[int, Picture] = {}
     try:
@@ -160,7 +160,7 @@ def _put_together(video: OpenVideo, grid: Grid, converter: Converter) -> Picture
     missing = [item for item in grid.items if item not in tiles]
     shapes = {tile.shape for tile in tiles.values()}
     if missing or len(shapes) != 1:
-        message = f"a picture of {len(grid.items)} tiles, which FFmpeg does not give whole: save it as JPEG or PNG"
+        message = f"a picture of {len(grid.items)} tiles that FFmpeg cannot put together: save it as JPEG or PNG"
         raise VideoError(message, "unsupported")
     rows = [
         np.concatenate([tiles[item] for item in grid.items[i : i + grid.columns]], axis=1)

@@ -33,7 +33,7 @@ MADE_UP = Fraction(1, 1000)  # seconds: no frame is shown so briefly, but FFmpeg
 LATEST = 1 << 60  # later than every frame
 FEW, MANY = 20, 3  # one frame of so many may be out of order, and fewer than so many, and nothing is said
 OGG_VP8 = b"OVP80"  # what headers of VP8 in Ogg begin with
-USUAL_RATE = 25  # frames a second, where nothing says
+USUAL_RATE = 25  # frames per second, where nothing says
 
 
 class Observer(Protocol):
@@ -43,7 +43,7 @@ class Observer(Protocol):
         """Called for each packet."""
 
     def skipped(self, error: Exception) -> None:
-        """Called where something could not be decoded. Raises VideoError where that is no damage."""
+        """Called where something could not be decoded. Raises VideoError if that is no damage."""
 
 
 class SeekingFailedError(Exception):
@@ -106,7 +106,7 @@ class FrameStream:
         unsorted = self._decoding.unsorted
         if unsorted < MANY or unsorted * FEW <= self._decoding.frames_decoded:
             return []
-        return [f"the times of {unsorted} frames are out of order: they are shown one after another"]
+        return [f"the timestamps of {unsorted} frames are out of order: each is shown after the one before"]
 
     def _saves_decoding(self, time: Fraction) -> bool:
         """Whether there is a keyframe between where decoding is and ``time``, far enough ahead."""
@@ -226,7 +226,7 @@ class _Decoding:
             yield packet
 
     def _count(self, frame: VideoFrame) -> None:
-        """Raises VideoError where a frame is one too many, or too large."""
+        """Raises VideoError if a frame is one too many, or too large."""
         self.frames_decoded += 1
         self._counted += self._limits.weight(frame.width * frame.height)
         if frame.width * frame.height > self._limits.pixels:
@@ -234,7 +234,7 @@ class _Decoding:
         if self._counted > self._limits.frames:
             raise VideoError(
                 f"more than {self._limits.frames} frames would have to be decoded (--max-frames): "
-                "raise the limit, or look at a stretch of the video with --start and --end",
+                "raise the limit, or analyse a part of the video with --start and --end",
                 "limit",
             )
 
@@ -310,7 +310,7 @@ def _mender(video: OpenVideo) -> Mender:
 
 def first_time(video: OpenVideo, observer: Observer, limits: Limits, most_skipped: float) -> tuple[int, Mender]:
     """The time of the first frame, for a container that was just opened, and what mends the times of the packets after
-    those that were read. Raises SeekingFailedError where it does not decode at once."""
+    those that were read. Raises SeekingFailedError if it does not decode at once."""
     decoding = _Decoding(video, observer, limits, most_skipped, None)
     first = next(decoding.frames(), None)
     if first is None or decoding.errors or decoding.unsorted or decoding.mender is None:
@@ -367,13 +367,13 @@ def time_unit(stream: VideoStream) -> Fraction:
 
 
 def stated_rate(stream: VideoStream) -> str | None:
-    """Frames a second, the mean of a variable rate, as an exact ratio; None where nothing says it."""
+    """Frames per second, the mean of a variable rate, as an exact ratio; None if nothing says it."""
     rate = stream.average_rate or stream.guessed_rate
     return str(Fraction(rate)) if rate else None
 
 
 def frame_rate(stream: VideoStream) -> Fraction:
-    """Frames a second, by what the stream itself says rather than its container."""
+    """Frames per second, by what the stream itself says rather than its container."""
     return Fraction(stream.guessed_rate or stream.average_rate or USUAL_RATE)
 
 

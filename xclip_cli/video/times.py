@@ -81,7 +81,7 @@ class Mender:
         self._decoded: int | None = None  # when the packet before was decoded
 
     def time(self, pts: int | None, dts: int | None, duration: int, is_keyframe: bool) -> int | None:
-        """When a packet is shown on the time line; None where it does not say."""
+        """When a packet is shown on the time line; None if it does not say."""
         if pts is None or abs(pts) > FURTHEST:
             return None
         time = pts + self.offset
@@ -128,7 +128,7 @@ class Tracer:
     """Takes in the packets of a stream, in the order in which they are decoded, and says what its time line is."""
 
     def __init__(self, unit: Fraction, mender: Mender, rate: Fraction) -> None:
-        """``unit`` of times, in seconds; ``rate``: pictures a second, for packets that say nothing at all."""
+        """``unit`` of times, in seconds; ``rate``: pictures per second, for packets that say nothing at all."""
         self._unit = unit
         self._mender = mender
         self._rate = rate
@@ -156,16 +156,16 @@ class Tracer:
         """By when pictures are shown; where that is not known, by when they are decoded, or by counting."""
         count, jumps = len(self._shown), self._mender.parts - 1
         if jumps > MOST_PARTS and jumps * 4 > count:
-            return self._with_note(self._by_decoding() or self.counted(), "the times of the frames are out of order")
+            return self._with_note(self._by_decoding() or self.counted(), "the frames' timestamps are out of order")
         if self._unknown:
-            said = f"{self._unknown} of {count} frames have no time"
+            said = f"{self._unknown} of {count} frames have no timestamp"
             if self._unknown == count:
                 return self._with_note(self._by_decoding() or self.counted(), said)
             return self._with_note(self._by_decoding() or self._filled(), said)
         if not count:
             return TimeLine(0, unit=self._unit)
         places = "in one place" if jumps == 1 else f"in {jumps} places"
-        note = f"the times in the file jump {places}, as where recordings were joined: the parts are put end to end"
+        note = f"the timestamps jump {places}, as in joined recordings: the parts were put end to end"
         return replace(self._of(self._shown), parts=jumps + 1, notes=(note,) if jumps else ())
 
     def decoded(self, units: int) -> TimeLine:
@@ -219,5 +219,5 @@ class Tracer:
 
     def _with_note(self, line: TimeLine, said: str) -> TimeLine:
         seconds = (line.end - line.times[0]) * line.unit if line.packets else 0
-        rate = f", {float(line.packets / seconds):.4g} a second" if seconds else ""
-        return replace(line, notes=(f"{said}: frames are counted{rate}",))
+        rate = f", {float(line.packets / seconds):.4g} per second" if seconds else ""
+        return replace(line, notes=(f"{said}: frames were counted instead{rate}",))

@@ -97,7 +97,7 @@ def test_what_is_not_cached_is_said_offline(online: Program, hub: Hub) -> None:
     for arguments in (["models", "path", REPO], ["models", "verify", REPO, "--offline"]):
         done = online(*arguments)
         assert done.returncode == 4
-        assert "is not, or not wholly, in the cache" in done.stderr
+        assert "is not complete in the cache" in done.stderr
     assert not hub.asked
 
 
@@ -119,7 +119,7 @@ def test_a_connection_that_breaks_is_taken_up_again(online: Program, hub: Hub, t
     ("statuses", "message"),
     [
         ([401], "or it is private: check the name, or log in with `hf auth login`"),
-        ([403], "is gated: accept its terms on its page at the hub, then log in with `hf auth login`"),
+        ([403], "is gated: accept its terms on its hub page, then log in with `hf auth login`"),
         ([404], "cannot download microsoft/xclip-base-patch32 from the hub"),
         ([500], "cannot download microsoft/xclip-base-patch32 from the hub"),
         ([503], "cannot download microsoft/xclip-base-patch32 from the hub"),
@@ -148,7 +148,7 @@ def test_what_is_not_the_hub_is_said(online: Program, hub: Hub, body: bytes) -> 
     for command in (("models", "pull", REPO), ("models", "info", REPO)):
         done = online(*command)
         assert done.returncode == 4, done.stderr
-        said = f"cannot download {REPO}|{REPO} on the hub is not a checkpoint|http:\\S+ does not answer as the hub does"
+        said = f"cannot download {REPO}|{REPO} on the hub is not a checkpoint|http:\\S+ does not respond like the hub"
         assert re.match(f"error: ({said})", done.stderr)
         assert len(done.stderr.splitlines()) == 1, done.stderr
 
@@ -194,7 +194,7 @@ def test_what_a_killed_download_left_is_checked_before_it_is_used(online: Progra
     command = [sys.executable, "-c", code, "models", "pull", REPO]
     hub.corrupt.add("model.safetensors")
     assert subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 9
-    assert "is not, or not wholly, in the cache" in online("models", "path", REPO).stderr
+    assert "is not complete in the cache" in online("models", "path", REPO).stderr
     assert "is damaged and was removed" in online("models", "pull", REPO).stderr
     hub.corrupt.clear()
     assert online("models", "pull", REPO).returncode == 0
@@ -220,7 +220,7 @@ def test_answers_of_another_form_are_refused(
     hub.headers, hub.info = headers, info
     done = online("models", "pull", REPO)
     assert done.returncode == 4, done.stderr
-    assert "does not answer as the hub does" in done.stderr
+    assert "does not respond like the hub" in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.rglob("outside*")) == []
 
@@ -243,7 +243,7 @@ def test_no_network_is_said(xclip: Run, tmp_path: Path) -> None:
     }
     done = xclip("models", "pull", REPO, env=env)
     assert done.returncode == 4
-    assert "check the network and try again, set HF_ENDPOINT to a mirror, or give a folder" in done.stderr
+    assert "check the network and try again, set HF_ENDPOINT to a mirror, or use a folder" in done.stderr
 
 
 def test_a_full_disk_is_said(online: Program, hub: Hub, tmp_path: Path) -> None:
@@ -336,6 +336,6 @@ def test_auto_is_explained(online: Program, hub: Hub, clip: Path) -> None:
 def test_a_dry_run_does_nothing(online: Program, hub: Hub, clip: Path) -> None:
     done = online("classify", clip, "missing.mp4", *LABELS, "--model", "base-patch32", "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert "model: microsoft/xclip-base-patch32, not cached: it would be downloaded, about 786 MB" in done.stdout
+    assert "model: microsoft/xclip-base-patch32, not cached: would be downloaded (about 786 MB)" in done.stdout
     assert "missing.mp4: no such file" in done.stdout
     assert not hub.asked

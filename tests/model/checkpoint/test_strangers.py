@@ -137,7 +137,7 @@ SAFETENSORS: dict[str, tuple[Change, str]] = {
     "dtype of another size": (header(lambda h: h[BIAS].update(dtype="F64")), "cannot read the weights in"),
     "unknown dtype": (header(lambda h: h[BIAS].update(dtype="F128")), "cannot read the weights in"),
     "no dtype": (header(lambda h: h[BIAS].pop("dtype") and None), "its header cannot be read"),
-    "the same name twice": (header(twice), "its header cannot be read: a name is in it twice"),
+    "the same name twice": (header(twice), "its header cannot be read: it contains a name twice"),
     "cut off": (
         lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-9]),
         "cannot read the weights in",
@@ -146,8 +146,8 @@ SAFETENSORS: dict[str, tuple[Change, str]] = {
         lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes() + b"123"),
         "cannot read the weights in",
     ),
-    "NaN": (tensors(lambda s: s[BIAS].view(-1)[3].fill_(float("nan"))), f"{BIAS} holds values that are no finite"),
-    "infinity": (tensors(lambda s: s[BIAS].view(-1)[3].fill_(float("-inf"))), f"{BIAS} holds values that are no fin"),
+    "NaN": (tensors(lambda s: s[BIAS].view(-1)[3].fill_(float("nan"))), f"{BIAS} has values that are not finite"),
+    "infinity": (tensors(lambda s: s[BIAS].view(-1)[3].fill_(float("-inf"))), f"{BIAS} has values that are not fin"),
     "whole numbers": (tensors(lambda s: s.update({BIAS: s[BIAS].long()})), f"{BIAS} is of torch.int64"),
     "numbers beyond float32": (
         tensors(lambda s: s.update({BIAS: s[BIAS].double() * 1e300})),
@@ -248,7 +248,7 @@ PICKLES: dict[str, tuple[Change, str]] = {
     "a key of a million brackets": (with_pickle(b"\x80\x02})" + b"\x85" * 1_900_000 + b"Ns."), "tuple of tuples"),
     "a second pickle in capitals": (second_pickle, "missing logit_scale"),
     "numbers as names": (pickled(lambda s: {1: torch.zeros(1)}), "is not a state dict"),
-    "NaN": (pickled(lambda s: s[BIAS].view(-1)[3].fill_(float("nan")) and None), f"{BIAS} holds values that are no f"),
+    "NaN": (pickled(lambda s: s[BIAS].view(-1)[3].fill_(float("nan")) and None), f"{BIAS} has values that are not f"),
     "a list": (pickled(lambda s: [torch.zeros(1)]), "is not a state dict"),
 }
 
@@ -278,17 +278,17 @@ CONFIGS: dict[str, tuple[Change, str]] = {
     "pictures of 2048": (config("vision_config", image_size=2048), "wrong shape: vision_model.embeddings.position_emb"),
     "a clip too large": (
         config("vision_config", image_size=2048, num_frames=1000),
-        "more than 33554432 pixels a clip",
+        "more than 33554432 pixels per clip",
     ),
     "patches of one pixel": (
         config("vision_config", image_size=1024, patch_size=1),
-        "more than 262144 patches of patch_size 1 a clip",
+        "more than 262144 patches of patch_size 1 per clip",
     ),
     "a billion channels": (config("vision_config", num_channels=10**9), "num_channels is 1000000000"),
     "one channel": (config("vision_config", num_channels=1), "cannot take videos|wrong shape"),
     "a billion words": (config("text_config", vocab_size=10**9), "vocab_size is 1000000000"),
     "a million words": (config("text_config", vocab_size=10**6), "wrong shape: text_model.embeddings.token_embedding"),
-    "few words": (config("text_config", vocab_size=5), "has ids up to .*, its model only 5 tokens"),
+    "few words": (config("text_config", vocab_size=5), "has ids up to .*, but its model has only 5 tokens"),
     "a huge integer": (config("text_config", hidden_size=10**4000), "hidden_size is 1000"),
     "an integer of 10,000 digits": (text("config.json", '{"a": ' + "1" * 10_000 + "}"), "cannot read .*config.json"),
     "nothing of a width": (config("text_config", hidden_size=0), "hidden_size is 0"),
@@ -340,23 +340,23 @@ TEXTS: dict[str, tuple[Change, str]] = {
     "tokenizer that is a list": (text("tokenizer.json", "[]"), "tokenizer.json holds list"),
     "tokenizer with a slow pattern": (
         tokenizer(lambda t: t["pre_tokenizer"].update(pretokenizers=[SLOW, t["pre_tokenizer"]["pretokenizers"][1]])),
-        "its pre_tokenizer splits texts in another way",
+        "its pre_tokenizer splits texts differently",
     ),
     "tokenizer that splits bytes otherwise": (
         tokenizer(lambda t: t["pre_tokenizer"]["pretokenizers"][1].update(use_regex=False)),
-        "its pre_tokenizer splits texts in another way",
+        "its pre_tokenizer splits texts differently",
     ),
     "tokenizer that makes gigabytes": (
         tokenizer(lambda t: t.update(normalizer={"type": "Sequence", "normalizers": [REPLACING] * 4})),
-        "its normalizer changes texts in another way",
+        "its normalizer changes texts differently",
     ),
     "tokenizer that would panic": (
         tokenizer(lambda t: t.update(normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"})),
-        "its normalizer changes texts in another way",
+        "its normalizer changes texts differently",
     ),
-    "tokenizer that gives dice a say": (tokenizer(lambda t: t["model"].update(dropout=0.5)), "no plain byte-pair"),
-    "tokenizer of another kind": (tokenizer(lambda t: t["model"].update(type="Unigram")), "no plain byte-pair"),
-    "tokenizer without a model": (tokenizer(lambda t: t.pop("model") and None), "no plain byte-pair"),
+    "tokenizer that gives dice a say": (tokenizer(lambda t: t["model"].update(dropout=0.5)), "not a plain byte-pair"),
+    "tokenizer of another kind": (tokenizer(lambda t: t["model"].update(type="Unigram")), "not a plain byte-pair"),
+    "tokenizer without a model": (tokenizer(lambda t: t.pop("model") and None), "not a plain byte-pair"),
     "tokenizer of other words": (tokenizer(lambda t: t["model"].update(end_of_word_suffix="")), "do not end in </w>"),
     "tokenizer with more tokens": (
         tokenizer(lambda t: t.update(added_tokens=[{"id": 9999, "content": "new"}])),
@@ -471,7 +471,7 @@ SHARDS: dict[str, tuple[Change, str]] = {
     "a folder below": (sharded(["a/model.safetensors"]), "names a shard outside its folder"),
     "absolute": (sharded(["/etc/passwd"]), "names a shard outside its folder"),
     "missing": (sharded(["one.safetensors", "two.safetensors"]), "lists shards that are missing: two.safetensors"),
-    "itself": (sharded(["model.safetensors.index.json"]), "names a shard that is no .safetensors file"),
+    "itself": (sharded(["model.safetensors.index.json"]), "names a shard that is not a .safetensors file"),
     "too many": (sharded([f"{i}.safetensors" for i in range(10_000)]), "names 10000 shards"),
     "a tensor in two": (
         sharded(

@@ -62,9 +62,9 @@ def _shards(index: Path) -> list[str]:
         if not isinstance(name, str) or Path(name).name != name:
             raise ModelError(f"{index} names a shard outside its folder: {one_line(repr(name))}")
         if Path(name).suffix != kind:
-            raise ModelError(f"{index} names a shard that is no {kind} file: {one_line(repr(name))}")
+            raise ModelError(f"{index} names a shard that is not a {kind} file: {one_line(repr(name))}")
     if not 1 <= len(names) <= MAX_SHARDS:
-        raise ModelError(f"{index} names {len(names)} shards, expected 1 to {MAX_SHARDS}")
+        raise ModelError(f"{index} names {len(names)} shards, but the limits are 1 to {MAX_SHARDS}")
     return names
 
 
@@ -77,7 +77,7 @@ def header_length(path: Path) -> int:
     if len(start) < 8 or length > size - 8:
         raise ModelError(f"{path} is not a safetensors file, or it is cut off: it has only {size} bytes")
     if length > MAX_HEADER:
-        raise ModelError(f"{path} has a header of {length} bytes, the limit is {MAX_HEADER}")
+        raise ModelError(f"{path} has a header of {length} bytes, but the limit is {MAX_HEADER}")
     return length
 
 
@@ -107,12 +107,12 @@ def read_header(path: Path) -> dict[str, dict[str, Any]]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise ValueError("a name is in it twice")
+        raise ValueError("it contains a name twice")
     return values
 
 
 def read_text(path: Path) -> str:
-    """A checkpoint's text file. Raises ModelError where it cannot be read, is not UTF-8, or is absurdly large."""
+    """A checkpoint's text file. Raises ModelError if it cannot be read, is not UTF-8, or is absurdly large."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_TEXT + 1)
@@ -126,19 +126,19 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path, required: bool = False) -> dict[str, Any]:
-    """A JSON object; empty where there is no such file, unless it is ``required``. Raises ModelError."""
+    """A JSON object; empty if there is no such file, unless it is ``required``. Raises ModelError."""
     if not required and not path.is_file():
         return {}
     try:
         values = json.loads(read_text(path))
     except RecursionError as error:
-        raise ModelError(f"cannot read {path}: it is nested too deep") from error
+        raise ModelError(f"cannot read {path}: it is nested too deeply") from error
     except ValueError as error:
         raise ModelError(f"cannot read {path}: {one_line(error)}") from error
     if not isinstance(values, dict):
         raise ModelError(f"{path} holds {type(values).__name__}, not a JSON object")
     if _is_deep(values):
-        raise ModelError(f"cannot read {path}: it is nested too deep")
+        raise ModelError(f"cannot read {path}: it is nested too deeply")
     return values
 
 

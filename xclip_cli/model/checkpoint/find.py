@@ -87,7 +87,7 @@ class Checkpoint:
         return Phrases.read(path) if path.is_file() else None
 
     def why_a_guess(self, texts: Iterable[str]) -> str | None:
-        """Why the model can only guess which of ``texts`` fits a video, as what it did; None where it was trained to
+        """Why the model can only guess which of ``texts`` fits a video, as what it did; None if it was trained to
         tell them apart, or the checkpoint does not say. Raises ModelError."""
         return None if self.phrases is None else self.phrases.why_a_guess(texts)
 
@@ -122,7 +122,7 @@ class Phrases:
             return f"was not trained on {listed(strange, show=quoted)}"
         if not frozenset(self.families).intersection(*of.values()):
             mixed = sorted(frozenset().union(*of.values()))
-            return f"was not trained to tell labels of {listed(mixed)} from each other"
+            return f"was not trained to tell labels of different sets apart ({listed(mixed)})"
         return None
 
     def _families_of(self, text: str) -> frozenset[str]:
@@ -151,7 +151,7 @@ class Choice(NamedTuple):
     """The model to use."""
 
     name: str  # for ``find_checkpoint``
-    reason: str | None = None  # why this one; None where it was named
+    reason: str | None = None  # why this one; None if it was named
 
 
 def find_checkpoint(
@@ -172,7 +172,7 @@ def find_checkpoint(
 
 
 def find_cached(name: str, revision: str | None = None, access: HubAccess = USUAL_ACCESS) -> Checkpoint | None:
-    """The checkpoint called ``name`` if it is there without any network. Raises ModelError for what is no name."""
+    """The checkpoint called ``name`` if it is there without any network. Raises ModelError for an impossible name."""
     local = find_local(name)
     if local is not None:
         return local
@@ -182,7 +182,7 @@ def find_cached(name: str, revision: str | None = None, access: HubAccess = USUA
 
 
 def find_local(name: str) -> Checkpoint | None:
-    """The bundled checkpoint, a folder's or a file's; None where ``name`` can only be the hub's. Raises ModelError."""
+    """The bundled checkpoint, a folder's or a file's; None if ``name`` can only be the hub's. Raises ModelError."""
     if name == BUNDLED:
         if not BUNDLED_FOLDER.is_dir():
             raise ModelError(f"the bundled model is missing from this installation ({BUNDLED_FOLDER}): reinstall xclip")
@@ -196,8 +196,8 @@ def find_local(name: str) -> Checkpoint | None:
         return Checkpoint(name, path)
     if not path.is_dir():
         raise ModelError(
-            f"{name} is a file; a model is a checkpoint folder, a hub id, {BUNDLED!r} or a "
-            f"{' or '.join(ORIGINAL_SUFFIXES)} file of X-CLIP's authors"
+            f"{name} is a file, not a model: give a checkpoint folder, a hub id, {BUNDLED!r} or a "
+            f"{' or '.join(ORIGINAL_SUFFIXES)} file by X-CLIP's authors"
         )
     if not (path / CONFIG_NAME).is_file():
         raise ModelError(f"{name} is not a checkpoint folder: it has no config.json")
@@ -214,7 +214,7 @@ def hub_name(name: str, revision: str | None = None) -> tuple[str, str | None]:
     repo = full_name(name)
     if not _HUB_ID.fullmatch(repo) or repo.startswith("."):
         raise ModelError(
-            f"there is no model {name!r}: {nearest(name)}give a checkpoint folder that exists, a hub id such as "
+            f"there is no model {name!r}: {nearest(name)}give an existing checkpoint folder, a hub id such as "
             f"{OPEN_LABELS_MODEL}, or {BUNDLED!r}"
         )
     return repo, revision or pinned or None
@@ -230,7 +230,7 @@ def find_folder(name: str, revision: str | None = None, access: HubAccess = USUA
 
 def choose_model(name: str, texts: Iterable[str]) -> Choice:
     """``name``, or for ``auto`` the bundled model if it was trained to tell ``texts`` apart, else the checkpoint that
-    X-CLIP's authors recommend for labels of one's own. Raises ModelError where the bundled model is missing."""
+    X-CLIP's authors recommend for labels of one's own. Raises ModelError if the bundled model is missing."""
     if name != AUTO:
         return Choice(name)
     why = find_checkpoint(BUNDLED).why_a_guess(texts)

@@ -33,7 +33,7 @@ _HASH = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")  # git's of a commit or small
 _FILE_NAME = re.compile(r"[\w-]{1,128}", re.ASCII)
 _PASSWORD = re.compile(r"(?<=//)[^/@\s]*@")  # and user, of an address
 
-ANOTHER_WAY = "set HF_ENDPOINT to a mirror, or give a folder that `xclip models pull` filled on another machine"
+ANOTHER_WAY = "set HF_ENDPOINT to a mirror, or use a folder that `xclip models pull` downloaded on another machine"
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,9 @@ def repository(repo: str, revision: str | None, access: HubAccess = USUAL_ACCESS
     except HFValidationError:
         raise
     except (TypeError, KeyError, ValueError, AttributeError) as error:  # what it makes of JSON of another form
-        raise ModelError(f"{_endpoint()} does not answer as the hub does: {one_line(error)}") from error
+        raise ModelError(f"{_endpoint()} does not respond like the hub: {one_line(error)}") from error
     if not whole:
-        raise ModelError(f"{_endpoint()} does not answer as the hub does: a commit or a file of {repo} has no hash")
+        raise ModelError(f"{_endpoint()} does not respond like the hub: a commit or a file of {repo} has no hash")
     return info
 
 
@@ -149,7 +149,7 @@ def _fetched(
             )
         )
     if folder.name != info.sha:
-        raise ModelError(f"{repo} was changed at the hub during the download: run it again")
+        raise ModelError(f"{repo} changed on the hub during the download: try again")
     check_hashes(repo, folder, hashes)
     mark.unlink(missing_ok=True)
     return folder
@@ -186,7 +186,7 @@ def _check_headers(response: Any) -> None:
     tag = response.headers.get("X-Linked-ETag") or response.headers.get("ETag")
     named = tag is None or _FILE_NAME.fullmatch(tag.removeprefix("W/").strip('"'))
     if not named or (commit is not None and not _is_hash(commit)):
-        raise ModelError(f"{_endpoint()} does not answer as the hub does: a file's ETag or X-Repo-Commit is no hash")
+        raise ModelError(f"{_endpoint()} does not respond like the hub: a file's ETag or X-Repo-Commit is no hash")
 
 
 def _endpoint() -> str:
@@ -218,12 +218,12 @@ def _require_hub(repo: str, access: HubAccess = USUAL_ACCESS) -> None:
     from huggingface_hub import constants
 
     if not _has_home() and access.cache_dir is None:
-        raise ModelError(f"there is no home folder to keep {repo} in: set HF_HOME to a folder, or {ANOTHER_WAY}")
+        raise ModelError(f"there is no home folder to store {repo} in: set HF_HOME to a folder, or {ANOTHER_WAY}")
     if constants.HF_HUB_OFFLINE or access.local_files_only:
         switch = "local_files_only" if access.local_files_only else "--offline or HF_HUB_OFFLINE"
         raise ModelError(
-            f"{repo} is not, or not wholly, in the cache ({access.cache_dir or constants.HF_HUB_CACHE}) and the hub is "
-            f"switched off ({switch}): switch it on and run `xclip models pull {repo}`, {ANOTHER_WAY}"
+            f"{repo} is not complete in the cache ({access.cache_dir or constants.HF_HUB_CACHE}), and downloads are "
+            f"switched off ({switch}): switch them on and run `xclip models pull {repo}`, {ANOTHER_WAY}"
         )
 
 
@@ -236,7 +236,7 @@ def tokenizer_folder(repo: str, revision: str | None) -> Path:
     if isinstance(cached, str) and not _mark(repo, Path(cached).parent.name).exists():
         return Path(cached).parent
     if constants.HF_HUB_OFFLINE:
-        raise ModelError(f"it is not in the cache ({constants.HF_HUB_CACHE}) and the hub is switched off")
+        raise ModelError(f"it is not in the cache ({constants.HF_HUB_CACHE}), and downloads are switched off")
     with translated_errors(repo, revision):
         info = repository(repo, revision)
         names = {file.rfilename for file in info.siblings or []}
@@ -293,8 +293,8 @@ def check_hashes(repo: str, folder: Path, expected: dict[str, str]) -> None:
             path.resolve().unlink()
             path.unlink(missing_ok=True)
             raise ModelError(
-                f"{name} of {repo} is damaged and was removed from the cache: its hash is {found[:12]}..., at the "
-                f"hub it is {known[:12]}...; download it again"
+                f"{name} of {repo} is damaged and was removed from the cache: its hash is {found[:12]}..., the "
+                f"hub's is {known[:12]}...; download it again"
             )
 
 
@@ -328,7 +328,7 @@ def translated_errors(repo: str, revision: str | None = None) -> Iterator[None]:
         raise
     except errors.GatedRepoError as error:
         raise ModelError(
-            f"{repo} is gated: accept its terms on its page at the hub, then log in with `hf auth login`"
+            f"{repo} is gated: accept its terms on its hub page, then log in with `hf auth login`"
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise ModelError(
@@ -343,8 +343,8 @@ def translated_errors(repo: str, revision: str | None = None) -> Iterator[None]:
         raise ModelError(f"cannot reach the hub: {_reason(error)}") from error
     except Exception as error:  # whatever the library makes of an answer that is not the hub's
         raise ModelError(
-            f"cannot download {repo}: what answers in the hub's place is not the hub ({_reason(error)}): check "
-            f"HF_ENDPOINT, the proxy and whether the network wants a login, or {ANOTHER_WAY}"
+            f"cannot download {repo}: the server that answered is not the hub ({_reason(error)}): check "
+            f"HF_ENDPOINT, the proxy and whether the network requires a login, or {ANOTHER_WAY}"
         ) from error
 
 
@@ -362,9 +362,11 @@ def _advice(repo: str, error: Exception) -> str:
     status = getattr(getattr(error, "response", None), "status_code", None)
     reason = one_line(without_password((str(error) or type(error).__name__).splitlines()[0]))
     if status == 429:
-        return f"the hub asks to slow down (429): {repo} was not downloaded; wait some minutes and try again"
+        return f"the hub asks to slow down (429): {repo} was not downloaded; wait a few minutes and try again"
     if status in (401, 403):
-        return f"the hub refuses {repo} ({status}): log in with `hf auth login`, or check that your token may read it"
+        return (
+            f"the hub refuses {repo} ({status}): log in with `hf auth login`, or check that your token has access to it"
+        )
     if status is not None:
         return f"cannot download {repo} from the hub ({reason}): try again later, {ANOTHER_WAY}"
     if type(error).__name__ in ("RemoteProtocolError", "ReadError", "ReadTimeout") or "Consistency check" in reason:

@@ -72,7 +72,7 @@ class OriginalWeights:
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises ModelError where the file cannot be read, or holds something else."""
+        """Raises ModelError if the file cannot be read, or holds something else."""
         self.path = path
         file = TorchFile.open(path)
         self._mapped = file.mapped
@@ -199,11 +199,13 @@ def infer_config(shapes: Shapes, heads: int | None = None) -> XCLIPConfig:
             prompt_num_attention_heads=heads,
         )
     except ValueError as error:
-        raise ValueError(f"its sizes make no model, where heads are width // {HEAD_WIDTH} or given: {error}") from error
+        raise ValueError(
+            f"its sizes do not make a model, with width // {HEAD_WIDTH} heads or those given: {error}"
+        ) from error
 
 
 def training_config(path: Path) -> dict[str, Any]:
-    """What a ``.pth`` says of its training, such as ``{"MODEL": {"ARCH": "ViT-B/32"}}``; empty where it says nothing.
+    """What a ``.pth`` says of its training, such as ``{"MODEL": {"ARCH": "ViT-B/32"}}``; empty if it says nothing.
 
     Plain values only: nested dicts, lists, strings, numbers, None. Raises ModelError.
     """
@@ -211,7 +213,7 @@ def training_config(path: Path) -> dict[str, Any]:
     try:
         return _plain(recorded, set())
     except RecursionError as error:
-        raise ModelError(f"the training config in {path} is nested too deep") from error
+        raise ModelError(f"the training config in {path} is nested too deeply") from error
 
 
 def _state_dict(value: Any) -> dict[Any, Any]:

@@ -67,7 +67,7 @@ LARGEST = 1 << 62  # number that torch takes as a size
 def scan(file: BinaryIO | mmap.mmap) -> set[str]:
     """The names that the pickle at the file's position asks for; the position is behind it afterwards.
 
-    Raises ValueError where loading it would cost out of proportion.
+    Raises ValueError if loading it would cost out of proportion.
     """
     names: set[str] = set()
     start = file.tell()
@@ -157,7 +157,7 @@ class _Tuple(tuple[Any, ...]):
 
     def __hash__(self) -> int:
         if any(isinstance(entry, tuple) for entry in self):
-            raise TypeError("a key of its pickle is a tuple of tuples")
+            raise TypeError("its pickle has a tuple of tuples as a key")
         return tuple.__hash__(self)
 
 
@@ -301,7 +301,7 @@ def stored_tensors(file: TorchFile, entries: Mapping[Any, Any]) -> dict[str, Sto
 
 
 def _stored_tensor(file: TorchFile, name: str, value: Any) -> StoredTensor:
-    """The tensor of a state dict's entry. Raises ValueError where it is none, or reaches beyond its storage."""
+    """The tensor of a state dict's entry. Raises ValueError if it is none, or reaches beyond its storage."""
     if isinstance(value, Inert) and value.name == PARAMETER and value.args:
         value = value.args[0]
     match value:

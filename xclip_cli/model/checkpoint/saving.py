@@ -87,7 +87,7 @@ def _bytes(size: int | str) -> int:
     found = re.fullmatch(r"(\d+)([KMG]?I?B)", str(size).upper().replace(" ", "")) if isinstance(size, str) else None
     number = int(found[1]) * UNITS[found[2]] if found and found[2] in UNITS else size
     if not isinstance(number, int) or number < 1:
-        raise ValueError(f"max_shard_size={size!r} is not a number of bytes, or such as '500MB'")
+        raise ValueError(f"max_shard_size={size!r} is not a number of bytes or a size such as '500MB'")
     return number
 
 

@@ -60,7 +60,7 @@ class LoadingInfo:
         return name not in self.unexpected and all(name != other for other, _, _ in self.mismatched)
 
     def describe(self, title: str = "of another shape, initialised", says: str = "the model's is") -> str:
-        """All of it in a line, empty where all fit.
+        """All of it in a line, empty if all fit.
 
         ``title`` begins the list of other shapes, and ``says`` comes before what each should be.
         """
@@ -120,7 +120,7 @@ class _Pickled:
     def __init__(self, path: Path) -> None:
         file = TorchFile.open(path)
         if strange := sorted(file.names - STATE_DICT_NAMES):
-            raise ModelError(f"{path} holds more than weights: it asks for {strange[0]}, which weights do not need")
+            raise ModelError(f"{path} contains more than weights: it asks for {strange[0]}, which weights do not need")
         entries = entries_of(file.value)
         if not entries or not all(
             isinstance(name, str) and isinstance(entry, Inert) for name, entry in entries.items()
@@ -210,7 +210,7 @@ def converted(source: Path, name: str, stored: Tensor, dtype: torch.dtype, devic
         raise ModelError(
             f"the weights in {source} do not fit into {dtype}: {one_line(name)} has larger numbers; use another dtype"
         )
-    raise ModelError(f"the weights in {source} are damaged: {one_line(name)} holds values that are no finite numbers")
+    raise ModelError(f"the weights in {source} are damaged: {one_line(name)} has values that are not finite numbers")
 
 
 def _is_finite(tensor: Tensor) -> bool:
@@ -236,7 +236,7 @@ def _own_names(names: list[str], wanted: Iterable[str], prefix: str) -> dict[str
 
 
 def misfits(wanted: Shapes, found: Shapes, title: str, says: str) -> str:
-    """What is missing, unexpected or of another shape among tensors; empty where all fit. As ``describe``."""
+    """What is missing, unexpected or of another shape among tensors; empty if all fit. As ``describe``."""
     return LoadingInfo.of(wanted, found).describe(title, says)
 
 
