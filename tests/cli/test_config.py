@@ -239,7 +239,7 @@ def test_what_an_index_settles_goes_before_the_file(xclip: Run, clip: Path, tmp_
     assert not (tmp_path / "cwd" / "frames").exists()
     for flag, value in (("window", "4"), ("views", "2x1"), ("stream", "1")):  # given, they must fit
         done = xclip("timeline", "windows.index", "--label", "x", "--config", path, f"--{flag}", value)
-        assert (done.returncode, f"--{flag} {value}: the index" in done.stderr) == (2, True), done.stderr
+        assert (done.returncode, f"--{flag} {value} does not match the index" in done.stderr) == (2, True), done.stderr
 
 
 @pytest.mark.parametrize("usual", ["file", "variable"])
@@ -254,7 +254,7 @@ def test_a_model_that_is_given_is_not_taken_for_a_default(
     assert xclip(*command, env=env).returncode == 0
     assert xclip(*command, env=env | {"XCLIP_MODEL": env.get("XCLIP_MODEL", "")}).returncode == 0
     done = xclip(*command, "--model", "bundled", env=env)
-    assert (done.returncode, "holds model" in done.stderr) == (1, True), done.stderr
+    assert (done.returncode, "contains model" in done.stderr) == (1, True), done.stderr
 
 
 def labels_of(done: subprocess.CompletedProcess[str]) -> list[str]:

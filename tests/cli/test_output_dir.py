@@ -190,7 +190,7 @@ def test_a_run_that_ended_while_it_replaced_files_goes_on(
         return [json.loads(Path("out", f"{name}.mp4.json").read_text())["status"] for name in "abc"]
 
     assert run(failed) == ["ok", "error", "error"]
-    with pytest.raises(ResultsError, match="made in another way"):
+    with pytest.raises(ResultsError, match="different settings"):
         run(ok, "other", resume=True, retry_failed=True)
     assert files(Path("out")) == ["a.mp4.json", "b.mp4.json", "c.mp4.json", "results.jsonl"]
     with pytest.raises(KilledError):
