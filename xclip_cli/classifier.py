@@ -19,7 +19,7 @@ import numpy as np
 
 from . import __version__
 from .engine.batches import outcomes_of
-from .engine.devices import AUTO, dtype_name
+from .engine.devices import AUTO
 from .engine.encoder import Encoder, Encodings, Time
 from .engine.pipeline import Outcome, results_of
 from .engine.texts import Texts
@@ -51,7 +51,8 @@ class Classifier:
     ``model``: a checkpoint folder, a hub id, ``bundled``, or ``auto``: the bundled model if it was trained to tell the
     labels apart, else the checkpoint that X-CLIP's authors recommend for labels of one's own. ``templates`` apply where
     ``labels`` are plain names. ``device``: auto, cpu, cuda, cuda:N, several of these (cuda:0,cuda:1), or all of them.
-    ``dtype``: auto (bfloat16 where the hardware computes it natively, else float32), float32, bfloat16 or float16.
+    ``dtype``: auto (bfloat16 where the hardware computes it natively, else float32), float32, bfloat16, float16, or int8,
+    for CPUs with VNNI or AMX.
     ``preprocess``: hf, as the checkpoint's files say, or paper, the protocol of the published accuracies. ``views``:
     the clips of a video and the crops of each, whose scores are averaged. ``tokenizer``: a folder or hub id, for an
     authors' ``.pth``, which holds none. ``heads``: attention heads of MIT and prompt generator, where they are to
@@ -426,7 +427,7 @@ class Classifier:
     ) -> Prediction | Failure:
         info = encoded.info
         if not np.isfinite(logits).all():
-            message = f"the model gives no finite score in {self.encoder.dtype}: try --dtype float32"
+            message = f"the model gives no finite score in {self.encoder.precision}: try --dtype float32"
             return Failure(
                 encoded.video,
                 "not_finite",
@@ -485,7 +486,7 @@ class Classifier:
             stream=self.encoder.stream,
             start=None if start is None else str(start),
             end=None if end is None else str(end),
-            dtype=dtype_name(self.encoder.dtype),
+            dtype=self.encoder.precision,
             top_k=top_k,
             none_of_these=True if self.labels.background and not self.multi_label else None,
             multi_label=self.multi_label or None,

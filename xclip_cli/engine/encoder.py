@@ -31,7 +31,7 @@ from ..text import exact_time
 from ..video.limits import DECODE_TIMEOUT, DEFAULT_LIMITS, Limits
 from ..video.pool import AHEAD, Decoders
 from ..video.sampling import ONE_VIEW, ClipInfo, ClipRequest, Views, check_windows, frame_times
-from .devices import AUTO, DTYPES, choose_devices, choose_dtype, dtype_misfits, dtype_name, no_garbage_collection
+from .devices import AUTO, DTYPES, INT8, choose_devices, choose_dtype, dtype_misfits, no_garbage_collection, precision_name
 from .pipeline import Decoded, Outcome, Pipeline, results_of
 
 if TYPE_CHECKING:
@@ -369,7 +369,8 @@ class Encoder:
                 import torch
             if self._threads or usable_cores() < torch.get_num_threads():  # torch knows nothing of quotas
                 torch.set_num_threads(self._threads or usable_cores())
-            self.warnings = tuple(dict.fromkeys(chain(*(dtype_misfits(self.dtype, device) for device in self.devices))))
+            floats = self.devices if self._dtype_name != INT8 else ()
+            self.warnings = tuple(dict.fromkeys(chain(*(dtype_misfits(self.dtype, device) for device in floats))))
             self._begun = True
         if not vision:
             _ = self._comparing
@@ -396,8 +397,13 @@ class Encoder:
 
     @cached_property
     def dtype(self) -> torch.dtype:
-        """What the model computes in."""
+        """What the model computes in; where that is int8, what it gives. Raises XClipError where it cannot."""
         return choose_dtype(self._dtype_name, *self.devices)
+
+    @property
+    def precision(self) -> str:
+        """What the model computes in, by its name."""
+        return precision_name(self._dtype_name, self.dtype)
 
     @property
     def model(self) -> XCLIPModel:
@@ -405,10 +411,14 @@ class Encoder:
         return self._model_on(self.device)
 
     def _model_on(self, device: torch.device) -> XCLIPModel:
+        from ..model.int8 import quantise
         from ..model.modeling import is_text_parameter
 
         if device not in self._models:
-            self._models[device] = self._loaded(device, lambda name: not is_text_parameter(name))
+            model = self._loaded(device, lambda name: not is_text_parameter(name))
+            if self._dtype_name == INT8:
+                quantise(model.vision_model)
+            self._models[device] = model
             self._lanes.measure(device, self.config.video_bytes(self.dtype.itemsize))
         return self._models[device]
 
@@ -430,9 +440,9 @@ class Encoder:
 
     def pack(self) -> None:
         """Make a CPU's model faster at a cost that a few videos would not win back."""
-        from ..model.packing import can_pack, pack_linears
+        from ..model.packing import pack_linears
 
-        if not self._packed and can_pack(self.dtype, self.device):
+        if not self._packed:
             self._packed = True
             pack_linears(self.model.vision_model, rows=self.clips_at_once * self._tokens_a_clip)
 
@@ -457,7 +467,7 @@ class Encoder:
     def description(self) -> str:
         """The model and how it runs, in a line."""
         where = ", ".join(map(str, self.devices))
-        return f"model {self.checkpoint.name} on {where}, {dtype_name(self.dtype)}"
+        return f"model {self.checkpoint.name} on {where}, {self.precision}"
 
     def close(self) -> None:
         """End the decode workers."""

@@ -34,11 +34,11 @@ def can_pack(dtype: torch.dtype, device: torch.device) -> bool:
 
 
 def pack_linears(module: nn.Module, rows: int) -> None:
-    """Replace every linear layer inside ``module``; it can be used for inference only from here on."""
+    """Replace every linear layer inside ``module`` that can be packed; it can be used for inference only from here on."""
     for name, child in module.named_children():
         if isinstance(child, Int8Linear):
             child.pack(rows)
-        elif isinstance(child, nn.Linear):
+        elif isinstance(child, nn.Linear) and can_pack(child.weight.dtype, child.weight.device):
             setattr(module, name, PackedLinear(child, rows))
         else:
             pack_linears(child, rows)
