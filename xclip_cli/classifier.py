@@ -20,7 +20,8 @@ import numpy as np
 from . import __version__
 from .engine.batches import outcomes_of
 from .engine.devices import AUTO
-from .engine.encoder import Encoder, Encodings, Time
+from .engine.encoder import Encoder
+from .engine.encodings import Encodings, Time
 from .engine.pipeline import Outcome, results_of
 from .engine.texts import Texts
 from .errors import LabelsError, ResultsError, VideoError
@@ -51,8 +52,7 @@ class Classifier:
     ``model``: a checkpoint folder, a hub id, ``bundled``, or ``auto``: the bundled model if it was trained to tell the
     labels apart, else the checkpoint that X-CLIP's authors recommend for labels of one's own. ``templates`` apply where
     ``labels`` are plain names. ``device``: auto, cpu, cuda, cuda:N, several of these (cuda:0,cuda:1), or all of them.
-    ``dtype``: auto (bfloat16 where the hardware computes it natively, else float32), float32, bfloat16, float16, or int8,
-    for CPUs with VNNI or AMX.
+    ``dtype``: auto (bfloat16 where it is native, else float32), float32, bfloat16, float16 or int8 (CPUs with VNNI).
     ``preprocess``: hf, as the checkpoint's files say, or paper, the protocol of the published accuracies. ``views``:
     the clips of a video and the crops of each, whose scores are averaged. ``tokenizer``: a folder or hub id, for an
     authors' ``.pth``, which holds none. ``heads``: attention heads of MIT and prompt generator, where they are to

@@ -12,7 +12,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from . import __version__
-from .engine.encoder import Encoder, Encodings
+from .engine.encoder import Encoder
+from .engine.encodings import Encodings
 from .engine.pipeline import Outcome
 from .errors import ResultsError, VideoError
 from .results.index import Index

@@ -56,11 +56,10 @@ def _device(name: str, count: int) -> torch.device:
 
 def choose_dtype(name: str, *devices: torch.device) -> torch.dtype:
     """The dtype called ``name``; for auto bfloat16 where all the devices compute it natively, else float32. Of int8,
-    which is for the linear layers of the vision encoder, the dtype of all else. Raises XClipError."""
+    which is for the linear layers of the vision encoder, the dtype of all else."""
     import torch
 
     if name == INT8:
-        _check_int8(devices)
         return torch.bfloat16
     if name == AUTO:
         return torch.bfloat16 if all(map(_computes_bfloat16, devices)) else torch.float32
@@ -78,8 +77,11 @@ def precision_name(name: str, dtype: torch.dtype) -> str:
     return name if name == INT8 else dtype_name(dtype)
 
 
-def _check_int8(devices: Sequence[torch.device]) -> None:
-    """Raises XClipError where a device does not multiply 8-bit integers natively."""
+def check_precision(name: str, devices: Sequence[torch.device]) -> None:
+    """Raises XClipError where a vision encoder cannot compute in a precision: int8 on what does not multiply 8-bit
+    integers natively. (What it has made can be compared with texts anywhere.)"""
+    if name != INT8:
+        return
     from ..model.int8 import computes_int8
 
     if any(device.type != "cpu" for device in devices):
@@ -91,13 +93,11 @@ def _check_int8(devices: Sequence[torch.device]) -> None:
         )
 
 
-def dtype_misfits(dtype: torch.dtype, device: torch.device) -> Iterator[str]:
-    """What speaks against computing in ``dtype`` on ``device``."""
-    import torch
-
-    if dtype == torch.float16 and device.type == "cpu":
+def dtype_misfits(precision: str, device: torch.device) -> Iterator[str]:
+    """What speaks against computing in a precision on ``device``."""
+    if precision == "float16" and device.type == "cpu":
         yield "float16 is slow on a CPU and can overflow: bfloat16 or float32 fit better"
-    if dtype == torch.bfloat16 and not _computes_bfloat16(device):
+    if precision == "bfloat16" and not _computes_bfloat16(device):
         yield "this hardware only emulates bfloat16: float32 is faster and more exact"
 
 

@@ -19,8 +19,9 @@ from .outputs import BaseModelOutput
 
 LARGEST = 127  # of a weight
 ZERO = 128  # lies between a signed byte and an unsigned one
-SIGNED, UNSIGNED = 126.5, 254.0  # the largest of an input, in steps: scales are rounded, and nothing may overflow a byte
+SIGNED, UNSIGNED = 126.5, 254.0  # an input's largest number, in steps: scales are rounded, no byte may overflow
 INTEGERS = 1.5 * 2.0**23  # a small number added to this in float32 is rounded, and stands in the lowest bits
+QUANTISED_AT_ONCE = 1 << 19  # numbers
 TINY = torch.finfo(torch.float32).tiny
 NATIVE = ("avx512_vnni", "avx_vnni", "amx_int8")  # a processor has one of these, or it emulates
 LOWEST = {"quick_gelu": -0.1637, "gelu": -0.17, "relu": 0.0}  # that an activation gives: more of the range is left
@@ -57,20 +58,30 @@ class Int8Linear(nn.Module):
         self.weight, self.packed = torch.ops.onednn.qlinear_prepack(self.weight, [rows, self.weight.shape[1]]), True
 
     def forward(self, x: Tensor) -> Tensor:
-        levels, scales = self._quantised(x.flatten(0, -2).to(torch.float32, copy=True))
+        """[..., in] → [..., out]."""
+        given = x.flatten(0, -2)
+        levels = torch.empty(given.shape, dtype=torch.int8)
+        scales = torch.empty(len(given), 1, dtype=self.dtype)
+        # In parts: larger ones leave the caches, and the system takes their memory back and clears it each time.
+        rows = max(1, QUANTISED_AT_ONCE // given.shape[1])
+        for first in range(0, len(given), rows):
+            part = slice(first, first + rows)
+            self._quantise(given[part].to(torch.float32, copy=True), levels[part], scales[part])
         product = self._packed_product(levels) if self.packed else self._product(levels)
-        return torch.addcmul(self.bias, product, scales).unflatten(0, x.shape[:-1])
+        # In place: to a large tensor of its own the system would give memory that it clears first.
+        return torch.addcmul(self.bias, product, scales, out=product).view(*x.shape[:-1], -1)
 
-    def _quantised(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs [M, in] in float32, which are overwritten → bytes, and the scale of each row in the output's dtype."""
+    def _quantise(self, x: Tensor, levels: Tensor, scales: Tensor) -> None:
+        """Inputs [M, in] in float32, which are overwritten → bytes [M, in], and the scale of each row [M, 1] in the
+        output's dtype."""
         if self.lowest is not None:
             x.sub_(self.lowest)
         largest, span = (_largest(x), SIGNED) if self.lowest is None else (x.amax(dim=1, keepdim=True), UNSIGNED)
         # Rounded first to what outputs are multiplied with: a scale that is exact there adds no error.
-        scales = (largest.clamp_min_(TINY) / span).to(self.dtype)
+        scales.copy_(largest.clamp_min_(TINY).div_(span))
         signed, signed_inputs = not self.packed, self.lowest is None
         x.mul_(1 / scales.float()).add_(INTEGERS + ZERO * (signed_inputs - signed))
-        return x.view(torch.int32).to(torch.int8), scales
+        levels.copy_(x.view(torch.int32))
 
     def _product(self, levels: Tensor) -> Tensor:
         """Bytes [M, in], signed → [M, out]."""
@@ -112,6 +123,7 @@ class WideLinear(nn.Module):
         self._computed_in, self._dtype = linear.weight.dtype, dtype
 
     def forward(self, x: Tensor) -> Tensor:
+        """[..., in] → [..., out]."""
         out: Tensor = self.linear(x.to(self._computed_in))
         return out.to(self._dtype)
 
@@ -129,6 +141,7 @@ class Int8Attention(nn.Module):
     def forward(
         self, x: Tensor, mask: Tensor | None = None, causal: bool = False, weights: bool = False
     ) -> tuple[Tensor, Tensor | None]:
+        """As ``Attention``, in float32 → float32."""
         q, k, v = self.projections(x).chunk(3, dim=-1)
         out, attention = attend(q, k, v, self.heads, 0.0, mask, causal, weights)
         return self.out_proj(out), attention
@@ -142,7 +155,8 @@ class WideStack(nn.Module):
         self.stack = stack
 
     def forward(self, x: Tensor, *arguments: Any, **options: Any) -> BaseModelOutput:
-        made = self.stack(x.float(), *arguments, **options)
+        """As ``TransformerStack``, whose results are in the input's dtype."""
+        made: BaseModelOutput = self.stack(x.float(), *arguments, **options)
         states = made.hidden_states
         return dataclasses.replace(
             made,
@@ -157,7 +171,8 @@ def quantise(vision: VisionTransformer) -> None:
     A layer whose input has outliers, as the weights that give it show, is left as it is: the step of an input is a
     share of its largest number, and all others would lose most of their digits.
     """
-    stack: Any = vision.encoder
+    encoder: Any = vision  # of typed modules, some of which are replaced by others
+    stack = encoder.encoder
     for layer in stack.layers:
         attention, mlp, dtype = layer.self_attn, layer.mlp, layer.mlp.fc1.weight.dtype
         _widen(layer.message_attn)
@@ -171,7 +186,7 @@ def quantise(vision: VisionTransformer) -> None:
         mlp.fc1 = _linear(mlp.fc1, layer.layer_norm2, dtype)
         for norm in (layer.layer_norm1, layer.layer_norm2, layer.message_ln):
             norm.float()
-    vision.encoder = WideStack(stack)
+    encoder.encoder = WideStack(stack)
 
 
 def has_outlier(source: nn.LayerNorm | nn.Linear) -> bool:

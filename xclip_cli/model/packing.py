@@ -34,7 +34,7 @@ def can_pack(dtype: torch.dtype, device: torch.device) -> bool:
 
 
 def pack_linears(module: nn.Module, rows: int) -> None:
-    """Replace every linear layer inside ``module`` that can be packed; it can be used for inference only from here on."""
+    """Pack every linear layer inside ``module`` that can be; it can be used for inference only from here on."""
     for name, child in module.named_children():
         if isinstance(child, Int8Linear):
             child.pack(rows)
