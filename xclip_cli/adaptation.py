@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from .engine.batches import outcomes_of
-from .engine.encoder import Encoder, Encodings
+from .engine.encoder import Encoder
+from .engine.encodings import Encodings
 from .engine.pipeline import results_of
 from .engine.texts import Texts
 from .errors import LabelsError, ModelError, ResultsError

@@ -19,8 +19,9 @@ import numpy as np
 
 from . import __version__
 from .engine.batches import outcomes_of
-from .engine.devices import AUTO, dtype_name
-from .engine.encoder import Encoder, Encodings, Time
+from .engine.devices import AUTO
+from .engine.encoder import Encoder
+from .engine.encodings import Encodings, Time
 from .engine.pipeline import Outcome, results_of
 from .engine.texts import Texts
 from .errors import LabelsError, ResultsError, VideoError
@@ -51,11 +52,10 @@ class Classifier:
     ``model``: a checkpoint folder, a hub id, ``bundled``, or ``auto``: the bundled model if it was trained to tell the
     labels apart, else the checkpoint that X-CLIP's authors recommend for open labels. ``templates`` apply if ``labels``
     are plain names. ``device``: auto, cpu, cuda, cuda:N, several CUDA devices (cuda:0,cuda:1), or all.
-    ``dtype``: auto (bfloat16 where the hardware computes it natively, else float32), float32, bfloat16 or float16.
+    ``dtype``: auto (bfloat16 where it is native, else float32), float32, bfloat16, float16 or int8 (CPUs with VNNI).
     ``preprocess``: hf, as the checkpoint's files say, or paper, the protocol of the published accuracies. ``views``:
     the clips per video and crops per clip, whose scores are averaged. ``tokenizer``: a folder or hub id, for an
-    authors' ``.pth``, which has none. ``heads``: attention heads of the MIT and the prompt generator, if not the
-    checkpoint's.
+    authors' ``.pth``, which has none. ``heads``: attention heads of MIT and prompt generator, if not the checkpoint's.
 
     ``head``: corrections learned from examples (``Head.fit``), or their file; without ``labels`` its own are used.
     ``multi_label`` scores each label on its own, against the neutral texts of ``Labels.with_background``. Without it,
@@ -426,7 +426,7 @@ class Classifier:
     ) -> Prediction | Failure:
         info = encoded.info
         if not np.isfinite(logits).all():
-            message = f"the model gives no finite score in {self.encoder.dtype}: try --dtype float32"
+            message = f"the model gives no finite score in {self.encoder.precision}: try --dtype float32"
             return Failure(
                 encoded.video,
                 "not_finite",
@@ -485,7 +485,7 @@ class Classifier:
             stream=self.encoder.stream,
             start=None if start is None else str(start),
             end=None if end is None else str(end),
-            dtype=dtype_name(self.encoder.dtype),
+            dtype=self.encoder.precision,
             top_k=top_k,
             none_of_these=True if self.labels.background and not self.multi_label else None,
             multi_label=self.multi_label or None,

@@ -261,7 +261,7 @@ def _write_clip(path: Path) -> str:
 def _classify(clip: Path, device: str) -> str:
     with Classifier(BUNDLED, labels=load_labels([CLIP_LABELS]), device=device) as classifier:
         best = classifier.classify(clip).predictions[0]
-        found = f"{best.label} ({best.score:.3f}) in {dtype_name(classifier.encoder.dtype)}"
+        found = f"{best.label} ({best.score:.3f}) in {classifier.encoder.precision}"
     if best.label != CLIP_LABEL:
         raise ValueError(f"it shows {CLIP_LABEL}, but the answer is {found}")
     return found

@@ -12,8 +12,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from . import __version__
-from .engine.devices import dtype_name
-from .engine.encoder import Encoder, Encodings
+from .engine.encoder import Encoder
+from .engine.encodings import Encodings
 from .engine.pipeline import Outcome
 from .errors import ResultsError, VideoError
 from .results.index import Index
@@ -52,7 +52,7 @@ def index_settings(
         num_frames=config.vision_config.num_frames,
         tokens=config.vision_config.num_patches,
         width=config.projection_dim,
-        dtype=dtype_name(encoder.dtype),
+        dtype=encoder.precision,
         compact=compact,
         preprocess=encoder.preprocess,
         views=str(encoder.views),

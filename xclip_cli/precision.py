@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .classifier import Classifier
-from .engine.devices import AUTO
+from .engine.devices import AUTO, check_precision
 from .errors import XClipError
 from .labels import Labels
 from .model.checkpoint.find import Checkpoint
@@ -84,8 +84,8 @@ def compare(
         dtype: Classifier(checkpoint, labels=labels, dtype=dtype, device=device)
         for dtype in dict.fromkeys((EXACT, USUAL, *dtypes))
     }
-    for classifier in made.values():
-        _ = classifier.encoder.dtype  # what the device lacks is said before anything is computed
+    for dtype, classifier in made.items():
+        check_precision(dtype, classifier.encoder.devices)  # before anything is computed
     found = {dtype: dict(_logits(classifier, paths)) for dtype, classifier in made.items()}
     exact = found[EXACT]
     if not exact:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .classifier import Classifier
-from .engine.encoder import Encodings
+from .engine.encodings import Encodings
 from .errors import ResultsError
 from .labels import Labels
 from .results.index import Index, StoredVideo

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .engine.encoder import Encoder, Encodings
+from .engine.encoder import Encoder
+from .engine.encodings import Encodings
 from .results.index import StoredVideo
 from .results.records import Failure
 

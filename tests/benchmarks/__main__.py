@@ -28,6 +28,7 @@ import torch
 from xclip_cli import Classifier
 from xclip_cli.bundled import generator
 from xclip_cli.engine.encoder import Encoder
+from xclip_cli.model.int8 import computes_int8
 from xclip_cli.video.sampling import ClipRequest
 
 from . import cluster, gpu, index
@@ -176,12 +177,12 @@ class Bench:
         yield Row("the same, first run: peak memory (PSS, all processes)", script, memory / peers, "≤ 0.75", detail)
         yield ratio_row("400 labels, second run: time", "5 labels, second run", "≤ 1.15", many, second)
 
-    def throughput(self) -> Iterator[Row]:
-        """Many short clips in warm processes."""
-        names = ("ours", "transformers-float32", "transformers-bfloat16", "decode", "model")
+    def _rates(self, *names: str) -> dict[str, float]:
+        """Videos a second of what `warm.py` calls so, in warm processes that take turns."""
         clips = self.inputs.short_clips
-        share = dict.fromkeys(names, len(clips) if self.full else 8)  # a turn's; a run of ours begins and ends slowly
-        share["ours"] = len(clips) if self.full else 24
+        share = {  # a turn's; a run of ours begins and ends slowly
+            name: len(clips) if self.full else 24 if name.startswith("ours") else 8 for name in names
+        }
         seconds: dict[str, list[float]] = {name: [] for name in names}
         warm = Warm(self.inputs, *names)
         try:
@@ -193,13 +194,17 @@ class Bench:
                     seconds[name].append(warm.run(name, some) / len(some))
         finally:
             warm.close()
-        rates = {name: 1 / statistics.median(values) for name, values in seconds.items()}
+        return {name: 1 / statistics.median(values) for name, values in seconds.items()}
+
+    def throughput(self) -> Iterator[Row]:
+        """Many short clips in warm processes."""
+        rates = self._rates("ours", "transformers-float32", "transformers-bfloat16", "decode", "model")
         ours = rates["ours"]
         for dtype, goal in (("float32", "≥ 2.3"), ("bfloat16", "≥ 1.28")):
             theirs = rates[f"transformers-{dtype}"]
             detail = f"{ours:.2f} / {theirs:.2f} videos a second"
             yield Row("warm, short clips: rate", f"warm transformers loop, {dtype}", ours / theirs, goal, detail)
-        each = statistics.median(seconds["decode"]), statistics.median(seconds["model"])
+        each = 1 / rates["decode"], 1 / rates["model"]
         ceiling = len(os.sched_getaffinity(0)) / sum(each)
         detail = (
             f"{ours:.2f} / {ceiling:.2f} videos a second (decoding {each[0]:.3f}, model {each[1]:.3f} core seconds)"
@@ -227,19 +232,44 @@ class Bench:
             yield ratio_row("the same", "torchcodec, exact seek mode, same frames", "≤ 1.2", ours, codec)
 
     def precision(self) -> Iterator[Row]:
-        """The bundled model in bfloat16 and float32 on clips it was not trained on."""
+        """The bundled model in bfloat16, and where it is native int8, and float32 on clips it was not trained on; int8
+        beside bfloat16 on the full-size model."""
+        dtypes = ["bfloat16", *(["int8"] if computes_int8() else [])]
         clips = 300 if self.full else 60
         rng = np.random.default_rng(20_000)
         pictures = [generator.make_picture(rng) for _ in range(40)]
-        same = total = 0
+        same, total = dict.fromkeys(dtypes, 0), 0
         for family in (generator.PICTURE_STATES, generator.CAMERA):
-            made = [Classifier("bundled", labels=family, dtype=dtype) for dtype in ("float32", "bfloat16")]
+            made = [Classifier("bundled", labels=family, dtype=dtype) for dtype in ("float32", *dtypes)]
             for i in range(clips):
                 clip = generator.make_clip(rng, family[i % len(family)], pictures, height=96, width=128)
-                exact, rough = (classifier.classify(list(clip.frames)).predictions[0].label for classifier in made)
-                same += exact == rough
+                exact, *rough = (classifier.classify(list(clip.frames)).predictions[0].label for classifier in made)
+                for dtype, label in zip(dtypes, rough, strict=True):
+                    same[dtype] += exact == label
                 total += 1
-        yield Row("bundled model, bfloat16: same top-1", "float32", same / total, "≥ 0.995", f"{same} of {total} clips")
+        for dtype, count in same.items():
+            detail = f"{count} of {total} clips"
+            yield Row(f"bundled model, {dtype}: same top-1", "float32", count / total, "≥ 0.995", detail)
+        if computes_int8():
+            yield from self._int8()
+
+    def _int8(self) -> Iterator[Row]:
+        rates = self._rates("ours-int8", "ours", "transformers-bfloat16")
+        for name, goal in (("ours", "≥ 1.35"), ("transformers-bfloat16", "≥ 1.6")):
+            detail = f"{rates['ours-int8']:.2f} / {rates[name]:.2f} videos a second"
+            against = "bfloat16" if name == "ours" else "warm transformers loop, bfloat16"
+            yield Row("warm, short clips, int8: rate", against, rates["ours-int8"] / rates[name], goal, detail)
+        cold: dict[str, list[float]] = {"int8": [], "bfloat16": []}
+        commands = {dtype: self.classify(self.inputs.clip, str(self.inputs.labels), "--dtype", dtype) for dtype in cold}
+        for turn in range(self.rounds + 1):
+            for dtype, command in commands.items():
+                seconds = wall(command, self.env)
+                if turn:
+                    cold[dtype].append(seconds)
+        yield ratio_row("one clip, cold process, int8: time, second run", "bfloat16", "≤ 1.1", *cold.values())
+        many = [str(path) for path in self.inputs.short_clips[1:16]]
+        ours, usual = (peak_memory([*command, *many], self.env) for command in commands.values())
+        yield Row("16 clips, int8: peak memory", "bfloat16", ours / usual, "≤ 1", f"{ours:.0f} MiB / {usual:.0f} MiB")
 
     def indexes(self) -> Iterator[Row]:
         """Asking an index beside looking at the videos again: base-patch32, with clips, and with made-up encodings."""

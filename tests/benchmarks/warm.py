@@ -1,7 +1,7 @@
 """A warm process to be measured: `python warm.py WHAT CHECKPOINT LABELS`; paths come in as JSON lines, seconds go out.
 
-WHAT is ours, or transformers in a precision, or one of ours's two parts alone (decode, model), whose seconds are of
-processor time.
+WHAT is ours, also in int8, or transformers in a precision, or one of ours's two parts alone (decode, model), whose
+seconds are of processor time.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 Paths = list[str]
 
 
-def ours(checkpoint: str, labels: list[str]) -> Callable[[Paths], float]:
+def ours(checkpoint: str, labels: list[str], dtype: str = "auto") -> Callable[[Paths], float]:
     """`classify_all`, as the command line calls it."""
     from xclip_cli import Classifier
 
-    classifier = Classifier(checkpoint, labels=labels)
+    classifier = Classifier(checkpoint, labels=labels, dtype=dtype)
 
     def run(paths: Paths) -> float:
         start = time.perf_counter()
@@ -114,6 +114,7 @@ def main() -> None:
     labels = Path(label_file).read_text("utf-8").splitlines()
     made = {
         "ours": lambda: ours(checkpoint, labels),
+        "ours-int8": lambda: ours(checkpoint, labels, "int8"),
         "transformers-float32": lambda: transformers(checkpoint, labels, "float32"),
         "transformers-bfloat16": lambda: transformers(checkpoint, labels, "bfloat16"),
         "decode": lambda: decode(checkpoint, labels),

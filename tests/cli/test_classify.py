@@ -126,7 +126,7 @@ def test_windows(xclip: Run, checkpoint: Path, clip: Path) -> None:
         (["a.mp4", "--labels", "kinetics-40"], 2, "did you mean kinetics-400?"),
         (["a.mp4", "--label", "x", "--template", "y"], 2, "no template file (nor a {} in) 'y'"),
         (["--label", "x"], 2, "no inputs: pass at least one video or folder"),
-        (["a.mp4", "--label", "x", "--dtype", "int8"], 2, "int8"),
+        (["a.mp4", "--label", "x", "--dtype", "int4"], 2, "int4"),
         (["a.mp4", "--label", "x", "--top-k", "-1"], 2, "should be greater than or equal to 0"),
         (["a.mp4", "--label", "x", "--model", "./nowhere"], 4, "there is no model './nowhere'"),
         (["a.mp4", "--label", "x", "--model", "no/such"], 4, "no/such is not complete in the cache"),

@@ -134,7 +134,7 @@ def test_completion_imports_neither_torch_nor_av() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **asked}, capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == ["auto", "float32", "bfloat16", "float16"]
+    assert done.stdout.split() == ["auto", "float32", "bfloat16", "float16", "int8"]
     assert not set(done.stderr.split()) & {"torch", "av"}
 
 

@@ -13,7 +13,8 @@ import torch
 from clips import write_clip
 
 from xclip_cli import Classifier, Failure, LabelsError, VideoError
-from xclip_cli.engine.encoder import Encoder, Encodings
+from xclip_cli.engine.encoder import Encoder
+from xclip_cli.engine.encodings import Encodings
 from xclip_cli.engine.texts import Texts
 from xclip_cli.video.sampling import Views
 

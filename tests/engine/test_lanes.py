@@ -16,7 +16,8 @@ from torch import Tensor
 from xclip_cli import Classifier, ModelError, XClipError
 from xclip_cli.engine import lanes
 from xclip_cli.engine.devices import choose_devices, choose_dtype
-from xclip_cli.engine.encoder import Encoder, Encodings
+from xclip_cli.engine.encoder import Encoder
+from xclip_cli.engine.encodings import Encodings
 from xclip_cli.engine.lanes import GRAPHS, Graphs, Lane, Lanes
 from xclip_cli.model.loading import load_model
 from xclip_cli.model.modeling import XCLIPModel

@@ -288,7 +288,8 @@ class ModelFlags:
         DType,
         typer.Option(
             metavar="TYPE",
-            help=f"Precision: {either(DType)}; auto is bfloat16 where the hardware computes it natively, else float32.",
+            help=f"Precision: {either(DType)}; auto is bfloat16 where the hardware computes it natively, else float32. "
+            "int8 is faster, on CPUs with VNNI or AMX; how near it is: xclip models verify NAME --dtype int8.",
         ),
     ] = DType.auto
     views: Annotated[

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from ..engine.devices import choose_devices, choose_dtype, measured_macs_per_second
+from ..engine.devices import check_precision, choose_devices, choose_dtype, measured_macs_per_second, precision_name
 from ..inputs import Inputs
 from ..labels import Labels
 from ..model.checkpoint.find import find_cached, hub_name
@@ -54,8 +54,9 @@ def plan(inputs: Inputs, labels: Labels | None, name: str, model: ModelFlags, un
         if labels is not None and (why := found.why_a_guess(labels.all_texts)):
             yield f"  warning: it can only guess: it {why}"
     where = choose_devices(model.device)
-    computed_in = choose_dtype(model.dtype.value, *where)
-    yield f"device: {', '.join(map(str, where))}, {str(computed_in).removeprefix('torch.')}"
+    check_precision(model.dtype.value, where)
+    computed_in = precision_name(model.dtype.value, choose_dtype(model.dtype.value, *where))
+    yield f"device: {', '.join(map(str, where))}, {computed_in}"
     if macs is not None:
         seconds = macs * model.views.count / sum(measured_macs_per_second(device, computed_in) for device in where)
         count = len(inputs.paths) - len(missing)

@@ -9,7 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from ..results.records import Failure
-from .encoder import Encoder, Encodings
+from .encoder import Encoder
+from .encodings import Encodings
 from .pipeline import Outcome
 
 B = TypeVar("B")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,9 +14,9 @@ from ..text import one_line
 if TYPE_CHECKING:
     import torch
 
-AUTO, ALL = "auto", "all"
+AUTO, ALL, INT8 = "auto", "all", "int8"
 DEVICES = "auto, cpu, cuda, cuda:N, several CUDA devices (cuda:0,cuda:1), or all"
-DTYPES = (AUTO, "float32", "bfloat16", "float16")
+DTYPES = (AUTO, "float32", "bfloat16", "float16", INT8)
 
 
 def choose_devices(name: str) -> tuple[torch.device, ...]:
@@ -55,9 +55,12 @@ def _device(name: str, count: int) -> torch.device:
 
 
 def choose_dtype(name: str, *devices: torch.device) -> torch.dtype:
-    """The dtype called ``name``; for auto bfloat16 where all the devices compute it natively, else float32."""
+    """The dtype called ``name``; for auto bfloat16 where all the devices compute it natively, else float32. Of int8,
+    which is for the linear layers of the vision encoder, the dtype of all else."""
     import torch
 
+    if name == INT8:
+        return torch.bfloat16
     if name == AUTO:
         return torch.bfloat16 if all(map(_computes_bfloat16, devices)) else torch.float32
     dtype: torch.dtype = getattr(torch, name)
@@ -69,25 +72,46 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def dtype_misfits(dtype: torch.dtype, device: torch.device) -> Iterator[str]:
-    """What speaks against computing in ``dtype`` on ``device``."""
-    import torch
+def precision_name(name: str, dtype: torch.dtype) -> str:
+    """How a precision that was asked for by ``name`` is written, where ``dtype`` was chosen for it."""
+    return name if name == INT8 else dtype_name(dtype)
 
-    if dtype == torch.float16 and device.type == "cpu":
+
+def check_precision(name: str, devices: Sequence[torch.device]) -> None:
+    """Raises XClipError if the devices cannot run a vision encoder in this precision: int8 needs native products of
+    8-bit integers. (Encodings made in int8 can be compared with texts on any device.)"""
+    if name != INT8:
+        return
+    from ..model.int8 import computes_int8
+
+    if any(device.type != "cpu" for device in devices):
+        raise XClipError(f"int8 runs on CPUs only, not on {', '.join(map(str, devices))}: use bfloat16 or --device cpu")
+    if not computes_int8():
+        raise XClipError(
+            "int8 needs a CPU with VNNI or AMX instructions and a torch with oneDNN, which are missing here: use "
+            "bfloat16 or float32"
+        )
+
+
+def dtype_misfits(precision: str, device: torch.device) -> Iterator[str]:
+    """What speaks against computing in a precision on ``device``."""
+    if precision == "float16" and device.type == "cpu":
         yield "float16 is slow on a CPU and can overflow: use bfloat16 or float32"
-    if dtype == torch.bfloat16 and not _computes_bfloat16(device):
+    if precision == "bfloat16" and not _computes_bfloat16(device):
         yield "this hardware only emulates bfloat16: float32 is faster and more accurate"
 
 
-def measured_macs_per_second(device: torch.device, dtype: torch.dtype, size: int = 1024) -> float:
+def measured_macs_per_second(device: torch.device, precision: str, size: int = 1024) -> float:
     """How fast the device multiplies matrices of a transformer's size: for estimates."""
     import torch
 
+    dtype = getattr(torch, precision)
     a, b = torch.ones(size, size, dtype=dtype, device=device), torch.ones(size, size, dtype=dtype, device=device)
+    product = torch._int_mm if dtype == torch.int8 else torch.matmul
     best = float("inf")
     for _ in range(5):
         began = time.perf_counter()
-        float((a @ b)[0, 0])  # waits for the device
+        float(product(a, b)[0, 0])  # waits for the device
         best = min(best, time.perf_counter() - began)
     return size**3 / best
 

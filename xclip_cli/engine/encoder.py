@@ -12,12 +12,11 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
@@ -31,7 +30,18 @@ from ..text import exact_time
 from ..video.limits import DECODE_TIMEOUT, DEFAULT_LIMITS, Limits
 from ..video.pool import AHEAD, Decoders
 from ..video.sampling import ONE_VIEW, ClipInfo, ClipRequest, Views, check_windows, frame_times
-from .devices import AUTO, DTYPES, choose_devices, choose_dtype, dtype_misfits, dtype_name, no_garbage_collection
+from .devices import (
+    AUTO,
+    DTYPES,
+    INT8,
+    check_precision,
+    choose_devices,
+    choose_dtype,
+    dtype_misfits,
+    no_garbage_collection,
+    precision_name,
+)
+from .encodings import Encodings, FrameSaver, Time
 from .pipeline import Decoded, Outcome, Pipeline, results_of
 
 if TYPE_CHECKING:
@@ -47,8 +57,6 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-Time = str | float | Fraction  # "HH:MM:SS.mmm", or seconds
-
 # Texts times videos: each takes some kilobytes in the prompt generator.
 PROMPTS_AT_ONCE = {"cpu": 1 << 13, "cuda": 1 << 15}
 # Tokens (frames times patches) computed at once: more are no faster, and on a CPU they leave its caches.
@@ -57,25 +65,6 @@ PIXELS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 27}  # of large patches few token
 COMPARED_AT_ONCE = {"absorbed": 1 << 12, "projected": 1 << 10}  # tokens that texts look at, in one of the two ways
 TOKENS_IN_A_GRAPH = 1 << 14  # more take a GPU longer than starting its kernels one by one
 LARGEST_BATCH = {"cpu": 8, "cuda": 64}  # videos
-
-
-class FrameSaver(Protocol):
-    """Where the frames go that the model sees, if anybody wants them."""
-
-    def save(self, video: str, seconds: float, crops: Any) -> None:
-        """Keep the crops [crops, 3, H, W] of one frame."""
-
-
-@dataclass(frozen=True)
-class Encodings:
-    """What the model keeps of one window of a video: an encoding a view, and what was decoded."""
-
-    video: str
-    info: ClipInfo
-    short_side: int  # of the smallest picture, in pixels
-    features: Tensor  # [views, P], of the whole clip; on the encoder's device
-    tokens: Tensor  # [views, n, P], of its patches: what texts are prompted with
-    seconds: float  # that the model took, an even share of the batch's
 
 
 class Encoder:
@@ -363,17 +352,18 @@ class Encoder:
 
     def load(self, vision: bool = True) -> None:
         """Import torch and load the weights, unless that is done; without ``vision`` only what compares encodings with
-        texts. Raises ModelError."""
+        texts. Raises ModelError, and XClipError where the devices cannot compute in the precision."""
         if not self._begun:
             with no_garbage_collection():
                 import torch
             if self._threads or usable_cores() < torch.get_num_threads():  # torch knows nothing of quotas
                 torch.set_num_threads(self._threads or usable_cores())
-            self.warnings = tuple(dict.fromkeys(chain(*(dtype_misfits(self.dtype, device) for device in self.devices))))
+            self.warnings = tuple(dict.fromkeys(chain(*(dtype_misfits(self.precision, each) for each in self.devices))))
             self._begun = True
         if not vision:
             _ = self._comparing
             return
+        check_precision(self._dtype_name, self.devices)
         _ = self.image_processor
         for device in self.devices:
             self._model_on(device)
@@ -396,8 +386,13 @@ class Encoder:
 
     @cached_property
     def dtype(self) -> torch.dtype:
-        """What the model computes in."""
+        """What the model computes in; where that is int8, what it gives."""
         return choose_dtype(self._dtype_name, *self.devices)
+
+    @property
+    def precision(self) -> str:
+        """What the model computes in, by its name."""
+        return precision_name(self._dtype_name, self.dtype)
 
     @property
     def model(self) -> XCLIPModel:
@@ -405,10 +400,14 @@ class Encoder:
         return self._model_on(self.device)
 
     def _model_on(self, device: torch.device) -> XCLIPModel:
+        from ..model.int8 import quantise
         from ..model.modeling import is_text_parameter
 
         if device not in self._models:
-            self._models[device] = self._loaded(device, lambda name: not is_text_parameter(name))
+            model = self._loaded(device, lambda name: not is_text_parameter(name))
+            if self._dtype_name == INT8:
+                quantise(model.vision_model)
+            self._models[device] = model
             self._lanes.measure(device, self.config.video_bytes(self.dtype.itemsize))
         return self._models[device]
 
@@ -430,9 +429,9 @@ class Encoder:
 
     def pack(self) -> None:
         """Make a CPU's model faster at a cost that a few videos would not win back."""
-        from ..model.packing import can_pack, pack_linears
+        from ..model.packing import pack_linears
 
-        if not self._packed and can_pack(self.dtype, self.device):
+        if not self._packed:
             self._packed = True
             pack_linears(self.model.vision_model, rows=self.clips_at_once * self._tokens_a_clip)
 
@@ -457,7 +456,7 @@ class Encoder:
     def description(self) -> str:
         """The model and how it runs, in a line."""
         where = ", ".join(map(str, self.devices))
-        return f"model {self.checkpoint.name} on {where}, {dtype_name(self.dtype)}"
+        return f"model {self.checkpoint.name} on {where}, {self.precision}"
 
     def close(self) -> None:
         """End the decode workers."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .int8 import Int8Linear
+
 
 class PackedLinear(nn.Module):
     """A linear layer for inference; ``rows`` is how many it is used with at once, mostly."""
@@ -32,9 +34,11 @@ def can_pack(dtype: torch.dtype, device: torch.device) -> bool:
 
 
 def pack_linears(module: nn.Module, rows: int) -> None:
-    """Replace every linear layer inside ``module``; it can be used for inference only from here on."""
+    """Pack every linear layer inside ``module`` that can be; it can be used for inference only from here on."""
     for name, child in module.named_children():
-        if isinstance(child, nn.Linear):
+        if isinstance(child, Int8Linear):
+            child.pack(rows)
+        elif isinstance(child, nn.Linear) and can_pack(child.weight.dtype, child.weight.device):
             setattr(module, name, PackedLinear(child, rows))
         else:
             pack_linears(child, rows)

@@ -93,7 +93,7 @@ class StoredVideo:
     @property
     def tokens(self) -> npt.NDArray[np.float32]:
         """[windows, views, n, P], in float32."""
-        tokens = decoded_tokens(self.rows(), self._index.settings.dtype)
+        tokens = decoded_tokens(self.rows(), self._index.settings.layout.dtype)
         return tokens.reshape(-1, self._index.views, *tokens.shape[1:])
 
 

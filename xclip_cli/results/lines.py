@@ -62,8 +62,8 @@ class IndexSettings:
             raise ValueError(f"its format is {self.format}, but this version of xclip reads {FORMAT}")
         if self.family != FAMILY:
             raise ValueError(f"its encodings are those of {one_line(self.family, 40)}, not of {FAMILY}")
-        if self.dtype not in KINDS or self.dtype == "int8":
-            raise ValueError("its dtype is not float32, bfloat16 or float16")
+        if self.dtype not in KINDS:
+            raise ValueError(f"its dtype is not {', '.join(KINDS)}")
         if self.stream is not None and self.stream < 0:
             raise ValueError("its stream is not a stream number")
         if min(self.num_frames, self.tokens, self.width) < 1 or self.tokens * self.width > MAX_NUMBERS:
@@ -87,7 +87,8 @@ class IndexSettings:
     @property
     def layout(self) -> Layout:
         """Of a row."""
-        return Layout(self.tokens, self.width, "int8" if self.compact else self.dtype)
+        given = "bfloat16" if self.dtype == "int8" else self.dtype  # by a model that computes in int8
+        return Layout(self.tokens, self.width, "int8" if self.compact else given)
 
     @property
     def views_of(self) -> Views:
