@@ -80,7 +80,7 @@ def test_verify_measures_on_the_demos_videos_or_ones_own(xclip: Run, clip: Path)
     checks, table = done.stdout.splitlines()[:3], done.stdout.splitlines()[3:]
     assert all(line.startswith("ok") for line in checks)
     assert [line.split()[0] for line in table] == ["precision", "float32", "bfloat16", "advice:"]
-    assert "by 6 videos and 14 labels on cpu" in table[-1]
+    assert "from 6 videos and 14 labels on cpu" in table[-1]
     more = ["--dtype", "bfloat16", "--device", "cpu", "-l", "picture-state", "--json"]
     done = xclip("models", "verify", "bundled", clip, *more)
     found = json.loads(done.stdout)
