@@ -7,12 +7,15 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import statistics
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -76,6 +79,9 @@ def test_output_files(xclip: Run, checkpoint: Path, clip: Path, tmp_path: Path) 
     folder = tmp_path / "cwd"
     header, record = records((folder / "out.jsonl").read_text())
     assert (header["kind"], header["xclip"]) == ("run", xclip_cli.__version__)
+    assert header["command"] == shlex.join(["xclip", *map(str, common), "-o", "out.jsonl"])
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(header["began"])) < timedelta(minutes=5)
+    assert f"PyTorch {version('torch')}, PyAV {version('av')}, Python " in header["versions"]
     (same,) = json.loads((folder / "out.json").read_text())
     assert_same(same, record)
     before = (folder / "out.csv").read_text()
