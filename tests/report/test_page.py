@@ -25,6 +25,7 @@ from xclip_cli.results.records import (
     Error,
     Failure,
     Frames,
+    Moment,
     Prediction,
     RankedLabel,
     Record,
@@ -117,16 +118,68 @@ def test_a_page_says_what_there_is() -> None:
         )
     ).texts
     text = " | ".join(texts)
-    assert "the-model · 7 labels · float32 · xclip 1.2.3" in text
+    assert "the-model · 7 labels · float32 · xclip 1.2.3" in texts
     assert "videos | 4 | classified | 3 | failed | 1 | different best labels | 2 | with warnings | 1" in text
-    assert "Failed: 1 damaged | d.mp4 | damaged | none of 12 packets" in text
+    assert "1 failed: 1 damaged | d.mp4 | damaged | none of 12 packets" in text
     assert "a dog | 2 | a cat | 1" in text
     assert "c.mp4 | 1.25 | 3.50" in text
     assert "a.mp4 | clips/ | a cat | 0.900" in text
     assert "a dog | 0.750 | 20.00 | a cat | 0.250 | 20.00" in text
     assert "only 3 different frames" in texts
     assert "0:00.0 to 0:04.0 · 4 frames · the-model · took 4.75 s" in texts
-    assert texts.index("d.mp4") < texts.index("a.mp4")
+
+
+def test_videos_come_first_and_failures_are_folded_under_their_count() -> None:
+    videos = [record(f"{i}.mp4", ["x"], [1.0]) for i in range(3)]
+    failed = [failure("lost.mp4"), failure("gone.mp4"), failure("bad.mp4", "damaged", "none of 12 packets")]
+    reader = Reader(page(failed[0], *videos, *failed[1:]))
+    places = [reader.texts.index(each) for each in ("Videos", "0.mp4", "Best labels, by number of videos", "lost.mp4")]
+    assert places == sorted(places)
+    assert "3 failed: 2 missing, 1 damaged | lost.mp4 | missing | no such file | gone.mp4" in " | ".join(reader.texts)
+    folds = [attributes for tag, attributes in reader.tags if tag == "details" and "failures" in str(attributes)]
+    assert folds == [{"class": "panel failures"}]
+    ways = [attributes["href"] for tag, attributes in reader.tags if tag == "a"]
+    assert ways == ["#videos", "#overview", "#failures"]
+    assert {way[1:] for way in map(str, ways)} <= {attributes.get("id") for _, attributes in reader.tags}
+    assert '<details class="panel failures" open>' in page(*failed)  # there is nothing else to see
+
+
+def test_a_page_says_when_how_and_with_what_its_records_were_made() -> None:
+    one = record("a.mp4", ["x"], [1.0])
+    made = {
+        "command": "xclip classify 'a b.mp4'",
+        "versions": "PyTorch 2.13.0, PyAV 18.1.0",
+        "revision": "0123456789abcdef",
+    }
+    header = replace(HEADER, labels=1, num_frames=8, began="2026-11-26T20:15:02+00:00", **made)
+    reader = Reader(page(header, one))
+    assert (
+        "2026-11-26 20:15 UTC · the-model · revision 0123456789ab · 1 label · 8 frames per clip · float32 · "
+        "xclip 1.2.3 · PyTorch 2.13.0, PyAV 18.1.0"
+    ) in reader.texts
+    assert "xclip classify 'a b.mp4'" in reader.texts
+    assert "yesterday · the-model" in page(replace(HEADER, began="yesterday"), one)
+    assert '<pre class="command"' not in page(HEADER, one)
+
+
+def test_names_lead_to_the_files_that_have_an_address() -> None:
+    records = [
+        *(record(f"v/{name}.mp4", ["x"], [1.0], seconds=Seconds(1, 1)) for name in "abc"),
+        failure("v/d.mp4", "damaged"),
+        failure("v/e.mp4"),
+    ]
+    addresses = {f"v/{name}.mp4": f"../{name}%20.mp4" for name in "abd"}
+    reader = Reader(page(*records, thumbnails=Thumbnails(links=addresses)))
+    leading = [str(attributes["href"]) for tag, attributes in reader.tags if tag == "a"][3:]
+    cards, slowest, failures = leading[:2], leading[2:4], leading[4:]
+    assert cards == slowest == ["../a%20.mp4", "../b%20.mp4"]
+    assert failures == ["../d%20.mp4"]
+    assert reader.texts.count("c.mp4") == 2
+
+
+def test_a_page_of_moments_says_that_videos_were_searched() -> None:
+    texts = " | ".join(Reader(page(HEADER, Moment("a dog", 1, "a.mp4", 0.0, 1.0, 0.5))).texts)
+    assert "videos | 1 | searched | 1" in texts
 
 
 def test_pictures_stand_with_their_times_and_reasons_where_there_are_none() -> None:
@@ -182,7 +235,7 @@ def test_timelines_show_what_is_lost_and_where_they_broke_off() -> None:
     html = page(*windows, broken)
     text = " | ".join(Reader(html).texts)
     assert "videos | 1 | classified | 0 | failed | 1" in text
-    assert "Failed: 1 crashed" in text
+    assert "1 failed: 1 crashed" in text
     assert "failed: the decoder crashed | lost to an error" in text
     assert html.count('class="heat"') == 1
     assert "not complete" not in text
@@ -211,7 +264,7 @@ def test_a_row_of_shades_is_a_png() -> None:
 def hostile_page() -> str:
     windows, segments = timeline(f"t{HOSTILE}", (HOSTILE, "x"))
     return page(
-        replace(HEADER, model=HOSTILE, xclip=HOSTILE),
+        replace(HEADER, **dict.fromkeys(("model", "xclip", "revision", "began", "command", "versions"), HOSTILE)),
         record(f"{HOSTILE}/{HOSTILE}.mp4", [HOSTILE, "x"], [0.9, 0.1], warnings=(HOSTILE,), model=HOSTILE),
         record("b.mp4", [HOSTILE, "x"], [0.9, 0.1]),
         record("c.mp4", ["x", HOSTILE], [0.9, 0.1], seconds=Seconds(1, 1)),
@@ -228,7 +281,18 @@ def test_hostile_text_stays_text() -> None:
     html.encode("utf-8")
     reader = Reader(html)
     known = {"class", "name", "content", "charset", "http-equiv", "lang", "rel", "href", "id", "open", "hidden", "type"}
-    known |= {"src", "alt", "title", "value", "aria-label", "placeholder", "data-label", "data-score", "data-seconds"}
+    known |= {
+        "tabindex",
+        "src",
+        "alt",
+        "title",
+        "value",
+        "aria-label",
+        "placeholder",
+        "data-label",
+        "data-score",
+        "data-seconds",
+    }
     assert {name for _, attributes in reader.tags for name in attributes} <= known
     assert [tag for tag, _ in reader.tags].count("script") == 1
     assert {tag for tag, _ in reader.tags if tag in ("b", "iframe", "object", "svg")} == set()
@@ -323,7 +387,7 @@ def test_a_browser_shows_hostile_text_as_text(browser: Browser, tmp_path: Path) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, 768, 1280])
 def test_nothing_sticks_out(browser: Browser, tmp_path: Path, width: int, dark: bool) -> None:
     browser.view(width, dark=dark)
     opened(browser, hostile_page(), tmp_path)
@@ -354,6 +418,111 @@ def test_the_list_filters_and_sorts_where_scripts_run(browser: Browser, tmp_path
     browser.evaluate("{" + search.format("") + "}")
     browser.evaluate("document.querySelector('[data-label] button').click()")
     assert len(browser.evaluate(shown)) == 10
+
+
+def tab(browser: Browser, times: int = 1) -> str:
+    """Press the key → the text of what has the focus."""
+    for _ in range(times):
+        for kind in ("rawKeyDown", "keyUp"):
+            browser.call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+    return str(browser.evaluate("document.activeElement.textContent.trim()"))
+
+
+def enter(browser: Browser) -> None:
+    for kind, more in (("keyDown", {"text": "\r"}), ("keyUp", {})):
+        browser.call("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13, **more)
+
+
+def many_and_failed() -> str:
+    records = [record(f"v/{i:02}.mp4", [f"a label of usual length {i % 3}"], [i / 40]) for i in range(20)]
+    links = {each.video: each.video for each in records}
+    pictures = {"v/00.mp4": {1.5: picture((255, 255, 255))}}
+    header = replace(HEADER, command="xclip classify v", began="2026-11-26T20:15:02+00:00")
+    return page(header, *records, *map(failure, "abc"), thumbnails=Thumbnails(pictures, links=links))
+
+
+@pytest.mark.slow
+def test_the_keyboard_reaches_everything_and_shows_where_it_is(browser: Browser, tmp_path: Path) -> None:
+    browser.view(1280)
+    opened(browser, many_and_failed(), tmp_path)
+    assert [tab(browser) for _ in range(4)] == ["xclip classify v", "Videos", "Overview", "Failures"]
+    if browser.script:
+        names = [(tab(browser), browser.evaluate("document.activeElement.name"))[1] for _ in range(4)]
+        assert names == ["search", "label", "order", ""]
+    assert tab(browser).startswith("00.mp4")
+    assert browser.evaluate("document.activeElement.tagName") == "SUMMARY"
+    style = browser.evaluate(
+        "(s => [s.outlineStyle, s.outlineWidth, s.outlineOffset])(getComputedStyle(document.activeElement))"
+    )
+    assert style == ["solid", "2px", "-2px"]  # within the card, which clips what is outside
+    enter(browser)
+    assert browser.evaluate("document.querySelector('.card').open")
+    assert tab(browser) == "00.mp4"
+    assert browser.evaluate("document.activeElement.href") == (tmp_path / "v/00.mp4").as_uri()
+
+
+@pytest.mark.slow
+def test_the_way_to_the_failures_unfolds_them(browser: Browser, tmp_path: Path) -> None:
+    browser.view(390)
+    opened(browser, many_and_failed(), tmp_path)
+    assert not browser.evaluate("document.querySelector('.failures').open")
+    tab(browser, 4)
+    enter(browser)
+    browser.evaluate("0")
+    assert browser.evaluate("document.querySelector('.failures').open")
+    assert browser.evaluate("document.querySelector('.failures h2').getBoundingClientRect().top") >= 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 768, 1280])
+def test_the_menus_show_what_is_chosen(browser: Browser, tmp_path: Path, width: int) -> None:
+    browser.view(width)
+    opened(browser, many_and_failed(), tmp_path)
+    if not browser.script:
+        return
+    room = """[...document.querySelectorAll('.tools select')].map(each => {
+        const pen = document.createElement('canvas').getContext('2d'), style = getComputedStyle(each);
+        pen.font = style.font;
+        const text = Math.max(...[...each.options].map(option => pen.measureText(option.text).width));
+        return each.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight) - 16 - text;
+    })"""  # 16: the arrow
+    assert min(browser.evaluate(room)) >= 0
+    boxes = browser.evaluate(
+        "[...document.querySelector('.tools').children].map(each => each.getBoundingClientRect().toJSON())"
+    )
+    assert all(0 < box["left"] < box["right"] < width for box in boxes)
+    if width == 390:
+        assert all(box["height"] >= 44 for box in boxes[:4])  # as large as a finger
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dark", [False, True])
+def test_white_thumbnails_have_a_border(browser: Browser, tmp_path: Path, dark: bool) -> None:
+    browser.view(1280, dark=dark)
+    opened(browser, many_and_failed(), tmp_path)
+    width, colour = browser.evaluate(
+        "(s => [s.borderTopWidth, s.borderTopColor])(getComputedStyle(document.querySelector('.frames img')))"
+    )
+    *shade, opacity = map(float, re.findall(r"[\d.]+", colour))
+    assert (width, shade) == ("1px", [255.0] * 3 if dark else [0.0] * 3)
+    assert 0.15 < opacity < 0.5
+
+
+@pytest.mark.slow
+def test_printed_it_is_light_and_lists_the_failures(browser: Browser, tmp_path: Path) -> None:
+    browser.view(794, dark=True)
+    opened(browser, many_and_failed(), tmp_path)
+    seen = "document.querySelector('#failures li').checkVisibility()"
+    assert not browser.evaluate(seen)
+    browser.call(
+        "Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}]
+    )
+    assert browser.evaluate(seen)
+    assert browser.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert browser.evaluate("getComputedStyle(document.body).color") == "rgb(29, 28, 26)"
+    assert browser.evaluate("getComputedStyle(document.querySelector('.tools')).display") == "none"
+    assert browser.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
+    browser.call("Emulation.setEmulatedMedia", media="")
 
 
 @pytest.mark.slow

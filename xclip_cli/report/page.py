@@ -138,7 +138,8 @@ def _heading(
 ) -> str:
     labels = {entry.best.label for entry in entries if entry.best}
     warned = sum(bool(entry.warnings) for entry in entries if not entry.error)
-    tiles = [("", len(results.videos), "videos"), ("", len(results.videos) - len(failures), "classified")]
+    done = "searched" if any(entry.moments for entry in entries) else "classified"
+    tiles = [("", len(results.videos), "videos"), ("", len(results.videos) - len(failures), done)]
     tiles += [("bad", len(failures), "failed")] if failures else []
     tiles += [("", len(labels), "best label" if len(labels) == 1 else "different best labels")]
     tiles += [("", warned, "with warnings")] if warned else []
@@ -165,8 +166,8 @@ def _facts(header: RunHeader, entries: Sequence[Entry]) -> list[str]:
     facts = models[:MODELS_SHOWN] + (["and other models"] if len(models) > MODELS_SHOWN else [])
     for value, form in (
         (header.revision and header.revision[:REVISION_LENGTH], "revision {}"),
-        (header.labels, "{} labels"),
-        (header.num_frames, "{} frames per clip"),
+        (None if header.labels is None else counted(header.labels, "label"), "{}"),
+        (None if header.num_frames is None else counted(header.num_frames, "frame"), "{} per clip"),
         (header.views, "{} views"),
         (header.preprocess, "{} preprocessing"),
         (header.dtype, "{}"),
