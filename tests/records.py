@@ -1,5 +1,5 @@
-"""Records that are the same in the design's sense: every field but the seconds they took, logits within 1e-4 and scores
-within 1e-5."""
+"""Records that are the same in the design's sense: every field but the seconds they took and, of a header, what is no
+setting; logits within 1e-4 and scores within 1e-5."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from xclip_cli.results.records import Record
+from xclip_cli.results.records import NOT_SETTINGS, Record
 
 
 def assert_same(ours: Record | dict[str, Any], theirs: Record | dict[str, Any]) -> None:
     a, b = (record if isinstance(record, dict) else record.to_json() for record in (ours, theirs))
-    assert {**a, "predictions": None, "seconds": None} == {**b, "predictions": None, "seconds": None}
+    others = dict.fromkeys(("predictions", "seconds", *NOT_SETTINGS))
+    assert {**a, **others} == {**b, **others}
     first, second = (record.get("predictions", []) for record in (a, b))
     logits, scores = ({p["label"]: p[key] for p in second} for key in ("logit", "score"))
     assert {p["label"] for p in first} == logits.keys()

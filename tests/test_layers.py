@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, list[str]] = {  # a room, and what it may import besides i
     "engine": ["video", "model"],
     "results": [],
     "output": ["results"],
-    "report": ["results", "video.pool", "output.images", "evaluation"],
+    "report": ["inputs", "results", "video.pool", "output.images", "evaluation"],
     "stored": ["engine", "results"],
     "adaptation": [*TASK, "evaluation"],
     "classifier": [*TASK, "adaptation", "inputs", "timeline", "output.progress"],

@@ -7,12 +7,15 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import statistics
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -76,6 +79,9 @@ def test_output_files(xclip: Run, checkpoint: Path, clip: Path, tmp_path: Path) 
     folder = tmp_path / "cwd"
     header, record = records((folder / "out.jsonl").read_text())
     assert (header["kind"], header["xclip"]) == ("run", xclip_cli.__version__)
+    assert header["command"] == shlex.join(["xclip", *map(str, common), "-o", "out.jsonl"])
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(header["began"])) < timedelta(minutes=5)
+    assert f"PyTorch {version('torch')}, PyAV {version('av')}, Python " in header["versions"]
     (same,) = json.loads((folder / "out.json").read_text())
     assert_same(same, record)
     before = (folder / "out.csv").read_text()
@@ -381,6 +387,8 @@ def test_a_report_of_a_run(xclip: Run, checkpoint: Path, clip: Path, tmp_path: P
     assert (done.returncode, done.stdout, done.stderr) == (0, "", elsewhere)
     page = tmp_path / "cwd" / "report.html"
     assert page.read_text().count("data:image/jpeg") == 16
+    assert re.findall('href="(?!data:|#)([^"]*)"', page.read_text()) == [*["a.mp4", "b.mp4"] * 2]
+    assert '<pre class="command" tabindex="0">xclip classify a.mp4 b.mp4 ' in page.read_text()
     done = xclip("report", "results.jsonl", "-o", "report.html")
     assert done.returncode == 2
     assert "report.html exists: pass --force to replace it" in " ".join(done.stderr.split())
@@ -393,6 +401,7 @@ def test_a_report_of_a_run(xclip: Run, checkpoint: Path, clip: Path, tmp_path: P
     assert done.stderr == "no thumbnails for 2 videos: the page says why (--root DIR says where the files are)\n"
     done = xclip("report", "results.jsonl", "-o", "report.html", "--force", "--root", "moved", "--thumbnails", "3")
     assert page.read_text().count("data:image/jpeg") == 1
+    assert 'href="moved/a.mp4"' in page.read_text()
     assert "no such file" in page.read_text()
     done = xclip("report", "results.jsonl", "-o", "report.html", "--force", "--thumbnails", "0", "--quiet")
     assert (done.returncode, done.stderr, page.read_text().count("data:image/jpeg")) == (0, "", 0)

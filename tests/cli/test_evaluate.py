@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -104,9 +105,13 @@ def test_a_page(xclip: Run, dataset: Path, tmp_path: Path) -> None:
     text = page.read_text()
     assert "flashing-lights.mp4" in text
     assert text.count("data:image/jpeg") == 4
+    (link,) = re.findall('href="([^"]*flashing-lights.mp4)"', text)
+    assert (tmp_path / link).is_file()
+    assert "xclip evaluate " in text
     # a stranger's records do not choose which of our videos are shown
     done = xclip("evaluate", records, "--truth", dataset, "--summary", page, "--force")
     assert done.returncode == 0
+    assert "flashing-lights.mp4</a>" not in page.read_text()
     assert "No thumbnails: without --root, only relative paths below the folder" in page.read_text()
 
 

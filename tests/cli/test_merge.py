@@ -11,6 +11,8 @@ import pytest
 from conftest import Run
 from records import assert_all_same
 
+from xclip_cli.results.records import NOT_SETTINGS
+
 LABELS = ("--label", "a cat", "--label", "a dog", "--device", "cpu", "--dtype", "float32")
 
 
@@ -44,7 +46,7 @@ def test_shards_make_what_one_run_makes(
     assert (done.returncode, done.stdout) == (0, "")
     assert "all.jsonl: 6 videos, 1 of them failed" in done.stderr
     (header, *records), (whole, *expected) = lines(folder / "all.jsonl"), lines(folder / "whole.jsonl")
-    assert header == whole
+    assert header == whole | dict.fromkeys(NOT_SETTINGS)
     assert_all_same(records, expected)
     again = xclip(*given, "--resume", "-o", "all.jsonl")  # a merged file is a results file like any other
     assert "6 of 6 videos are recorded already" in again.stderr

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from fractions import Fraction
@@ -63,6 +64,10 @@ def test_every_format_says_the_same(xclip: Run, index: Path, videos: Path, tmp_p
     page = tmp_path / "found.html"
     assert xclip(*command, "-o", page, "--root", "/").returncode == 0
     assert page.read_text().count("<img") >= len({(m["video"], m["start_seconds"]) for m in moments})
+    assert '<pre class="command" tabindex="0">xclip search ' in page.read_text()
+    assert {unquote(link) for link in re.findall('href="(?!data:|#)([^"]*)"', page.read_text())} == {
+        os.path.relpath(m["video"], tmp_path) for m in moments
+    }
     out = tmp_path / "found.jsonl"
     assert xclip(*command, "-o", out).returncode == 0
     assert json.loads(out.read_text().splitlines()[0])["kind"] == "run"

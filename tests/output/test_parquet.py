@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from conftest import Run, on_terminal
+from records import assert_same
 from typer.testing import CliRunner
 
 from xclip_cli.cli.app import app
@@ -116,7 +117,7 @@ def test_the_commands_write_it(xclip: Run, checkpoint: Path, clip: Path, tmp_pat
     header, *lines = map(json.loads, (tmp_path / "cwd/r.jsonl").read_text().splitlines())
     for name in ("r.parquet", "merged.parquet"):
         file = pq.ParquetFile(tmp_path / "cwd" / name)
-        assert json.loads(file.schema_arrow.metadata[b"xclip"]) == header
+        assert_same(json.loads(file.schema_arrow.metadata[b"xclip"]), header)
         rows = file.read().to_pylist()
         assert [row["predictions"] is None for row in rows] == ["predictions" not in line for line in lines]
         if name == "merged.parquet":

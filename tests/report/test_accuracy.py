@@ -25,7 +25,9 @@ def evaluated(classes: int, videos: int, several: bool = False, names: str = "cl
     """Labels of which two neighbours each, far apart in the truth's order, are taken for each other."""
     rng = np.random.default_rng(0)
     labels = [names.format(k) for k in range(classes)]
-    records: list[Record | RunHeader] = [RunHeader(model="the-model", labels=classes, views="1x1", preprocess="hf")]
+    records: list[Record | RunHeader] = [
+        RunHeader(model="the-model", labels=classes, views="1x1", preprocess="hf", command=f"xclip classify {names}")
+    ]
     right = {}
     for i in range(videos):
         k = i % classes
@@ -51,6 +53,7 @@ def test_the_page_says_what_the_figures_say() -> None:
     found = evaluated(6, 60)
     html, top = page(found), found.top(1)
     assert top
+    assert '<pre class="command" tabindex="0">xclip classify class number {}</pre>' in html
     for text in (f"<dd>{top.value * 100:.1f}</dd>", "1 failed, and count as wrong", "61 videos", "the-model"):
         assert text in html
     assert html.count('class="panel mistake"') == min(24, len(found.mistakes(100)))

@@ -4,76 +4,22 @@ import base64
 import hashlib
 import io
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from html.parser import HTMLParser
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pytest
-from browser import Browser
+from pages import HEADER, SHOWN, failure, hostile_page, page, picture, record, thousands, timeline
 from PIL import Image
 
 from xclip_cli.report.cards import shades
 from xclip_cli.report.entries import Thumbnails
-from xclip_cli.report.page import render
-from xclip_cli.report.thumbnails import jpeg
-from xclip_cli.results.reading import Results
 from xclip_cli.results.records import (
     Error,
-    Failure,
-    Frames,
-    Prediction,
-    RankedLabel,
-    Record,
-    RunHeader,
+    Moment,
     Seconds,
     SegmentsRecord,
     WindowRecord,
 )
-from xclip_cli.segments import WindowScores, combine, segments_of
-from xclip_cli.video.sampling import Windows
-
-HEADER = RunHeader(xclip="1.2.3", model="the-model", labels=7, dtype="float32")
-HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&\u202e\x1b[2J\udce9</style></title>--><b>"
-SHOWN = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&\\u202e\\x1b[2J\\udce9</style></title>--><b>"
-
-
-def record(video: str, labels: Sequence[str], scores: Sequence[float], **fields: Any) -> Prediction:
-    ranked = tuple(RankedLabel(label, score, 20.0) for label, score in zip(labels, scores, strict=True))
-    frames = Frames(4, 4, 0, 0, (0.5, 1.5, 2.5, 3.5))
-    return replace(Prediction(video, "the-model", None, 0.0, 4.0, frames, ranked), **fields)
-
-
-def failure(video: str, code: str = "missing", message: str = "no such file", **fields: Any) -> Failure:
-    return Failure(video, code, message, **fields)
-
-
-def timeline(video: str, labels: tuple[str, str] = ("a cat", "a dog")) -> tuple[list[WindowRecord], SegmentsRecord]:
-    """Ten windows, the first label and then the second, and the segments they make."""
-    windows = [
-        WindowScores(float(a), float(b), dict(zip(labels, (float(a < 5), float(a >= 5)), strict=True)))
-        for a, b in Windows(Fraction(0), Fraction(10), Fraction(1), Fraction(1))
-    ]
-    records = [
-        WindowRecord(
-            record(
-                video, labels, [*(w.scores or {}).values()], start_seconds=w.start_seconds, end_seconds=w.end_seconds
-            )
-        )
-        for w in windows
-    ]
-    return records, SegmentsRecord(video, tuple(segments_of(combine(windows))), 10)
-
-
-def picture(colour: tuple[int, int, int] = (200, 30, 30)) -> bytes:
-    return jpeg(np.full((90, 160, 3), colour, np.uint8), 192)
-
-
-def page(*records: Record | RunHeader, thumbnails: Thumbnails | None = None, title: str = "results.jsonl") -> str:
-    return render(Results.of(records), thumbnails or Thumbnails(), title)
 
 
 class Reader(HTMLParser):
@@ -117,16 +63,68 @@ def test_a_page_says_what_there_is() -> None:
         )
     ).texts
     text = " | ".join(texts)
-    assert "the-model · 7 labels · float32 · xclip 1.2.3" in text
+    assert "the-model · 7 labels · float32 · xclip 1.2.3" in texts
     assert "videos | 4 | classified | 3 | failed | 1 | different best labels | 2 | with warnings | 1" in text
-    assert "Failed: 1 damaged | d.mp4 | damaged | none of 12 packets" in text
+    assert "1 failed: 1 damaged | d.mp4 | damaged | none of 12 packets" in text
     assert "a dog | 2 | a cat | 1" in text
     assert "c.mp4 | 1.25 | 3.50" in text
     assert "a.mp4 | clips/ | a cat | 0.900" in text
     assert "a dog | 0.750 | 20.00 | a cat | 0.250 | 20.00" in text
     assert "only 3 different frames" in texts
     assert "0:00.0 to 0:04.0 · 4 frames · the-model · took 4.75 s" in texts
-    assert texts.index("d.mp4") < texts.index("a.mp4")
+
+
+def test_videos_come_first_and_failures_are_folded_under_their_count() -> None:
+    videos = [record(f"{i}.mp4", ["x"], [1.0]) for i in range(3)]
+    failed = [failure("lost.mp4"), failure("gone.mp4"), failure("bad.mp4", "damaged", "none of 12 packets")]
+    reader = Reader(page(failed[0], *videos, *failed[1:]))
+    places = [reader.texts.index(each) for each in ("Videos", "0.mp4", "Best labels, by number of videos", "lost.mp4")]
+    assert places == sorted(places)
+    assert "3 failed: 2 missing, 1 damaged | lost.mp4 | missing | no such file | gone.mp4" in " | ".join(reader.texts)
+    folds = [attributes for tag, attributes in reader.tags if tag == "details" and "failures" in str(attributes)]
+    assert folds == [{"class": "panel failures"}]
+    ways = [attributes["href"] for tag, attributes in reader.tags if tag == "a"]
+    assert ways == ["#videos", "#overview", "#failures"]
+    assert {way[1:] for way in map(str, ways)} <= {attributes.get("id") for _, attributes in reader.tags}
+    assert '<details class="panel failures" open>' in page(*failed)  # there is nothing else to see
+
+
+def test_a_page_says_when_how_and_with_what_its_records_were_made() -> None:
+    one = record("a.mp4", ["x"], [1.0])
+    made = {
+        "command": "xclip classify 'a b.mp4'",
+        "versions": "PyTorch 2.13.0, PyAV 18.1.0",
+        "revision": "0123456789abcdef",
+    }
+    header = replace(HEADER, labels=1, num_frames=8, began="2026-11-26T20:15:02+00:00", **made)
+    reader = Reader(page(header, one))
+    assert (
+        "2026-11-26 20:15 UTC · the-model · revision 0123456789ab · 1 label · 8 frames per clip · float32 · "
+        "xclip 1.2.3 · PyTorch 2.13.0, PyAV 18.1.0"
+    ) in reader.texts
+    assert "xclip classify 'a b.mp4'" in reader.texts
+    assert "yesterday · the-model" in page(replace(HEADER, began="yesterday"), one)
+    assert '<pre class="command"' not in page(HEADER, one)
+
+
+def test_names_lead_to_the_files_that_have_an_address() -> None:
+    records = [
+        *(record(f"v/{name}.mp4", ["x"], [1.0], seconds=Seconds(1, 1)) for name in "abc"),
+        failure("v/d.mp4", "damaged"),
+        failure("v/e.mp4"),
+    ]
+    addresses = {f"v/{name}.mp4": f"../{name}%20.mp4" for name in "abd"}
+    reader = Reader(page(*records, thumbnails=Thumbnails(links=addresses)))
+    leading = [str(attributes["href"]) for tag, attributes in reader.tags if tag == "a"][3:]
+    cards, slowest, failures = leading[:2], leading[2:4], leading[4:]
+    assert cards == slowest == ["../a%20.mp4", "../b%20.mp4"]
+    assert failures == ["../d%20.mp4"]
+    assert reader.texts.count("c.mp4") == 2
+
+
+def test_a_page_of_moments_says_that_videos_were_searched() -> None:
+    texts = " | ".join(Reader(page(HEADER, Moment("a dog", 1, "a.mp4", 0.0, 1.0, 0.5))).texts)
+    assert "videos | 1 | searched | 1" in texts
 
 
 def test_pictures_stand_with_their_times_and_reasons_where_there_are_none() -> None:
@@ -182,7 +180,7 @@ def test_timelines_show_what_is_lost_and_where_they_broke_off() -> None:
     html = page(*windows, broken)
     text = " | ".join(Reader(html).texts)
     assert "videos | 1 | classified | 0 | failed | 1" in text
-    assert "Failed: 1 crashed" in text
+    assert "1 failed: 1 crashed" in text
     assert "failed: the decoder crashed | lost to an error" in text
     assert html.count('class="heat"') == 1
     assert "not complete" not in text
@@ -208,27 +206,23 @@ def test_a_row_of_shades_is_a_png() -> None:
     assert [pixel[3] for pixel in np.asarray(image)[0].tolist()] == [0, 128, 255]
 
 
-def hostile_page() -> str:
-    windows, segments = timeline(f"t{HOSTILE}", (HOSTILE, "x"))
-    return page(
-        replace(HEADER, model=HOSTILE, xclip=HOSTILE),
-        record(f"{HOSTILE}/{HOSTILE}.mp4", [HOSTILE, "x"], [0.9, 0.1], warnings=(HOSTILE,), model=HOSTILE),
-        record("b.mp4", [HOSTILE, "x"], [0.9, 0.1]),
-        record("c.mp4", ["x", HOSTILE], [0.9, 0.1], seconds=Seconds(1, 1)),
-        failure(HOSTILE, HOSTILE, HOSTILE),
-        *windows,
-        segments,
-        thumbnails=Thumbnails({"b.mp4": {0.5: picture()}}, {"c.mp4": HOSTILE}, HOSTILE),
-        title=HOSTILE,
-    )
-
-
 def test_hostile_text_stays_text() -> None:
     html = hostile_page()
     html.encode("utf-8")
     reader = Reader(html)
     known = {"class", "name", "content", "charset", "http-equiv", "lang", "rel", "href", "id", "open", "hidden", "type"}
-    known |= {"src", "alt", "title", "value", "aria-label", "placeholder", "data-label", "data-score", "data-seconds"}
+    known |= {
+        "tabindex",
+        "src",
+        "alt",
+        "title",
+        "value",
+        "aria-label",
+        "placeholder",
+        "data-label",
+        "data-score",
+        "data-seconds",
+    }
     assert {name for _, attributes in reader.tags for name in attributes} <= known
     assert [tag for tag, _ in reader.tags].count("script") == 1
     assert {tag for tag, _ in reader.tags if tag in ("b", "iframe", "object", "svg")} == set()
@@ -261,20 +255,6 @@ def test_few_videos_are_unfolded_and_many_folded() -> None:
     assert page(*many).count('" open>') == 0
 
 
-def thousands(count: int, jpeg_bytes: int = 5000) -> tuple[list[Prediction | Failure], Thumbnails]:
-    """Records as a real run has them, some failed, and pictures for as many as fit."""
-    labels = [f"a label of usual length, number {i}" for i in range(50)]
-    records: list[Prediction | Failure] = [
-        failure(f"a/folder/{i:05}.mp4")
-        if i % 50 == 0
-        else record(f"a/folder/{i:05}.mp4", [labels[(i + k) % 50] for k in range(5)], [0.5, 0.2, 0.1, 0.1, 0.1])
-        for i in range(count)
-    ]
-    noise = picture() + bytes(jpeg_bytes - len(picture()))
-    videos = [each.video for each in records if each.error is None][:2000]
-    return records, Thumbnails({video: {1.5: noise} for video in videos})
-
-
 def test_five_thousand_videos_fit() -> None:
     records, thumbnails = thousands(5000)
     html = page(*records, thumbnails=thumbnails)
@@ -289,76 +269,3 @@ def test_a_page_never_grows_over_its_limit() -> None:
     assert 20_000_000 < len(html.encode()) < 25_000_000
     shown = html.count('<details class="card"')
     assert f"{5880 - shown:,} videos did not fit on this page" in html
-
-
-@pytest.fixture(scope="module", params=[True, False], ids=["script", "no script"])
-def browser(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with Browser(tmp_path_factory.mktemp("profile"), script=request.param) as found:
-        yield found
-
-
-def opened(browser: Browser, html: str, folder: Path) -> Browser:
-    """A page in the browser, which has said nothing and asked for nothing else."""
-    path = folder / "report.html"
-    path.write_text(html, "utf-8")
-    browser.said.clear()
-    browser.requested.clear()
-    browser.open(path)
-    browser.evaluate("new Promise(done => setTimeout(done, 200))" if browser.script else "0")
-    assert browser.said == []
-    assert browser.requested == [path.as_uri()]
-    return browser
-
-
-@pytest.mark.slow
-def test_a_browser_shows_hostile_text_as_text(browser: Browser, tmp_path: Path) -> None:
-    browser.view(1280)
-    opened(browser, hostile_page(), tmp_path)
-    assert browser.evaluate("document.title").startswith("<script>")
-    names = browser.evaluate("[...document.querySelectorAll('.card .best')].map(each => each.textContent)")
-    assert names[0] == SHOWN
-    assert browser.evaluate("document.querySelectorAll('b, img:not([src^=\"data:\"])').length") == 0
-    assert browser.evaluate("document.querySelectorAll('script').length") == 1
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_sticks_out(browser: Browser, tmp_path: Path, width: int, dark: bool) -> None:
-    browser.view(width, dark=dark)
-    opened(browser, hostile_page(), tmp_path)
-    assert browser.evaluate("document.documentElement.scrollWidth") == width
-    red, green, blue = map(int, re.findall(r"\d+", browser.evaluate("getComputedStyle(document.body).backgroundColor")))
-    assert (red + green + blue < 3 * 60) == dark
-    broken = "[...document.images].filter(each => each.complete && !each.naturalWidth).length"
-    assert browser.evaluate(broken) == 0
-
-
-@pytest.mark.slow
-def test_the_list_filters_and_sorts_where_scripts_run(browser: Browser, tmp_path: Path) -> None:
-    records = [record(f"{'ab'[i % 2]}{i:02}.mp4", [f"label {i % 3}"], [i / 40]) for i in range(30)]
-    opened(browser, page(*records), tmp_path)
-    shown = "[...document.querySelectorAll('.card:not([hidden]) .path')].map(each => each.textContent)"
-    assert len(browser.evaluate(shown)) == 30
-    assert browser.evaluate("document.querySelector('.tools').hidden") is not browser.script
-    if not browser.script:
-        return
-    search = "const s = document.querySelector('[name=search]'); s.value = {!r}; s.dispatchEvent(new Event('input'))"
-    choose = "const o = document.querySelector('[name={}]'); o.value = {!r}; o.dispatchEvent(new Event('change'))"
-    browser.evaluate("{" + choose.format("order", "surest") + "}")
-    assert browser.evaluate(shown)[:2] == ["b29.mp4", "a28.mp4"]
-    browser.evaluate("{" + choose.format("label", "label 1") + "}")
-    browser.evaluate("{" + search.format("A0") + "}")
-    assert browser.evaluate(shown) == ["a04.mp4"]
-    assert browser.evaluate("document.querySelector('.tools output').textContent") == "1 of 30"
-    browser.evaluate("{" + search.format("") + "}")
-    browser.evaluate("document.querySelector('[data-label] button').click()")
-    assert len(browser.evaluate(shown)) == 10
-
-
-@pytest.mark.slow
-def test_thousands_are_shown(browser: Browser, tmp_path: Path) -> None:
-    records, _ = thousands(5000)
-    few = {each.video: {1.5: picture()} for each in records[:2000]}
-    opened(browser, page(*records, thumbnails=Thumbnails(few)), tmp_path)
-    assert browser.evaluate("document.querySelectorAll('.card').length") == 4900

@@ -6,6 +6,7 @@ import copy
 import json
 import resource
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,16 @@ from hypothesis import strategies as st
 from xclip_cli.errors import ResultsError, XClipError
 from xclip_cli.output.files import check_output
 from xclip_cli.report.entries import MOST_LABELS, Entry
+from xclip_cli.report.links import links
 from xclip_cli.report.page import render
 from xclip_cli.report.thumbnails import Gallery, beside, located
 from xclip_cli.results.reading import VideoResult, read_results
 from xclip_cli.results.records import Frames, Prediction, RankedLabel, RunHeader, WindowRecord
 from xclip_cli.results.run_file import RunFile
 
-HEADER = RunHeader(xclip="1", model="m", labels=2, start="1/3", end="12.5", window="1", stride="1/2").to_json()
+HEADER = RunHeader(
+    *("1", "m"), labels=2, start="1/3", end="12.5", window="1", stride="1/2", began="2026-11-26T20:15:02+00:00"
+).to_json()
 FRAMES = {"requested": 8, "decoded": 8, "repeated": 0, "errors": 0, "times_seconds": [0.5, 1.5]}
 SEEN: dict[str, Any] = {
     "schema": 1,
@@ -119,10 +123,11 @@ def use(path: Path) -> None:
     found = read_results(path)
     for place in (partial(beside, folder=path.parent), partial(located, root=path.parent)):
         gallery = Gallery(found, 100, place)
+        leading = links((video.video for video in found.videos), gallery.place, path.with_suffix(".html"))
         check_output(path.with_suffix(".html"), True, [request.clip.path for request in gallery.requests])
         for request in gallery.requests:
             json.dumps(request.clip.to_json())
-        page = render(found, gallery.thumbnails, path.name)
+        page = render(found, replace(gallery.thumbnails, links=leading), path.name)
         assert len(page.encode()) < 25_000_000
 
 

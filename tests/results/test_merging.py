@@ -63,6 +63,13 @@ def test_files_are_joined_in_their_order(merged: Any) -> None:
     assert (found.header, found.failed, found.superseded, found.notices) == (RUN, 1, 0, [])
 
 
+def test_date_and_command_are_kept_of_one_run_and_not_of_several(merged: Any) -> None:
+    first = replace(RUN, began="1", command="xclip classify a --shard 1/2", versions="PyTorch 2")
+    second = replace(RUN, began="2", command="xclip classify a --shard 2/2", versions="PyTorch 2")
+    assert merged([first, good("a")], [first, good("b")])[0].header == first
+    assert merged([first, good("a")], [second, good("b")], [first, good("c")])[0].header == RUN
+
+
 @pytest.mark.parametrize(
     ("results", "counts"),
     [

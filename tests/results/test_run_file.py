@@ -25,7 +25,7 @@ from records import assert_all_same
 
 from xclip_cli.errors import ResultsError, VideoError
 from xclip_cli.results.reading import read_results
-from xclip_cli.results.records import Failure, Frames, Prediction, RankedLabel, Record, RunHeader
+from xclip_cli.results.records import NOT_SETTINGS, Failure, Frames, Prediction, RankedLabel, Record, RunHeader
 from xclip_cli.results.run_file import RunFile
 
 HEADER = RunHeader("1", "m", None, "id", 2, "hash", 8, "1x1", "hf", None, None, None, "float32", 5)
@@ -47,9 +47,9 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in data.splitlines()]
 
 
-def written(*records: Record) -> list[dict[str, Any]]:
+def written(*records: Record, header: RunHeader = HEADER) -> list[dict[str, Any]]:
     """The lines of a file with these records."""
-    return [json.loads(json.dumps(record.to_json())) for record in (HEADER, *records)]
+    return [json.loads(json.dumps(record.to_json())) for record in (header, *records)]
 
 
 def write(path: Path, records: Sequence[Record]) -> None:
@@ -111,7 +111,22 @@ def test_a_file_without_a_whole_header_is_begun_anew(tmp_path: Path, data: bytes
     assert lines(path) == written()
 
 
-@pytest.mark.parametrize("change", [field.name for field in dataclasses.fields(RunHeader)])
+SETTINGS = [field.name for field in dataclasses.fields(RunHeader) if field.name not in NOT_SETTINGS]
+
+
+def test_a_file_is_continued_by_another_command_and_keeps_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    first = dataclasses.replace(HEADER, began="yesterday", command="xclip classify a b", versions="old")
+    with RunFile(path) as run_file:
+        run_file.begin(first)
+        run_file.add(ok("a"))
+    with RunFile(path, resume=True) as run_file:
+        run_file.begin(dataclasses.replace(HEADER, began="today", command="xclip classify a b --resume"))
+        run_file.add(ok("b"))
+    assert lines(path) == written(ok("a"), ok("b"), header=first)
+
+
+@pytest.mark.parametrize("change", SETTINGS)
 def test_a_file_that_was_made_in_another_way_is_refused_by_name(tmp_path: Path, change: str) -> None:
     path = tmp_path / "a.jsonl"
     write(path, [ok("a")])

@@ -158,7 +158,7 @@ class _Figures:
         if self.output.summary is None:
             FORMATS[self.form](values, sys.stdout)
         elif self.form == "html":
-            replace_file(self.output.summary, self._page(path, found, values, ours))
+            replace_file(self.output.summary, self._page(path, found, values, ours, self.output.summary))
         else:
             out = io.StringIO()
             FORMATS[self.form](values, out)
@@ -180,10 +180,11 @@ class _Figures:
             values["calibration"] = self.calibration.write(found, self.labels.wanted)
         return found, values
 
-    def _page(self, path: Path, found: Evaluation, values: dict[str, Any], ours: bool) -> str:
-        """With pictures of the surest mistakes."""
+    def _page(self, path: Path, found: Evaluation, values: dict[str, Any], ours: bool, page: Path) -> str:
+        """With pictures of the surest mistakes, for a file ``page``."""
         from ..output.evaluations import remarks
         from ..report.accuracy import MISTAKES_SHOWN, render
+        from ..report.links import links
         from ..report.thumbnails import Gallery, beside
         from ..results.reading import Results, iter_results
         from ..results.records import RunHeader
@@ -195,4 +196,5 @@ class _Figures:
         for _ in self.notes.steps(gallery.fill(), len(gallery.requests), "decoding"):
             pass
         said = [line for lines in remarks(values) for line in lines]
-        return render(found, values, gallery.thumbnails, path.name, said)
+        shown_at = replace(gallery.thumbnails, links=links(shown, place, page))
+        return render(found, values, shown_at, path.name, said)

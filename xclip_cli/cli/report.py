@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -67,6 +68,7 @@ def report(
 def write_page(path: Path, title: str, found: Results, gallery: Gallery, root: Path | None, notes: Notes) -> None:
     """Decode a page's pictures, and write it. Raises ResultsError."""
     from ..output.files import replace_file
+    from ..report.links import links
     from ..report.page import render
 
     for _ in notes.steps(gallery.fill(), len(gallery.requests), "decoding"):
@@ -74,4 +76,5 @@ def write_page(path: Path, title: str, found: Results, gallery: Gallery, root: P
     if missing := gallery.thumbnails.missing:
         hint = "" if root else " (--root DIR says where the files are)"
         notes.say(f"no thumbnails for {len(missing)} videos: the page says why{hint}")
-    replace_file(path, render(found, gallery.thumbnails, title))
+    leading = links((video.video for video in found.videos), gallery.place, path)
+    replace_file(path, render(found, replace(gallery.thumbnails, links=leading), title))

@@ -5,11 +5,16 @@ Everything that can be wrong with flags, labels and names is found before anythi
 
 from __future__ import annotations
 
+import platform
+import shlex
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
     from ..results.records import Failure, Record, RunHeader
 
 FAILURES_LISTED = 20  # at the end of a run
+COMMAND_LENGTH = 2000  # characters kept of a command, which may name any number of files
 
 R = TypeVar("R", bound="Record")
 R_co = TypeVar("R_co", bound="Record", covariant=True)
@@ -110,7 +116,8 @@ def run(
             records = _watched(counts.counted(records, notes.say), len(todo.items), unit, form, output, notes)
             if running.verbose:
                 notes.say(maker.description())
-            sink.take(records if each is None else _told(records, each, notes), maker.header, todo)
+            records = records if each is None else _told(records, each, notes)
+            sink.take(records, lambda: signed(maker.header()), todo)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     if not counts.interrupted:
@@ -132,6 +139,19 @@ def _records(maker: Source[R | Failure], task: Task[R], todo: Inputs, counts: Ta
     videos = (video for video in todo.stored if not counts.stop.is_set())
     made = maker.records(paths) if todo.paths else iter(())
     return todo.in_order(made, task.stored(videos) if todo.stored else iter(()))
+
+
+def signed(header: RunHeader) -> RunHeader:
+    """The header with what the results should say of this run: its date, command and versions."""
+    from importlib.metadata import version
+
+    command = shlex.join(["xclip", *sys.argv[1:]])
+    return replace(
+        header,
+        began=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=command[:COMMAND_LENGTH] + ("…" if len(command) > COMMAND_LENGTH else ""),
+        versions=f"PyTorch {version('torch')}, PyAV {version('av')}, Python {platform.python_version()}",
+    )
 
 
 def _told(records: Iterator[R], each: Callable[[Record, Notes], None], notes: Notes) -> Iterator[R]:

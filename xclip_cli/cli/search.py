@@ -272,7 +272,7 @@ def _run(
     """Look, rank and write → the exit code."""
     from ..results.records import Failure
     from ..search import LOOKED_AT
-    from .run import Tally
+    from .run import Tally, signed
 
     counts = Tally(verb="searched")
     known = [item for item in todo.items if isinstance(item, Failure)]
@@ -305,7 +305,7 @@ def _run(
         for moment in notes.steps(moments, len(moments), "cutting"):
             clips.save(moment.video, moment.start_seconds, moment.end_seconds)
     try:
-        _write([*moments, *failures], todo, output, form, task.header(), notes)
+        _write([*moments, *failures], todo, output, form, signed(task.header()), notes)
     except KeyboardInterrupt:
         return INTERRUPTED
     counts.succeeded, counts.failed = len(task.library.shelves), len(failures)

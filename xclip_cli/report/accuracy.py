@@ -14,9 +14,10 @@ import numpy as np
 from ..evaluation.metrics import Reliability
 from ..evaluation.outcomes import Evaluation
 from ..output.images import png
+from ..results.records import RunHeader
 from .entries import Thumbnails
 from .markup import bar, counted, data_url, more, path, text
-from .page import PAGE_BYTES, Budget, document
+from .page import PAGE_BYTES, Budget, document, origin
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -40,7 +41,7 @@ def render(
     budget = Budget(PAGE_BYTES)
     order = [] if found.several else class_order(found)
     sections = [
-        _heading(values, title, remarks),
+        _heading(found.header or RunHeader(), values, title, remarks),
         _mistakes(found, thumbnails, budget),
         _confusions(values),
         _matrix(found, order),
@@ -69,7 +70,7 @@ def class_order(found: Evaluation) -> list[int]:
     return [int(chosen[i]) for i in np.argsort(second, kind="stable")]
 
 
-def _heading(values: Mapping[str, Any], title: str, remarks: Sequence[str]) -> str:
+def _heading(header: RunHeader, values: Mapping[str, Any], title: str, remarks: Sequence[str]) -> str:
     tiles = "".join(_tile(name, values[key]) for key, name in ACCURACIES.items())
     losses = {"log loss": values["log_loss"], "calibration error": values["calibration_error"]}
     if "f1" in values:
@@ -94,7 +95,7 @@ def _heading(values: Mapping[str, Any], title: str, remarks: Sequence[str]) -> s
     return f"""<header>
 <p class="mark">xclip evaluate</p>
 <h1>{text(title)}</h1>
-<p class="facts">{" · ".join(map(text, facts))}</p>
+{origin(header, facts)}
 <dl class="tiles">{tiles}</dl>
 {f'<ul class="notices">{said}</ul>' if said else ""}
 </header>"""
@@ -127,7 +128,7 @@ def _mistake(found: Evaluation, number: int, thumbnails: Thumbnails) -> str:
     place = f'<span class="shots">{shown}</span>' if shown else ""
     place = place or (f'<span class="none">No thumbnails: {text(missing)}</span>' if missing else "")
     is_called = text(found.labels[right]) if right >= 0 else "none of the labels"
-    return f"""<div class="panel mistake">{place}{path(video)}
+    return f"""<div class="panel mistake">{place}{path(video, thumbnails.links)}
 <p><span class="wrong">{text(found.labels[int(found.answered[number])])}</span> {found.confidence[number]:.3f}</p>
 <p class="dim">right: {is_called}</p></div>
 """
@@ -165,7 +166,8 @@ def _matrix(found: Evaluation, order: Sequence[int]) -> str:
     left = len(found.labels) - len(order)
     rest = f" {counted(left, 'label')} without videos, or with fewer mistakes, are left out." if left else ""
     return f"""<section id="matrix"><div class="panel"><h2>Right labels down, answers across</h2>
-<div class="wide"><svg width="{side + margin}" height="{side}" viewBox="{-margin} 0 {side + margin} {side}" role="img"
+<div class="wide" tabindex="0">
+<svg width="{side + margin}" height="{side}" viewBox="{-margin} 0 {side + margin} {side}" role="img"
 aria-label="confusion matrix"><rect class="ground" width="{side}" height="{side}"/>{names}
 <image width="{side}" height="{side}" href="{image}"/>{pointed}</svg></div>
 <p class="meta">Right answers are on the diagonal, mistakes off it; a stronger colour is a larger share of a label's

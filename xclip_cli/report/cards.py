@@ -31,7 +31,8 @@ def card(entry: Entry, thumbnails: Thumbnails, unfolded: bool) -> str:
     attributes = f' data-score="{best.score if best else -1:.6f}" data-seconds="{entry.seconds or 0:.3f}"'
     pictures = thumbnails.pictures.get(entry.video, {})
     return f"""<details class="card"{attributes}{" open" if unfolded else ""}><summary>
-{_frames(entry, pictures)}{path(entry.video)}<span class="best">{label}</span><span class="score">{score}</span>
+{_frames(entry, pictures)}{path(entry.video, thumbnails.links)}
+<span class="best">{label}</span><span class="score">{score}</span>
 {_missing(thumbnails.missing.get(entry.video))}</summary><div class="body">{_body(entry, pictures)}</div></details>
 """
 
@@ -136,7 +137,7 @@ def _segment_list(entry: Entry) -> str:
         for segment in segments[:SEGMENTS_SHOWN]
     )
     others = more(segments[SEGMENTS_SHOWN:], "later segment")
-    return f"""<div class="scroll"><table class="segments"><thead><tr><th>time</th><th>label</th>
+    return f"""<div class="scroll" tabindex="0"><table class="segments"><thead><tr><th>time</th><th>label</th>
 <th class="n">score</th></tr></thead><tbody>{rows}</tbody></table></div>{others}"""
 
 
@@ -147,8 +148,8 @@ def _moment_list(moments: Sequence[Moment]) -> str:
         for moment in moments[:SEGMENTS_SHOWN]
     )
     others = more(moments[SEGMENTS_SHOWN:], "other moment")
-    return f"""<div class="scroll"><table class="segments"><thead><tr><th>time</th><th>query</th><th class="n">rank</th>
-<th class="n">score</th></tr></thead><tbody>{rows}</tbody></table></div>{others}"""
+    return f"""<div class="scroll" tabindex="0"><table class="segments"><thead><tr><th>time</th><th>query</th>
+<th class="n">rank</th><th class="n">score</th></tr></thead><tbody>{rows}</tbody></table></div>{others}"""
 
 
 def shades(shares: npt.ArrayLike) -> bytes:

@@ -18,11 +18,12 @@ MOST_PAIRS = 5_000_000
 
 @dataclass
 class Thumbnails:
-    """The pictures of a report."""
+    """What a page shows of the videos' files."""
 
     pictures: Mapping[str, Mapping[float, bytes]] = field(default_factory=dict)  # video → time in seconds → JPEG
     missing: Mapping[str, str] = field(default_factory=dict)  # video → why it has none
     caption: str = "No thumbnails: none were requested."  # which frames are shown
+    links: Mapping[str, str] = field(default_factory=dict)  # video → the address of its file
 
 
 @dataclass(frozen=True)

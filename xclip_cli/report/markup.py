@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from ..text import printable
@@ -11,18 +11,19 @@ from ..text import printable
 TEXT_LENGTH = 400  # characters shown of a text
 
 
-def text(value: object) -> str:
-    """Anything from outside as HTML text or attribute value: only visible characters, of bounded length."""
-    shown = printable(str(value)[:TEXT_LENGTH])
-    return escape(shown + ("…" if len(str(value)) > TEXT_LENGTH else ""))
+def text(value: object, most: int = TEXT_LENGTH) -> str:
+    """Anything from outside as HTML text or attribute value: only visible characters, ``most`` of them."""
+    shown = printable(str(value)[:most])
+    return escape(shown + ("…" if len(str(value)) > most else ""))
 
 
-def path(video: str) -> str:
-    """A path: its name and, less prominent, its folder."""
+def path(video: str, links: Mapping[str, str]) -> str:
+    """A path: its name, which leads to its file if that has an address, and, less prominent, its folder."""
     folder, slash, name = video.rpartition("/")
     breakable = text(folder + slash).replace("/", "/<wbr>")
     below = f'<span class="folder">{breakable}</span>' if slash else ""
-    return f'<span class="path">{text(name)}{below}</span>'
+    shown = f'<a href="{escape(links[video])}">{text(name)}</a>' if video in links else text(name)
+    return f'<span class="path">{shown}{below}</span>'
 
 
 def bar(share: float) -> str:

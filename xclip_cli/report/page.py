@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from ..results.reading import Results
@@ -20,17 +21,18 @@ from .markup import bar, counted, path, text
 
 PAGE_BYTES = 24_000_000  # what comes after is counted, and not listed
 OPEN_CARDS = 12  # as many videos are shown unfolded
-FAILURES_SHOWN = 8  # the others are folded away
 MODELS_SHOWN = 3
 OVERVIEW_FROM = 3  # videos
 LABELS_COUNTED = 15  # rows of the overview
 SLOWEST_SHOWN = 10
+REVISION_LENGTH = 12  # characters
+COMMAND_LENGTH = 2000  # characters shown
 CODES_SHOWN = 8  # of errors, in the heading of the failures
 
 TOOLS = """<div class="tools" hidden>
 <input type="search" name="search" placeholder="Filter by name, label or warning" aria-label="Filter">
 <select name="label" aria-label="Best label"><option value="">All labels</option></select>
-<select name="order" aria-label="Order">
+<select name="order" aria-label="Sort">
 <option value="file">In run order</option><option value="name">By name</option>
 <option value="surest">Most confident first</option><option value="unsure">Least confident first</option>
 <option value="slowest">Slowest first</option>
@@ -47,13 +49,14 @@ def render(results: Results, thumbnails: Thumbnails, title: str) -> str:
     failures = [(video.video, video.error) for video in results.videos if video.error]
     entries = [Entry(video) for video in results.videos if video.looked_at]
     budget = Budget(PAGE_BYTES)
-    sections = [
-        _heading(results, entries, failures, title),
-        _failures(failures, budget),
-        _overview(entries),
-        _cards(entries, thumbnails, budget),
-    ]
-    body = "".join(sections) + "\n" + _footer(results, thumbnails, budget)
+    failed = _failures(failures, not entries, thumbnails.links, budget)  # made first: there must be room for them
+    sections = {
+        "videos": _cards(entries, thumbnails, budget),
+        "overview": _overview(entries, thumbnails.links),
+        "failures": failed,
+    }
+    heading = _heading(results, entries, failures, title, [name for name, section in sections.items() if section])
+    body = heading + "".join(sections.values()) + "\n" + _footer(results, thumbnails, budget)
     return document(title, body, _asset("report.css"), _asset("report.js"))
 
 
@@ -75,9 +78,9 @@ def document(title: str, body: str, style: str, script: str = "") -> str:
 <style>{style}</style>
 </head>
 <body>
-<div class="page">
+<main class="page">
 {body}
-</div>
+</main>
 {f"<script>{script}</script>" if script else ""}
 </body>
 </html>
@@ -112,10 +115,31 @@ def _hash(content: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
-def _heading(results: Results, entries: Sequence[Entry], failures: Sequence[_Failed], title: str) -> str:
+def origin(header: RunHeader, facts: Sequence[str]) -> str:
+    """When a run began, what it was made with, and its command."""
+    said = [_date(header.began), *facts, header.xclip and f"xclip {header.xclip}", header.versions]
+    shown = " · ".join(text(fact) for fact in said if fact)
+    command = (
+        f'\n<pre class="command" tabindex="0">{text(header.command, COMMAND_LENGTH)}</pre>' if header.command else ""
+    )
+    return f'<p class="facts">{shown}</p>{command}'
+
+
+def _date(began: str | None) -> str | None:
+    """The date of a header, to be read; as it is if it is none."""
+    try:
+        return began and f"{datetime.fromisoformat(began):%Y-%m-%d %H:%M %Z}"
+    except ValueError:
+        return began
+
+
+def _heading(
+    results: Results, entries: Sequence[Entry], failures: Sequence[_Failed], title: str, sections: Sequence[str]
+) -> str:
     labels = {entry.best.label for entry in entries if entry.best}
     warned = sum(bool(entry.warnings) for entry in entries if not entry.error)
-    tiles = [("", len(results.videos), "videos"), ("", len(results.videos) - len(failures), "classified")]
+    done = "searched" if any(entry.moments for entry in entries) else "classified"
+    tiles = [("", len(results.videos), "videos"), ("", len(results.videos) - len(failures), done)]
     tiles += [("bad", len(failures), "failed")] if failures else []
     tiles += [("", len(labels), "best label" if len(labels) == 1 else "different best labels")]
     tiles += [("", warned, "with warnings")] if warned else []
@@ -123,57 +147,59 @@ def _heading(results: Results, entries: Sequence[Entry], failures: Sequence[_Fai
         f'<div class="panel {style}"><dt>{what}</dt><dd>{number:,}</dd></div>' for style, number, what in tiles
     )
     notices = "".join(f"<li>{text(notice)}</li>" for notice in results.notices)
+    ways = "".join(f'<a href="#{name}">{name.capitalize()}</a>' for name in sections)
+    header = results.header or RunHeader()
     return f"""<header>
 <p class="mark">xclip report</p>
 <h1>{text(title)}</h1>
-<p class="facts">{_facts(results.header or RunHeader(), entries)}</p>
+{origin(header, _facts(header, entries))}
 <dl class="tiles">{cells}</dl>
 {f'<ul class="notices">{notices}</ul>' if notices else ""}
+{f'<nav aria-label="On this page">{ways}</nav>' if len(sections) > 1 else ""}
 </header>
 """
 
 
-def _facts(header: RunHeader, entries: Sequence[Entry]) -> str:
+def _facts(header: RunHeader, entries: Sequence[Entry]) -> list[str]:
     """What the run was made with."""
     models = list(dict.fromkeys(prediction.model for entry in entries for prediction in entry.predictions))
     facts = models[:MODELS_SHOWN] + (["and other models"] if len(models) > MODELS_SHOWN else [])
     for value, form in (
-        (header.labels, "{} labels"),
-        (header.num_frames, "{} frames per clip"),
+        (header.revision and header.revision[:REVISION_LENGTH], "revision {}"),
+        (None if header.labels is None else counted(header.labels, "label"), "{}"),
+        (None if header.num_frames is None else counted(header.num_frames, "frame"), "{} per clip"),
         (header.views, "{} views"),
         (header.preprocess, "{} preprocessing"),
         (header.dtype, "{}"),
-        (header.xclip, "xclip {}"),
     ):
         facts += [] if value is None else [form.format(value)]
-    return " · ".join(map(text, facts))
+    return facts
 
 
-def _failures(failures: Sequence[_Failed], budget: Budget) -> str:
+def _failures(failures: Sequence[_Failed], unfolded: bool, links: Mapping[str, str], budget: Budget) -> str:
     if not failures:
         return ""
-    rows = list(
+    rows = "".join(
         budget.fitting(
-            f'<li>{path(video)}<span class="chip">{text(error.code)}</span>'
+            f'<li>{path(video, links)}<span class="chip">{text(error.code)}</span>'
             f'<span class="why">{text(error.message)}</span></li>\n'
             for video, error in failures
         )
     )
-    first, rest = rows[:FAILURES_SHOWN], rows[FAILURES_SHOWN:]
     codes = Counter(error.code for _, error in failures)
     kinds = ", ".join(f"{count:,} {text(code)}" for code, count in codes.most_common(CODES_SHOWN))
-    more = f"<details><summary>and {len(rest):,} more</summary><ul>{''.join(rest)}</ul></details>" if rest else ""
-    return f"""<section id="failures"><h2>Failed: {kinds}</h2>
-<div class="panel failures"><ul>{"".join(first)}</ul>{more}</div></section>
+    # The list has the id: a browser unfolds what is around the place that an address leads to.
+    return f"""<section><details class="panel failures"{" open" if unfolded else ""}>
+<summary><h2>{len(failures):,} failed: {kinds}</h2></summary><ul id="failures">{rows}</ul></details></section>
 """
 
 
-def _overview(entries: Sequence[Entry]) -> str:
+def _overview(entries: Sequence[Entry], links: Mapping[str, str]) -> str:
     if len(entries) < OVERVIEW_FROM:
         return ""
-    panels = [panel for panel in (_best_labels(entries), _slowest(entries)) if panel]
+    panels = [panel for panel in (_best_labels(entries), _slowest(entries, links)) if panel]
     style = "overview two" if len(panels) == 2 else "overview"
-    return f'<section class="{style}">{"".join(panels)}</section>\n' if panels else ""
+    return f'<section id="overview" class="{style}">{"".join(panels)}</section>\n' if panels else ""
 
 
 def _best_labels(entries: Sequence[Entry]) -> str:
@@ -195,13 +221,14 @@ def _best_labels(entries: Sequence[Entry]) -> str:
     return f'<div class="panel"><h2>Best labels, by number of videos</h2><table>{rows}</table></div>'
 
 
-def _slowest(entries: Sequence[Entry]) -> str:
+def _slowest(entries: Sequence[Entry], links: Mapping[str, str]) -> str:
     timed = [(entry.video, entry.spent) for entry in entries if entry.spent]
     if not timed:
         return ""
     timed.sort(key=lambda each: -(each[1].decode + each[1].model))
     rows = "".join(
-        f'<tr><td>{path(video)}</td><td class="n">{spent.decode:.2f}</td><td class="n">{spent.model:.2f}</td></tr>\n'
+        f'<tr><td>{path(video, links)}</td><td class="n">{spent.decode:.2f}</td>'
+        f'<td class="n">{spent.model:.2f}</td></tr>\n'
         for video, spent in timed[:SLOWEST_SHOWN]
     )
     return f"""<div class="panel"><h2>Slowest videos, in seconds</h2><table>

@@ -54,6 +54,7 @@ class Gallery:
     def __init__(self, results: Results, limit: int, place: Callable[[str], str | None]) -> None:
         videos = [video for video in results.videos if video.looked_at]
         share = max(limit // len(videos), 1) if videos else 0
+        self.place = place
         self.requests: list[PictureRequest] = []
         self._pictures: dict[str, dict[float, bytes]] = {}
         self._missing: dict[str, str] = {}

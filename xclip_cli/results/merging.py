@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -142,6 +142,8 @@ class Merge:
         first, expected = self._header
         if shown := differences(expected.to_json(), header.to_json(), "{} is {} and {}"):
             raise ResultsError(f"{first} and {path} were made with different settings: {shown}")
+        if header != expected:  # of several runs, which have no date or command in common
+            self._header = first, replace(expected, began=None, command=None, versions=None)
 
     def _settle(self, video: str, found: _Found) -> None:
         known = self._found.get(video)

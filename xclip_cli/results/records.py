@@ -22,6 +22,7 @@ from .fields import is_time, read, read_field
 SCHEMA = 1
 
 NOT_IN_JSON = {"json": False}  # metadata of a field
+NOT_SETTINGS = ("began", "command", "versions")  # fields of a header
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,6 +433,9 @@ class RunHeader:
     min_duration: float | None = None  # seconds
     head: str | None = None  # SHA-256 of learned corrections; None: there are none
     stream: int | None = None  # of each file's video streams, from 0; None: the best
+    began: str | None = None  # when, in ISO 8601; this and what follows are no settings: runs may differ in them
+    command: str | None = None
+    versions: str | None = None  # of the libraries that scores depend on
 
     def to_json(self) -> dict[str, Any]:
         """The header line."""

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from ..errors import ResultsError
 from ..text import listed, one_line, quoted
-from .records import Jsonable, Record, RunHeader, from_json
+from .records import NOT_SETTINGS, Jsonable, Record, RunHeader, from_json
 from .writing import Part, open_locked
 
 SETTINGS_SHOWN = 8  # that a run does not share with the file it would continue
@@ -176,9 +176,10 @@ class RunFile:
 
 
 def differences(one: dict[str, Any], other: dict[str, Any], said: str) -> str:
-    """What two headers do not share; "" where they are the same. ``said`` has places for a field and its two values."""
+    """The settings that two headers do not share; "" where they are the same. ``said`` has places for a field and its
+    two values."""
     # None: a field that the version that wrote the file did not know
-    differing = [key for key in {**one, **other} if one.get(key) != other.get(key)]
+    differing = [key for key in {**one, **other} if key not in NOT_SETTINGS and one.get(key) != other.get(key)]
     return listed(
         differing,
         SETTINGS_SHOWN,
