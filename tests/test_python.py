@@ -226,7 +226,7 @@ def test_progress_is_drawn_on_a_terminal(checkpoint: Path, folder: Path, how: st
     assert (done.stdout, done.stderr) == ("2 1\n", "")
 
 
-@pytest.mark.parametrize("module", ["classifier", "results.records"])
+@pytest.mark.parametrize("module", ["classifier", "evaluation.outcomes", "results.records"])
 def test_examples_of_docstrings(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     subprocess.run([Path(sys.executable).with_name("xclip"), "demo", "clips"], check=True, capture_output=True)

@@ -95,7 +95,8 @@ def embed(
 ) -> None:
     """Keep what the model sees of videos in an index, to ask it any number of labels and questions later.
 
-    Videos that the index holds already, also under another path, are skipped; those that changed are replaced.
+    Videos that the index holds already, also under another path, are skipped; those that changed are replaced. The
+    same command continues a run that was stopped. With --ray, all machines must share the folder of the index.
 
     Examples:
       xclip embed clips/ -o clips.index

@@ -183,7 +183,8 @@ def search(
     """Search videos for the moments that answer a text best.
 
     Searches indexes (see `xclip embed`) without decoding; other videos are looked at in passing. It is good for actions
-    and short phrases, such as labels; it does not understand long captions.
+    and short phrases, such as labels; it does not understand long captions. Windows are ranked by logit, and neighbours
+    joined into moments; a score says how a moment does against neutral texts, such as "a video".
 
     Examples:
       xclip search "playing guitar" films.index

@@ -146,6 +146,9 @@ def timeline(
     segment; the border between two segments lies midway between the centres of the windows that differ. A window lost
     to damage becomes an error record, and the timeline continues.
 
+    Edit lists count timecode from the video's first frame, at the rate that the video states (drop-frame at 29.97 and
+    59.94).
+
     Examples:
       xclip timeline video.mp4 --labels labels.txt
       xclip timeline video.mp4 -l labels.txt --window 4 --stride 1 -o video.srt

@@ -109,6 +109,9 @@ def decoded_tokens(rows: Rows, dtype: str) -> npt.NDArray[np.float32]:
 class Index:
     """A folder of encodings, to be read: an iterable of its videos. Others may add to it meanwhile.
 
+    A video has ``features`` [windows, views, P] and ``tokens`` as arrays, mapped from the files: what a model of your
+    own may learn from.
+
     Raises ResultsError where the folder is no index.
     """
 
