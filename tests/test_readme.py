@@ -155,20 +155,18 @@ def test_the_table_of_models_is_that_of_the_data() -> None:
 
 def test_the_install_lines_are_commands() -> None:
     lines = [line for language, text in BLOCKS if language == "sh" for line in text.splitlines()]
-    assert all(
-        shlex.split(line, comments=True)[0] in {"docker", "hf", "make", "pip", "unzip", "xclip"} for line in lines
-    )
+    programs = {"docker", "hf", "make", "pip", "unzip", "xclip"}
+    assert {shlex.split(line, comments=True)[0] for line in lines} <= programs
 
 
-# What takes the place of each scheduler: it runs what it is given as the real one does, for each of its tasks.
+# What takes the place of each scheduler: it runs what it is given as the real one does, for each of its tasks; the
+# tasks of an indexed job must not fail.
 SBATCH = """
 case "$1 $2" in --array=1-8\\ --wrap=*) ;; *) exit 2;; esac
 for i in 1 2 3 4 5 6 7 8; do SLURM_ARRAY_TASK_ID=$i sh -c "${2#--wrap=}"; done; true
 """
 PARALLEL = 'while read -r i; do sh -c "$(printf %s "$*" | sed "s/{}/$i/g")"; done; true'
-INDEXED_JOB = (
-    'for i in 0 1 2 3 4 5 6 7; do JOB_COMPLETION_INDEX=$i sh -c "$LINE" || exit; done'  # whose command must not fail
-)
+INDEXED_JOB = 'for i in 0 1 2 3 4 5 6 7; do JOB_COMPLETION_INDEX=$i sh -c "$LINE" || exit; done'
 
 
 @pytest.mark.slow
