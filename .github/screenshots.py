@@ -14,7 +14,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 README = (FOLDER.parent / "README.md").read_text("utf-8")
-SIZE = "900,1010"  # of the page, down to the last segment
+SIZE = "900,1040"  # pixels
 
 
 def main() -> None:
@@ -25,7 +25,8 @@ def main() -> None:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     subprocess.run(["sh", "-ec", fetch + "\n".join(commands)], cwd=folder, env=environment, check=True)
     picture = [f"--window-size={SIZE}", f"--screenshot={FOLDER / 'report.png'}", "trailer.html"]
-    subprocess.run(["chromium", "--headless", "--no-sandbox", "--hide-scrollbars", *picture], cwd=folder, check=True)
+    browser = ["chromium", "--headless", "--no-sandbox", "--hide-scrollbars"]
+    subprocess.run([*browser, *picture], cwd=folder, check=True, stderr=subprocess.DEVNULL)
 
 
 main()
