@@ -86,7 +86,7 @@ def test_pypi_would_take_and_show_it(built: Path) -> None:
     assert not re.search(r"pip install \"?\.", text)
     shown = readme_renderer.markdown.render(text)
     assert shown
-    assert shown.count("<h2>") == len(re.findall("^## ", text, re.MULTILINE))
+    assert shown.count("<h2 ") == len(re.findall("^## ", text, re.MULTILINE))
 
 
 def test_the_sdist_holds_the_projects_own_files(built: Path, tmp_path: Path) -> None:
