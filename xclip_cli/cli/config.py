@@ -179,7 +179,9 @@ def show_config(
 
     The file is ~/.config/xclip/xclip.toml (on macOS ~/Library/Application Support/xclip/xclip.toml), or that of
     --config. It holds flags by their long names, for all commands or, in a table, for one. A flag wins over an XCLIP_*
-    variable, and that over the file. Such a file:
+    variable, and that over the file.
+
+    Such a file:
       labels = \["kinetics-400"]
       \[timeline]
       window = 4

@@ -44,11 +44,7 @@ def evaluate(
     """Measure how often the answers are right, on videos whose labels are known.
 
     Labels are those of --labels, else the truth's classes. Videos that fail count as wrong; accuracies are shown of all
-    videos and of those that were classified, with 95 % intervals. `brush_hair`, `brush hair` and `BrushHair` are one
-    label.
-
-    --protocol kinetics-600 measures base-patch16-zero-shot on three draws of 160 of the classes that Kinetics-400
-    lacks; pass the paper's own list of 220 as --labels.
+    videos and of those that were classified, with 95 % intervals. `brush_hair` and `BrushHair` are one label.
 
     Examples:
       xclip evaluate clips/ -o results.jsonl
