@@ -106,5 +106,17 @@ def test_the_sdist_holds_the_projects_own_files(built: Path, tmp_path: Path) -> 
     runs(tmp_path / "empty", unpacked, unpacked / "prompts")
 
 
+def test_the_container_has_all_that_the_wheel_is_built_from(checkout: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "src"
+    for line in re.findall(r"^COPY (.+) /src/", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE):
+        for name in line.split():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if (checkout / name).is_dir() else shutil.copy)(checkout / name, folder / name)
+    command = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", tmp_path / "dist", folder]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").iterdir()
+    assert "xclip_cli/prompts/labels/kinetics-400.txt" in zipfile.ZipFile(wheel).namelist()
+
+
 def test_a_bare_checkout_runs(checkout: Path, tmp_path: Path) -> None:
     runs(tmp_path, checkout, checkout / "prompts")
