@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DEMO = demo
 
-.PHONY: screenshots demo test slow check format bench bench-full bundled-model clean
+.PHONY: screenshots demo test slow check format dist bench bench-full bundled-model clean
 
 demo: $(VENV)/.runs
 	$(BIN)/xclip demo $(DEMO)
@@ -26,6 +26,12 @@ check: $(VENV)/.develops
 format: $(VENV)/.develops
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+# The packages for PyPI, in dist/, and whether PyPI would show their README.
+dist: $(VENV)/.develops
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
 
 bench: $(VENV)/.develops
 	$(BIN)/python -m tests.benchmarks

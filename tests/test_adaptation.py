@@ -153,6 +153,14 @@ def test_the_order_of_labels_does_not_matter_and_others_are_refused(index: Index
         Classifier("bundled", head=head, preprocess="paper")
 
 
+def test_what_a_head_has_learned_is_no_guess(index: Index) -> None:
+    labels = Labels.of([*LABELS, "a cat"])
+    head = Head.fit(index, truth_of(index), labels)
+    assert head.unlearned(labels) == ["a cat"]
+    with Classifier("bundled", head=head) as classifier:
+        assert classifier.warnings == ("the model bundled can only guess: it was not trained on 'a cat'",)
+
+
 def test_calibrated_labels_are_for_one_head(index: Index) -> None:
     head = Head.fit(index, truth_of(index), LABELS)
     with Classifier("bundled", head=head) as classifier:

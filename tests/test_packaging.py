@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import readme_renderer.markdown
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slow
@@ -70,6 +72,23 @@ def test_the_wheel_is_whole_and_runs(built: Path, tmp_path: Path) -> None:
     runs(tmp_path / "empty", target, target / "xclip_cli" / "prompts")
 
 
+def test_pypi_would_take_and_show_it(built: Path) -> None:
+    packages = sorted(built.iterdir())
+    assert len(packages) == 2
+    twine = [sys.executable, "-m", "twine", "check", "--strict", *packages]
+    done = subprocess.run(twine, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.count("PASSED")) == (0, 2), done.stdout
+    (wheel,) = built.glob("*.whl")
+    (metadata,) = (name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA"))
+    text = zipfile.ZipFile(wheel).read(metadata).decode().partition("\n\n")[2]
+    assert re.findall(r"\]\((?!https?:)", text) == []  # links and pictures of files lead nowhere there
+    assert "pip install xclip-cli " in text
+    assert not re.search(r"pip install \"?\.", text)
+    shown = readme_renderer.markdown.render(text)
+    assert shown
+    assert shown.count("<h2 ") == len(re.findall("^## ", text, re.MULTILINE))
+
+
 def test_the_sdist_holds_the_projects_own_files(built: Path, tmp_path: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
@@ -81,9 +100,22 @@ def test_the_sdist_holds_the_projects_own_files(built: Path, tmp_path: Path) -> 
     assert "stray.mp4" not in names
     assert names - set(listed) <= {"PKG-INFO"}
     assert {"prompts/labels/ucf-101.txt", "tests/test_packaging.py", "constraints.txt", "LICENSE"} <= names
+    assert {"Dockerfile", ".ci/run", ".github/workflows/ci.yml"} <= names  # which tests read
     (unpacked,) = tmp_path.iterdir()
     (tmp_path / "empty").mkdir()
     runs(tmp_path / "empty", unpacked, unpacked / "prompts")
+
+
+def test_the_container_has_all_that_the_wheel_is_built_from(checkout: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "src"
+    for line in re.findall(r"^COPY (.+) /src/", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE):
+        for name in line.split():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if (checkout / name).is_dir() else shutil.copy)(checkout / name, folder / name)
+    command = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", tmp_path / "dist", folder]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").iterdir()
+    assert "xclip_cli/prompts/labels/kinetics-400.txt" in zipfile.ZipFile(wheel).namelist()
 
 
 def test_a_bare_checkout_runs(checkout: Path, tmp_path: Path) -> None:

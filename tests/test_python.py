@@ -257,7 +257,7 @@ def test_a_download_is_drawn_by_the_library_of_the_hub(checkpoint: Path, tmp_pat
             assert (done.stdout, "Fetching" in done.stderr) == ("owner/name\n", hidden == "0")
 
 
-@pytest.mark.parametrize("module", ["classifier", "results.records"])
+@pytest.mark.parametrize("module", ["classifier", "evaluation.outcomes", "results.records"])
 def test_examples_of_docstrings(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     subprocess.run([Path(sys.executable).with_name("xclip"), "demo", "clips"], check=True, capture_output=True)

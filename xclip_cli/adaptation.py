@@ -183,6 +183,12 @@ class Head:
         numbers = {name: i for i, name in enumerate(self.labels.names)}
         return self.deltas[[numbers[name] for name in labels.names]]
 
+    def unlearned(self, labels: Labels) -> list[str]:
+        """The texts of those among ``labels`` that there were no examples of."""
+        learned = {label for label, shots in zip(self.settings.labels, self.settings.shots, strict=True) if shots}
+        named = zip(labels.names, labels.texts, strict=True)
+        return [text for name, texts in named if name not in learned for text in texts]
+
     def among(self, labels: Labels) -> Head:
         """A head for any labels: those whose texts it has are corrected, all others are left as they are."""
         rows = dict(zip(self.labels.texts, self.deltas, strict=True))

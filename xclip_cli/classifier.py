@@ -343,12 +343,12 @@ class Classifier:
         return (*self._label_warnings, *self.encoder.warnings)
 
     def _warnings(self) -> tuple[str, ...]:
-        why = self.checkpoint.why_a_guess(text for texts in self.labels.texts for text in texts)
+        asked = self.head.unlearned(self.labels) if self.head else (t for texts in self.labels.texts for t in texts)
+        why = self.checkpoint.why_a_guess(asked)
         if why is None and self.checkpoint.why_a_guess(self.labels.background):
             why = "was not trained on the neutral texts that labels are compared with"
-        found = list(self.labels.warnings)
-        if why is not None:
-            found.append(f"the model {self.checkpoint.name} can only guess: it {why}")
+        found = [*self.labels.warnings]
+        found += [f"the model {self.checkpoint.name} can only guess: it {why}"] if why else []
         if self.labels.temperature and self.labels.background:
             found.append("scores against neutral texts are not calibrated: the temperature of the labels is not used")
         return tuple(found)

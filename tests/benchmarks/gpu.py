@@ -2,6 +2,9 @@
 
 Models have random weights; clips are made on the spot, in as many processes as there are cores. Where transformers is
 installed, its model computes the same batches with the same numbers.
+
+Videos are decoded on the CPU in any case: a card's decoder, through PyAV, took 0.5 s for 120 frames of 1080p, start-up
+included, where one core takes 0.15 s.
 """
 
 from __future__ import annotations

@@ -7,12 +7,12 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import opentimelineio as otio
 import pycmx
 import pytest
 from clips import write_clip
 from conftest import Run
 
+otio = pytest.importorskip("opentimelineio")
 ARGUMENTS = ["--label", "a cat", "--label", "a dog", "--dtype", "float32", "--window", "0.4"]
 
 

@@ -7,7 +7,6 @@ import json
 from fractions import Fraction
 from urllib.parse import unquote, urlparse
 
-import opentimelineio as otio
 import pycmx
 import pytest
 from hypothesis import given
@@ -19,6 +18,7 @@ from xclip_cli.output.edits import Timecode, format_edl, format_otio
 from xclip_cli.results.records import SegmentsRecord
 from xclip_cli.segments import Segment
 
+otio = pytest.importorskip("opentimelineio")
 RATES = ["24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60"]
 NAMES = {"24000/1001": "23.976", "30000/1001": "29.97", "60000/1001": "59.94"}
 HOSTILE = "\x1b[2Ja.mp4\n* FROM CLIP NAME: other\u202e"

@@ -12,6 +12,8 @@ from .options import AsJson
 def show_cache(as_json: AsJson = False) -> None:
     """Show where the labels' text features are cached, and how much space they take.
 
+    The folder is XCLIP_CACHE, else one in your system's cache folder. It holds 1 GB at most.
+
     Examples:
       xclip cache info
     """

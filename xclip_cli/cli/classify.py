@@ -40,6 +40,11 @@ def classify(
 
     Inputs may also be indexes of whole videos (see `xclip embed`), which are not decoded again.
 
+    A score is the softmax over all labels: it says which label fits best, not how likely it is. Frames are taken at the
+    centres of equal segments of the video, by exact timestamps; a record's `warnings` say what was odd about the file.
+    A .jsonl file of -o begins with a line of the run's settings ("kind": "run"); stdout has records only. In CSV, texts
+    that a spreadsheet would compute get an apostrophe in front.
+
     Examples:
       xclip demo clips
       xclip classify clips --labels picture-state

@@ -233,7 +233,16 @@ def show_config(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what xclip.toml and XCLIP_* variables set, and where each value comes from.
+    r"""Show what xclip.toml and XCLIP_* variables set, and where each value comes from.
+
+    The file is ~/.config/xclip/xclip.toml (on macOS ~/Library/Application Support/xclip/xclip.toml), or that of
+    --config. It contains flags by their long names, for all commands or, in a table, for one. A flag overrides an
+    XCLIP_* variable, which overrides the file.
+
+    Such a file:
+      labels = \["kinetics-400"]
+      \[timeline]
+      window = 4
 
     Examples:
       xclip config show

@@ -93,7 +93,8 @@ def embed(
 ) -> None:
     """Encode videos into an index, to query it later without decoding.
 
-    Videos that the index already holds, even under another path, are skipped; videos that changed are replaced.
+    Videos that the index already contains, even under another path, are skipped; videos that changed are replaced. The
+    same command continues an interrupted run. With --ray, all machines must share the folder of the index.
 
     Examples:
       xclip embed clips -o clips.index --model bundled --window 1

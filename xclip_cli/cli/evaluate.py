@@ -45,6 +45,7 @@ def evaluate(
 
     The labels are those of --labels, else the classes of the ground truth. Videos that fail count as wrong; accuracy is
     shown for all videos and for those that were classified, with 95% confidence intervals.
+    `brush_hair` and `BrushHair` are one label.
 
     Examples:
       xclip evaluate dataset/ -o results.jsonl

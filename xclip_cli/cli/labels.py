@@ -48,6 +48,10 @@ def check_labels(
 
     Likely mistakes, such as numbering, bullets or comments after labels, are warnings.
 
+    A .txt file has a label per line and # comments, a .csv file a `name` column. A .json file holds a list of labels,
+    or an object of label: texts, where {"a cat": {"texts": ["a cat"], "min_logit": 18}} also withholds the label below
+    that logit. ./NAME is a file that has the name of a shipped set.
+
     Examples:
       xclip labels check picture-state --model bundled
       xclip labels check my-labels.txt --template "a video of {}"

@@ -70,6 +70,9 @@ def show_model(name: ModelName, as_json: AsJson = False, offline: Offline = Fals
 def pull_model(name: ModelName) -> None:
     """Download a model, unless it is cached, and print its folder.
 
+    Downloads go through huggingface_hub: HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE and your token work as usual. The names
+    of the public checkpoints, 'bundled' and 'auto' never mean a folder of yours: write ./NAME.
+
     Examples:
       xclip models pull base-patch32
     """

@@ -184,6 +184,8 @@ def search(
 
     Indexes (see `xclip embed`) are searched without decoding; other videos are decoded and encoded for this search
     alone. It works best with actions and short phrases, such as labels; it does not understand long captions.
+    Windows are ranked by logit, and neighbours are joined into moments; the score compares a moment with neutral texts,
+    such as "a video".
 
     Examples:
       xclip embed clips -o clips.index --model bundled --window 1

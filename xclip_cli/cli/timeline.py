@@ -147,6 +147,9 @@ def timeline(
     the border between two segments is midway between the centres of the windows that differ. A window lost to damage
     becomes an error record, and the timeline continues.
 
+    Edit lists count timecode from the video's first frame, at the rate that the video states (drop-frame at 29.97 and
+    59.94).
+
     Examples:
       xclip timeline clips/fade-in.mp4 -l picture-state --window 0.5
       xclip timeline video.mp4 -l labels.txt --window 4 --stride 1 -o video.srt

@@ -228,6 +228,13 @@ def evaluate(
     ``splits``: which of the truth's splits (default: those for testing). ``threshold``: the lowest score at which a
     label counts as given, for F1. ``keep_scores``: keep all scores and logits, to fit thresholds to. Raises
     ResultsError if no record is about a video of the truth, LabelsError if truth and records do not match.
+
+    >>> from xclip_cli import Classifier
+    >>> from xclip_cli.evaluation import Truth
+    >>> truth = Truth.of({"clips/color-bars.mp4": "color bars", "clips/black-screen.avi": "a black screen"})
+    >>> with Classifier("bundled", labels=truth.classes) as classifier:
+    ...     evaluate(classifier.classify_all(truth.videos), truth).top(1).value
+    1.0
     """
     names = truth.split_names(splits)
     truth = truth.only(names)

@@ -1,6 +1,28 @@
 """The X-CLIP library: models, configs and processor under the names of the Hugging Face documentation.
 
 Names load on first use, so that configs and checkpoints can be read without importing torch.
+
+Every example and parameter of the documentation for transformers 4.22 and 4.34 works, with the same numbers. What
+differs, and why:
+
+- ``get_text_features`` and ``get_video_features`` return tensors, as documented; transformers 5 returns an object.
+- Attentions are real whenever you ask for them, whichever attention kernel runs otherwise.
+- The final similarity is computed in float32 also for a model in half precision, and in float64 for one in float64.
+- Token ids are those of the fast tokenizer. The authors' own cleans texts first (ftfy, HTML): ids differ for curly
+  quotes, HTML entities and ligatures.
+- The image processor crops to the model's image size. transformers crops the 336-pixel checkpoint to 224 pixels, which
+  its model then refuses. Bilinear resizing is within one grey level of Pillow's.
+- A still (``images=picture``) is repeated to the model's frame count. Any other wrong count is an error: transformers
+  mixes videos.
+- Weights that do not fit are an error. ``from_pretrained(…, strict=False)`` initialises what is missing, such as a head
+  of your own, and logs its name; so does ``output_loading_info=True``.
+- An encoder saved alone has each tensor twice: version 4 looks for ``text_model.x``, version 5 for ``x``, and neither
+  fails without it. (``XCLIPTextModel.from_pretrained`` of a whole model's folder gives random weights in
+  transformers 5.)
+- ``Trainer`` saves weights without a config for any class that is not its own: load them with
+  ``XCLIPModel.from_pretrained(folder, config=model.config)``.
+- Keywords that mean nothing here are refused, with the reason: ``trust_remote_code=True``, quantisation,
+  ``push_to_hub``.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 The tree below a folder that was given is mirrored; other videos are mirrored from the folder that holds them all. A
 file's name is its video's, whole, and the format's suffix, so that ``a.mp4`` and ``a.mov`` have two. A name that cannot
 stand like that (it would steer a terminal, or is too long, or another video has it) gets a mark of the video's path.
+Files that are missing, or wanted in another format, are made again of the run's results, without the model.
 """
 
 from __future__ import annotations

@@ -109,6 +109,8 @@ def decoded_tokens(rows: Rows, dtype: str) -> npt.NDArray[np.float32]:
 class Index:
     """A folder of encodings, open for reading: an iterable of its videos. Others may add to it in the meantime.
 
+    A video has ``features`` [windows, views, P] and ``tokens`` as arrays mapped from the files, for models of your own.
+
     Raises ResultsError if the folder is not an index.
     """
 
