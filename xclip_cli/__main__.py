@@ -1,5 +1,21 @@
-"""``python -m xclip_cli``."""
+"""``xclip``, and ``python -m xclip_cli``."""
 
-from .cli.app import main
+from __future__ import annotations
 
-main()
+import os
+import signal
+
+from .cli.exits import INTERRUPTED
+
+
+def main() -> None:
+    """Run the program. While it is being imported Ctrl-C ends it without a word: there is nothing to lose yet."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # scripts have it ignored in the background
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    from .cli.app import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -233,12 +233,15 @@ class OutputFlags:
         ``known``: those that the command has. Raises typer.BadParameter where there is none, or it cannot be resumed.
         """
         form = form_of(self.format, self.path, known) if self.output_dir is None else self._form_beside(known)
-        continued = self.output_dir is not None or (self.path is not None and form == "jsonl")
-        if self.resume and (self.force or not continued):
+        if self.resume and (self.force or not self.is_continuable(form)):
             raise typer.BadParameter("--resume goes on with a results file: pass it as -o FILE.jsonl, without --force")
         if self.retry_failed and not self.resume:
             raise typer.BadParameter("--retry-failed goes with --resume")
         return form
+
+    def is_continuable(self, form: str) -> bool:
+        """Whether a run that writes this ``form`` can be gone on with."""
+        return self.output_dir is not None or (self.path is not None and form == "jsonl")
 
     def _form_beside(self, known: Collection[str]) -> str:
         from ..output.sidecars import FORMATS
@@ -259,7 +262,8 @@ class OutputFlags:
         with usage_errors(ResultsError):
             check_format(form, self.path)
             if (path := self.results_file) is not None and (self.path is not None or path.parent.exists()):
-                check_output(path, self.may_exist, [*inputs.paths, *files])
+                continuable = self.is_continuable(form)
+                check_output(path, self.may_exist, [*inputs.paths, *files], continuable)
 
 
 @dataclass(frozen=True)

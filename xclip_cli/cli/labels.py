@@ -55,6 +55,7 @@ def check_labels(
     from ..labels import load_labels
     from ..output.notes import Notes
 
+    notes = Notes()
     labels = load_labels([source], templates=template or ())
     warnings = labels.warnings
     if model is not None:
@@ -62,7 +63,6 @@ def check_labels(
 
         with Classifier(model, labels=labels) as classifier:
             warnings = classifier.warnings
-    notes = Notes()
     for warning in warnings:
         notes.say(f"warning: {warning}")
     found = f"{len(warnings)} warnings" if warnings else "no faults"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -85,9 +86,12 @@ def show_path(name: ModelName) -> None:
       ls "$(xclip models path bundled)"
     """
     switch_off_hub()
-    from ..model.checkpoint.find import find_checkpoint
+    from ..errors import ModelError
+    from ..model.checkpoint.find import find_cached
 
-    typer.echo(find_checkpoint(name).folder)
+    if (found := find_cached(name)) is None:
+        raise ModelError(f"{name} is not in the cache: `xclip models pull {shlex.quote(name)}` downloads it")
+    typer.echo(found.folder)
 
 
 def verify_model(
@@ -124,6 +128,8 @@ def verify_model(
       xclip models verify base-patch32 --published
       xclip models verify base-patch32 --dtype bfloat16 clips/ --labels labels.txt
     """
+    from ..inputs import is_missing
+    from ..labels import load_labels
     from ..model.checkpoint.find import find_checkpoint
     from ..model.verify import verify
     from ..output.notes import Notes
@@ -132,7 +138,13 @@ def verify_model(
 
     if not dtype and (videos or labels):
         raise typer.BadParameter("videos and labels go with --dtype, which measures on them")
-    checkpoint = find_checkpoint(name, bar=Notes().bar())
+    bar = Notes().bar()
+    for path in videos or ():
+        if is_missing(path):
+            raise typer.BadParameter(f"{path}: no such file")
+    if labels:
+        load_labels(labels)
+    checkpoint = find_checkpoint(name, bar=bar)
     checks = []
     for check in verify(checkpoint, published):
         checks.append(vars(check))

@@ -17,9 +17,11 @@ from typing import Any, Self
 
 from ..errors import ResultsError
 from ..text import listed, one_line, quoted
+from ..unfinished import begun, ended
 from .records import Jsonable, Record, RunHeader, from_json
 from .writing import Part, open_locked
 
+_BEGINNING = json.dumps(RunHeader().to_json())[:20].encode()  # of a results file
 SETTINGS_SHOWN = 8  # that a run does not share with the file it would continue
 
 
@@ -37,20 +39,29 @@ class _Line:
 class RunFile:
     """A JSON Lines file that one run at a time may write.
 
-    With ``resume`` an existing file is continued, otherwise it is written anew; ``new``: it must not exist. Raises
-    ResultsError if the file is in use, cannot be written, or is to be continued and is not a results file.
+    With ``resume`` an existing file is continued, otherwise it is written anew; ``new``: it must not exist, or hold the
+    result of no video. Raises ResultsError if the file is in use, cannot be written, or is to be continued and is not a
+    results file.
     """
 
     def __init__(self, path: Path, resume: bool = False, new: bool = False) -> None:
         self.path = path
-        self._file, self._is_new = open_locked(path, new)
+        tried = new and failures_alone(path) is not None
+        self._file, self._is_new = open_locked(path, new and not tried)
         self._header: dict[str, Any] | None = None  # of the file as it was found, with fields of other versions
         self._recorded: list[_Line] = []  # the file's records as they were found
         self._end = 0  # of the last whole line
         self.torn = False  # whether the last record was cut off: it is dropped
+        self.replaced: set[str] = set()  # videos that a file is about which this takes the place of: all failed
+        if self._is_new:
+            begun(path)
         try:
             if resume:
                 self._read()
+            if tried:
+                if (failed := failures_alone(path)) is None:
+                    raise ResultsError(f"{path} was made by another program meanwhile: give another file")
+                self.replaced = failed
         except BaseException:
             self.close()
             raise
@@ -106,6 +117,7 @@ class RunFile:
         if not self._file.closed:
             if self._is_new and not os.fstat(self._file.fileno()).st_size:
                 self.path.unlink(missing_ok=True)
+            ended(self.path)
             with suppress(OSError):  # data that could not be written: that was reported at the time
                 self._file.close()
 
@@ -118,6 +130,7 @@ class RunFile:
     def _write(self, values: dict[str, Any]) -> None:
         try:
             self._file.write(json.dumps(values).encode() + b"\n")
+            ended(self.path)
             self._file.flush()
         except OSError as error:
             raise ResultsError(f"cannot write {self.path}: {error.strerror}") from error
@@ -170,6 +183,31 @@ class RunFile:
             self._file = part.file
         else:
             self._file.seek(0, os.SEEK_END)
+
+
+def failures_alone(path: Path) -> set[str] | None:
+    """The videos of a results file that tells of failures, or of nothing yet: a run that writes it anew loses no
+    result. None where there is no such file, or it holds anything else. Raises OSError."""
+    if not path.is_file():
+        return None
+    failed = set()
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines):
+            if not number and not line.endswith(b"\n") and line.startswith(_BEGINNING):
+                break  # the header itself was cut off
+            try:
+                found = from_json(json.loads(line))
+            except (ValueError, RecursionError):
+                if number and not line.endswith(b"\n"):
+                    break
+                return None
+            if not (isinstance(found, RunHeader) if not number else isinstance(found, Record)):
+                return None
+            if isinstance(found, Record) and found.completes:
+                if found.error is None:
+                    return None
+                failed.add(found.video)
+    return failed
 
 
 def differences(one: dict[str, Any], other: dict[str, Any], said: str) -> str:
