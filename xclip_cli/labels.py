@@ -274,7 +274,7 @@ def _written_out(source: str) -> list[Phrases]:
         if os.path.lexists(Path(source).expanduser()):
             return []
     found = [name.strip() for name in re.split(r"[,\n]", source) if name.strip()]
-    _log.info("labels taken from the text, as there is no such file or set: %s", listed(found, show=quoted))
+    _log.info("labels given inline, as there is no such file or set: %s", listed(found, show=quoted))
     return [(name, (name,)) for name in found]
 
 
@@ -334,14 +334,14 @@ def _find(source: str, kind: str, what: str) -> Path:
     except (OSError, RuntimeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise LabelsError(f"cannot read {source}: {reason}") from error
-    near = difflib.get_close_matches(source, [*_neighbours(path), *files], 1)
+    near = difflib.get_close_matches(source, [*neighbours(path), *files], 1)
     hint = f"did you mean {one_line(near[0])}? " if near else ""
     if kind == "labels" and not path.suffix and os.sep not in source:
         hint += f"for one label pass --label {shlex.quote(printable(source))}; "
     raise LabelsError(f"there is no {what} {quoted(source)}, and no shipped one: {hint}shipped are {', '.join(files)}")
 
 
-def _neighbours(path: Path) -> list[str]:
+def neighbours(path: Path) -> list[str]:
     """The files of labels, or templates, in the folder of one that is not there, as it was spelled."""
     try:
         with os.scandir(path.parent) as found:

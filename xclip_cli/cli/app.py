@@ -20,7 +20,6 @@ import typer
 
 from .. import __version__
 from ..errors import LabelsError, ModelError, XClipError
-from ..text import quoted
 from .config import ConfigFile
 from .exits import FAILURE, NO_MODEL, USAGE
 from .help import Command, Group, help_of
@@ -73,7 +72,7 @@ def _meant(args: list[str], flags: list[str]) -> str | None:
     has_labels = any(re.match("-l|--label|--head", word) for word in args)
     command = shlex.join(["xclip", "classify", *args, *([] if has_labels else ["--labels", "a cat, a dog"])])
     yours = "" if has_labels else " with labels of your own"
-    return f"{quoted(first)} is not a command: to classify videos{yours}, type {command}"
+    return f"no command given: to classify videos{yours}, type: {command}"
 
 
 def _is_video(word: str) -> bool:

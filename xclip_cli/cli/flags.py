@@ -50,6 +50,8 @@ from .options import (
     check_device,
     either,
     form_of,
+    offer_labels,
+    offer_models,
     read_shard,
     read_views,
     usage_errors,
@@ -124,7 +126,9 @@ class LabelFlags:
             "--labels",
             "-l",
             metavar="FILE|NAME",
-            help="Labels: a .txt, .csv or .json file, or the name of a shipped set (see `xclip labels list`).",
+            autocompletion=offer_labels,
+            help="Labels: a .txt, .csv or .json file, the name of a shipped set (see `xclip labels list`), or the labels "
+            "themselves: 'a cat, a dog'.",
         ),
     ] = None
     label: Annotated[list[str] | None, typer.Option("--label", metavar="TEXT", help="One label; may be repeated.")] = (
@@ -279,6 +283,7 @@ class ModelFlags:
             "-m",
             envvar=MODEL_VARIABLE,
             metavar="NAME",
+            autocompletion=offer_models,
             help="A checkpoint folder, a hub id or its short name, 'bundled', or 'auto': the bundled model if it was "
             "trained to tell the labels apart, else the checkpoint for open labels, base-patch16-zero-shot.",
         ),
@@ -424,7 +429,10 @@ class SayFlags:
 
     quiet: Quiet = False
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Verbose: also print the model, device and precision.")
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Verbose: also print the model, device and precision, and failures at once."
+        ),
     ] = False
 
 

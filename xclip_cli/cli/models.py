@@ -20,6 +20,7 @@ from .options import (
     Offline,
     Tokenizer,
     check_device,
+    offer_labels,
     switch_off_hub,
     usage_errors,
 )
@@ -110,6 +111,7 @@ def verify_model(
             "--labels",
             "-l",
             metavar="FILE|NAME",
+            autocompletion=offer_labels,
             help="With --dtype: what to rank. Default: kinetics-400; for the bundled model picture-state.",
         ),
     ] = None,

@@ -133,4 +133,6 @@ def _write_stdout(form: Format, records: Iterable[Record], header: RunHeader | N
     except OSError as error:
         # What is left in Python's buffer would fail again at exit: send it nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise  # its reader has what it wants
         raise ResultsError(f"cannot write to stdout: {error.strerror or error}") from error
