@@ -127,8 +127,8 @@ class LabelFlags:
             "-l",
             metavar="FILE|NAME",
             autocompletion=offer_labels,
-            help="Labels: a .txt, .csv or .json file, the name of a shipped set (see `xclip labels list`), or the labels "
-            "themselves: 'a cat, a dog'.",
+            help="Labels: a .txt, .csv or .json file, the name of a shipped set (see `xclip labels list`), or the "
+            "labels themselves: 'a cat, a dog'.",
         ),
     ] = None
     label: Annotated[list[str] | None, typer.Option("--label", metavar="TEXT", help="One label; may be repeated.")] = (
