@@ -10,8 +10,7 @@ from .cli.exits import INTERRUPTED
 
 def main() -> None:
     """Run the program. While it is being imported Ctrl-C ends it without a word: there is nothing to lose yet."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # scripts have it ignored in the background
-        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
     from .cli.app import main as run
 
     run()

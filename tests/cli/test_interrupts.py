@@ -105,17 +105,6 @@ def test_what_is_no_results_file_cannot_be_continued(checkpoint: Path, clip: Pat
     assert re.search(rb"interrupted: \d+ of 200 videos remain; only -o FILE.jsonl and --output-dir can be", errors)
 
 
-def test_where_it_is_ignored_it_stays_so(checkpoint: Path, clip: Path, tmp_path: Path) -> None:
-    """As for what a script starts in the background."""
-    copies(clip, tmp_path, 20)
-    command = [*PROGRAM, "classify", ".", "--model", str(checkpoint), *LABELS, "-o", "out.jsonl"]
-    process = subprocess.Popen(["sh", "-c", f"trap '' INT; exec {shlex.join(command)}"], cwd=tmp_path)
-    while process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.05)
-    assert process.returncode == 0
-
-
 @pytest.mark.parametrize("words", [["models", "list"], ["labels", "show", "kinetics-400"], ["classify"]], ids=" ".join)
 def test_who_reads_the_first_line_alone(checkpoint: Path, clip: Path, tmp_path: Path, words: list[str]) -> None:
     given = [*copies(clip, tmp_path, 30), *LABELS, "-q", "--model", str(checkpoint)] if words == ["classify"] else []

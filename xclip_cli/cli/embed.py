@@ -71,13 +71,18 @@ class IndexFlags:
             check_windows(self.window, stride)
         return self.window, stride
 
-    def complete(self, model: ModelFlags) -> ModelFlags:
-        """The model's flags: ``auto`` stands for what an index that is there was made with."""
+    def complete(self, model: ModelFlags, notes: Notes) -> ModelFlags:
+        """The model's flags: ``auto`` stands for what an index that is there was made with, else for the model of any
+        labels, which is said."""
         from ..model.checkpoint.public import OPEN_LABELS_MODEL
         from ..results.lines import is_index, read_settings
+        from .run import say_choice
 
         if not is_index(self.path):
-            return replace(model, name=OPEN_LABELS_MODEL) if model.name == AUTO else model
+            if model.name != AUTO:
+                return model
+            say_choice(OPEN_LABELS_MODEL, "for any labels", notes)
+            return replace(model, name=OPEN_LABELS_MODEL)
         made = read_settings(self.path)
         return replace(
             model,
@@ -108,7 +113,7 @@ def embed(
     """
     from ..embedding import Embedding
     from ..output.notes import Notes
-    from .run import say_choice, show_plan
+    from .run import show_plan
 
     notes, todo = Notes(running.quiet, running.verbose), inputs.expand()
     if todo.indexes:
@@ -116,19 +121,14 @@ def embed(
     for notice in todo.notices():
         notes.say(notice)
     unit = "video" if index.windows()[0] is None else "window"
-    chosen, model = model.name == AUTO, index.complete(model)
-    if chosen:
-        say_choice(model.name, "for any labels", notes)
+    model = index.complete(model, notes)
     if running.dry_run:
         show_plan(todo, None, model.name, model, unit)
     counts = Tally(running.fail_fast, "embedded", _resumption())
     known = [] if cluster.ray else todo.known_failures  # its machines may have what this one lacks
     counts.expect(len(todo.items), known, notes)
     if len(known) == len(todo.items):
-        for failure in known:
-            counts.count(failure)
-        counts.tell(notes)
-        raise typer.Exit(counts.exit_code)
+        raise typer.Exit(counts.of_failures(known, notes))
     with on_interrupt(lambda: end("" if notes.quiet else counts.left())), counts.excused(), ExitStack() as stack:
         encoder, made = _encoder(inputs, index, model, decoding, notes.bar())
         if cluster.ray and model.dtype == DType.auto:

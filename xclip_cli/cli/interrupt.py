@@ -22,13 +22,8 @@ _SHOW_CURSOR = "\r\x1b[K\x1b[?25h"  # and take away the bar that hid it
 
 @contextmanager
 def on_interrupt(handle: Callable[[], object]) -> Iterator[None]:
-    """Ctrl-C calls this meanwhile, in the main thread; where it is ignored, as in the background of a script, it stays
-    so."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.SIG_IGN:
-        yield
-        return
-    signal.signal(signal.SIGINT, lambda *_: handle())
+    """Ctrl-C calls this meanwhile, in the main thread."""
+    before = signal.signal(signal.SIGINT, lambda *_: handle())
     try:
         yield
     finally:

@@ -18,7 +18,6 @@ from ..engine.devices import AUTO
 from ..errors import ResultsError
 from .clips import Clips
 from .cluster import ClusterFlags
-from .exits import FAILURE
 from .flags import DecodeFlags, InputFlags, ModelFlags, RunFlags
 from .indexed import as_decoded, as_learned, as_made, check_indexes, stretch
 from .options import Force, HeadFile, Root, SaveClips, Templates, either, form_of, seconds, usage_errors
@@ -221,7 +220,7 @@ def search(
     counts = Tally(verb="searched")
     counts.expect(len(todo.items), todo.known_failures, notes)
     if len(todo.known_failures) == len(todo.items):
-        raise typer.Exit(FAILURE)
+        raise typer.Exit(counts.of_failures(todo.known_failures, notes))
     model = replace(model, name=_model(query, labels, model, notes))
     with ExitStack() as stack:
         make = partial(_task, rest, query, labels, todo.indexes[0].settings if todo.indexes else None, model, decoding)

@@ -59,6 +59,13 @@ class Tally:
         if len(known) > FAILURES_LISTED:
             notes.say(f"and {len(known) - FAILURES_LISTED} more inputs that are no videos")
 
+    def of_failures(self, known: Collection[Failure], notes: Notes) -> int:
+        """The end of a run of failures alone → its exit code."""
+        for failure in known:
+            self.count(failure)
+        self.tell(notes)
+        return self.exit_code
+
     def counted(self, records: Iterator[R], say: Callable[[str], None] = lambda text: None) -> Iterator[R]:
         """The records. Ctrl-C lets those in flight finish, a second one ends at once; with ``fail_fast`` the first
         failure does."""
