@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +27,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from ..labels import Labels
     from ..model.checkpoint.find import Checkpoint
     from ..precision import Comparison
 
@@ -130,22 +132,14 @@ def verify_model(
       xclip models verify base-patch32 --published
       xclip models verify base-patch32 --dtype bfloat16 clips/ --labels labels.txt
     """
-    from ..inputs import is_missing
-    from ..labels import load_labels
     from ..model.checkpoint.find import find_checkpoint
     from ..model.verify import verify
     from ..output.notes import Notes
     from ..output.tables import print_precisions
     from ..text import printable
 
-    if not dtype and (videos or labels):
-        raise typer.BadParameter("videos and labels go with --dtype, which measures on them")
     bar = Notes().bar()
-    for path in videos or ():
-        if is_missing(path):
-            raise typer.BadParameter(f"{path}: no such file")
-    if labels:
-        load_labels(labels)
+    wanted = _checked(videos or (), labels or (), dtype or ())
     checkpoint = find_checkpoint(name, bar=bar)
     checks = []
     for check in verify(checkpoint, published):
@@ -153,7 +147,7 @@ def verify_model(
         if not as_json:
             typer.echo(printable(check.line()))
     right = all(check["passed"] for check in checks)
-    compared = _compared(checkpoint, videos, labels, dtype, device) if dtype and right else None
+    compared = _compared(checkpoint, videos, wanted, dtype, device) if dtype and right else None
     if as_json:
         precision = {"precision": compared.to_json()} if compared else {}
         typer.echo(json.dumps({"checks": checks, **precision}, indent=2))
@@ -162,8 +156,21 @@ def verify_model(
     raise typer.Exit(0 if right else FAILURE)
 
 
+def _checked(videos: Sequence[str], labels: Sequence[str], dtypes: Sequence[DType]) -> Labels | None:
+    """The labels that were given, if any were, before any model is looked for. Raises typer.BadParameter where they, or
+    the videos, cannot be; LabelsError."""
+    from ..inputs import is_missing
+    from ..labels import load_labels
+
+    if not dtypes and (videos or labels):
+        raise typer.BadParameter("videos and labels go with --dtype, which measures on them")
+    if missing := [path for path in videos if is_missing(path)]:
+        raise typer.BadParameter(f"{missing[0]}: no such file")
+    return load_labels(labels) if labels else None
+
+
 def _compared(
-    checkpoint: Checkpoint, videos: list[str] | None, labels: list[str] | None, dtypes: list[DType], device: str
+    checkpoint: Checkpoint, videos: list[str] | None, labels: Labels | None, dtypes: list[DType], device: str
 ) -> Comparison:
     """The precisions on videos, else on the demo's."""
     from tempfile import TemporaryDirectory
@@ -174,7 +181,7 @@ def _compared(
     from ..model.checkpoint.find import BUNDLED
     from ..precision import compare
 
-    wanted = load_labels(labels or ["picture-state" if checkpoint.name == BUNDLED else "kinetics-400"])
+    wanted = labels or load_labels(["picture-state" if checkpoint.name == BUNDLED else "kinetics-400"])
     names = [one.value for one in dtypes if one != DType.auto]
     if videos:
         with usage_errors(ResultsError):

@@ -108,7 +108,8 @@ def _offered(incomplete: str, kind: str) -> list[str]:
 
 def offer_models(incomplete: str) -> list[str]:
     """What completes the start of a model's name, or of a checkpoint's folder."""
-    from ..model.checkpoint.find import BUNDLED, CONFIG_NAME
+    from ..model.checkpoint.files import CONFIG_NAME
+    from ..model.checkpoint.find import BUNDLED
     from ..model.checkpoint.public import public_checkpoints
 
     public = [*public_checkpoints(), *(one.short_name for one in public_checkpoints().values())]
