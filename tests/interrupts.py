@@ -1,5 +1,8 @@
-"""Ctrl-C at random moments, once and twice, at the program and at its whole process group: ``python -m`` this with a
-number of moments. No traceback, nothing unfinished left behind, and the command that is told continues the run."""
+"""Ctrl-C at random moments, once and twice, at the program's whole process group, as a terminal sends it: no traceback,
+nothing unfinished left behind, and the command that is told continues the run.
+
+    python tests/interrupts.py FOLDER-OF-VIDEOS 200
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-QUIET = 0.06  # seconds in which Python itself starts, before any line of ours can run
-LONGEST = 3.0
+LONGEST = 3.0  # seconds
+
+
+def start_up() -> float:
+    """Seconds until the first line of ours can run, on this machine now: before, Ctrl-C is Python's own to answer."""
+    began = time.monotonic()
+    for _ in range(5):
+        subprocess.run([sys.executable, "-c", "import runpy, xclip_cli.cli.exits"], check=True)
+    return (time.monotonic() - began) / 5
 
 
 def interrupted(command: Sequence[str | Path], moments: Sequence[float], cwd: Path) -> tuple[int, str]:
@@ -38,7 +48,9 @@ def check(folder: Path, videos: Sequence[str], options: Sequence[str | Path], co
     for i in range(count):
         out = folder / f"out-{i}.{'jsonl' if i % 4 else 'csv'}"
         command = [*program, "classify", *videos, *options, "-o", out.name]
-        moments = [draw.uniform(QUIET, LONGEST)] + ([draw.choice([0.0, draw.uniform(0, 0.5)])] if i % 2 else [])
+        moments = [draw.uniform(2 * start_up(), LONGEST)] + (
+            [draw.choice([0.0, draw.uniform(0, 0.5)])] if i % 2 else []
+        )
         code, errors = interrupted(command, moments, folder)
         where = f"after {moments} s: {errors}"
         assert "Traceback" not in errors, where
@@ -56,3 +68,9 @@ def check(folder: Path, videos: Sequence[str], options: Sequence[str | Path], co
         seen[kind] = seen.get(kind, 0) + 1
         out.unlink(missing_ok=True)
     return seen
+
+
+if __name__ == "__main__":
+    where, number = Path(sys.argv[1]), int(sys.argv[2])
+    names = sorted(path.name for path in where.glob("*.mp4"))
+    print(check(where, names, ["--labels", "picture-state"], number, seed=int(time.time())))
