@@ -1,7 +1,8 @@
-"""Files that mean nothing yet. Who ends the process at once, as Ctrl-C does, deletes them first."""
+"""Files and folders that mean nothing yet. Who ends the process at once, as Ctrl-C does, deletes them first."""
 
 from __future__ import annotations
 
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,7 +10,7 @@ _paths: set[Path] = set()
 
 
 def begun(path: Path) -> None:
-    """A file is there that means nothing until ``ended`` is told of it."""
+    """A file or folder is there that means nothing until ``ended`` is told of it."""
     _paths.add(path)
 
 
@@ -22,4 +23,7 @@ def delete_all() -> None:
     """Delete those that are there."""
     for path in list(_paths):
         with suppress(OSError):
-            path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)

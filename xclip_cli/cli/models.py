@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shlex
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +14,7 @@ import typer
 
 from ..engine.devices import AUTO, DEVICES
 from ..errors import ResultsError
+from ..unfinished import begun, ended
 from .exits import FAILURE
 from .options import (
     AsJson,
@@ -188,6 +191,7 @@ def _compared(
             paths = expand_inputs(videos).paths
         return compare(checkpoint, wanted, paths, names, device)
     with TemporaryDirectory() as folder:
+        begun(Path(folder))
         paths = [str(path) for path, _ in write_samples(Path(folder))]
         return compare(checkpoint, wanted, paths, names, device)
 
@@ -209,5 +213,12 @@ def convert_model(
 
     if folder.exists():
         raise typer.BadParameter(f"{folder} exists: give a new folder")
-    convert(find_checkpoint(source), folder, tokenizer, heads)
+    part = folder.with_name(f".xclip-{secrets.token_hex(8)}.part")  # half a folder would only be in the way
+    begun(part)
+    try:
+        convert(find_checkpoint(source), part, tokenizer, heads)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        ended(part)
     typer.echo(folder)

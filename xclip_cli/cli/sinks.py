@@ -61,7 +61,7 @@ class _Whole:
         path = self._output.path
         if path is None or is_special(path):
             write(self._form, records, path, None if path is None else header(), self._output.force)
-            return path is not None
+            return False
         try:
             write(self._form, _some(records), path, header(), self._output.force)
         except _NothingError:

@@ -89,15 +89,16 @@ class RunFile:
         """Make the file ready for more records: check that it was made the same way, or write the header.
 
         Earlier records of the videos to be ``retried``, and of unfinished ones, are removed. Raises ResultsError if the
-        header differs.
+        header differs, and the file has more than it.
         """
         ours, theirs = header.to_json(), self._header
-        if theirs is None:
+        shown = "" if theirs is None else differences(theirs, ours, "{} was {}, is {}")
+        if theirs is None or (shown and not self.done()):
             self._file.seek(0)
             self._file.truncate()
             self._write(ours)
             return
-        if shown := differences(theirs, ours, "{} was {}, is {}"):
+        if shown:
             raise ResultsError(
                 f"cannot resume {self.path}: it was made in another way: {shown}; "
                 "run as it was made, or give another file"
