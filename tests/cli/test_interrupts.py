@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from interrupts import check
 
+from xclip_cli.cli.interrupt import same_command
+
 LABELS = ["--labels", "a cat, a dog"]
 PROGRAM = [sys.executable, "-m", "xclip_cli"]
 
@@ -111,6 +113,21 @@ def test_who_reads_the_first_line_alone(checkpoint: Path, clip: Path, tmp_path: 
     pipe = f"{shlex.join([*PROGRAM, *words, *given])} | head -1"
     done = subprocess.run(["sh", "-c", pipe], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
+
+
+def test_a_command_is_told_by_the_name_that_calls_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("bin", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "xclip").touch(0o755)
+    script = tmp_path / "bin" / "xclip"
+    monkeypatch.setattr(sys, "argv", [str(script), "classify", "--force", "--", "a b.mp4"])
+    for folder, called in (("bin", "xclip"), ("other", str(script))):  # the latter may be the clipboard's
+        monkeypatch.setenv("PATH", str(tmp_path / folder))
+        assert same_command("--resume", {"--force"}) == f"{called} classify --resume -- 'a b.mp4'"
+    assert same_command() == f"{script} classify --force -- 'a b.mp4'"
+    for word in ("a\nb.mp4", "x" * 2000):
+        monkeypatch.setattr(sys, "argv", [str(script), "classify", word])
+        assert same_command() is None
 
 
 @pytest.mark.slow

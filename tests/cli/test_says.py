@@ -57,7 +57,7 @@ def test_failures_are_said_once(xclip: Run, checkpoint: Path, folder: Path) -> N
     assert (model.startswith("model "), failure.startswith("failed: broken.mp4: not a video")) == (True, True)
     assert summary.startswith("1 of 2 videos classified, 1 failed in ")
     (failure,) = xclip("classify", "broken.mp4", *LABELS, "--model", checkpoint).stderr.splitlines()
-    assert failure.startswith("  failed: broken.mp4: not a video")
+    assert failure.startswith("failed: broken.mp4: not a video")
     program = Path(sys.executable).with_name("xclip")
     known = ["classify", folder / "broken.mp4", folder / "0.mp4", *LABELS, "--model", checkpoint]
     _, text, errors = on_terminal([program, *known], {"COLUMNS": "200"})

@@ -94,9 +94,9 @@ def run(
             sink = stack.enter_context(open_sink(output, form, formats, notes))
             todo, counts.earlier = sink.rest(todo)
             known = [] if cluster.ray else todo.known_failures  # its machines may have what this one lacks
-            counts.expect(len(todo.items), known, notes)
             if known and len(known) == len(todo.items):
                 _refuse(known, counts, output, formats[form], notes)
+            counts.expect(len(todo.items), known, notes)
             name = choose(model.name, wanted, notes)
             task = task_of(find_checkpoint(name, bar=notes.bar()), model, made_with)
             stack.callback(task.classifier.close)
@@ -140,6 +140,7 @@ def _refuse(known: Sequence[Failure], counts: Tally, output: OutputFlags, form: 
     """End a run with nothing to look at, which needs no model, and makes no file."""
     from ..output.files import write
 
+    counts.total = len(known)
     for failure in known:
         counts.count(failure)
     if output.results_file is None:

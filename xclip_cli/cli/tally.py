@@ -132,13 +132,13 @@ class Tally:
     def tell(self, notes: Notes, wrote: Path | None = None, where: Path | None = None, shown: bool = False) -> None:
         """Say how the run went. ``wrote``: what has its results now, ``where``: what has the failures; None: nothing.
         ``shown``: the results are on the terminal, and tell of them."""
-        if wrote is not None or shown or self.total > 1:
+        if summed_up := wrote is not None or shown or self.total > 1:
             notes.say(("" if wrote is None else f"wrote {wrote}: ") + self.summary(self.total))
         if wrote is not None and notes.on_terminal:
             for line in self.distribution():
                 notes.say(line)
         for line in self.failures(where) if not (shown or notes.verbose) else ():
-            notes.say(line)
+            notes.say(line if summed_up else line.strip())
         if self.failed and notes.quiet:
             notes.insist(f"{self.failed} of {self.total} videos failed")
         if self.interrupted:

@@ -21,6 +21,7 @@ from ..unfinished import begun, ended
 from .records import Jsonable, Record, RunHeader, from_json
 from .writing import Part, open_locked
 
+LONGEST_HEADER = 1 << 16  # bytes
 _BEGINNING = json.dumps(RunHeader().to_json())[:20].encode()  # of a results file
 SETTINGS_SHOWN = 8  # that a run does not share with the file it would continue
 
@@ -192,21 +193,20 @@ def failures_alone(path: Path) -> set[str] | None:
     if not path.is_file():
         return None
     failed = set()
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines):
-            if not number and not line.endswith(b"\n") and line.startswith(_BEGINNING):
-                break  # the header itself was cut off
+    with path.open("rb") as file:
+        header = file.readline(LONGEST_HEADER)
+        if header and not header.startswith(_BEGINNING):
+            return None
+        for line in file if header.endswith(b"\n") else ():  # else the header itself was cut off
             try:
                 found = from_json(json.loads(line))
             except (ValueError, RecursionError):
-                if number and not line.endswith(b"\n"):
-                    break
-                return None
-            if not (isinstance(found, RunHeader) if not number else isinstance(found, Record)):
-                return None
-            if isinstance(found, Record) and found.completes:
-                if found.error is None:
+                if line.endswith(b"\n"):
                     return None
+                break
+            if not isinstance(found, Record) or (found.completes and found.error is None):
+                return None
+            if found.completes:
                 failed.add(found.video)
     return failed
 
