@@ -107,10 +107,13 @@ class QueryFlags:
 
     def split(self, inputs: InputFlags) -> tuple[Labels, InputFlags]:
         """The texts, and the inputs without the first of them. Raises typer.BadParameter, LabelsError."""
+        from ..inputs import is_missing
         from ..labels import Labels, read_templates
 
         given = list(inputs.videos or ())
         if self.like is not None:
+            if is_missing(self.like):
+                raise typer.BadParameter(f"--like {self.like}: no such file")
             if self.text:
                 raise typer.BadParameter("--like and --text do not go together: search for one or the other")
             return Labels.of(["a video"]).with_background(), inputs
@@ -192,7 +195,6 @@ def search(
 
     Exit codes are those of xclip classify; finding nothing is no error.
     """
-    from ..inputs import is_missing
     from ..output.files import check_output
     from ..output.notes import Notes
     from ..results.lines import PARTS_NAME
@@ -212,8 +214,6 @@ def search(
             check_output(output.path, output.force, [*todo.paths, *filter(None, [query.like])])
     for notice in todo.notices():
         notes.say(notice)
-    if query.like is not None and is_missing(query.like):
-        raise typer.BadParameter(f"--like {query.like}: no such file")
     model = as_made(as_learned(model, query.learned), todo.indexes[0].settings if todo.indexes else None)
     if running.dry_run:
         show_plan(todo, None if query.like else labels, _model(query, labels, model, notes), model, "window")
