@@ -107,13 +107,10 @@ class QueryFlags:
 
     def split(self, inputs: InputFlags) -> tuple[Labels, InputFlags]:
         """The texts, and the inputs without the first of them. Raises typer.BadParameter, LabelsError."""
-        from ..inputs import is_missing
         from ..labels import Labels, read_templates
 
         given = list(inputs.videos or ())
         if self.like is not None:
-            if is_missing(self.like):
-                raise typer.BadParameter(f"--like {self.like}: no such file")
             if self.text:
                 raise typer.BadParameter("--like and --text do not go together: search for one or the other")
             return Labels.of(["a video"]).with_background(), inputs
@@ -124,6 +121,13 @@ class QueryFlags:
         labels = Labels.of(texts, templates) if templates else Labels.of(texts)
         labels = replace(labels, warnings=())  # each text has a list of its own
         return labels.with_background(), replace(inputs, videos=given[1:])
+
+    def check(self) -> None:
+        """Raises typer.BadParameter where the example is not there."""
+        from ..inputs import is_missing
+
+        if self.like is not None and is_missing(self.like):
+            raise typer.BadParameter(f"--like {self.like}: no such file")
 
     def windows(self, usual: Fraction, made: IndexSettings | None) -> tuple[Fraction, Fraction]:
         """Window and stride of files: those of an index, if it has any. Raises typer.BadParameter."""
@@ -205,6 +209,7 @@ def search(
     labels, rest = query.split(inputs)
     todo = rest.expand()
     check_indexes(rest, todo)
+    query.check()
     if cluster.ray and todo.paths:
         raise typer.BadParameter(
             "--ray shares out the scan of indexes, not of files: embed those first (xclip embed --ray)"
