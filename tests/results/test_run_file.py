@@ -126,6 +126,14 @@ def test_a_file_is_continued_by_another_command_and_keeps_its_own(tmp_path: Path
     assert lines(path) == written(ok("a"), ok("b"), header=first)
 
 
+def test_a_file_without_a_result_is_begun_anew_by_who_makes_others(tmp_path: Path) -> None:
+    path, other = tmp_path / "a.jsonl", dataclasses.replace(HEADER, model="another")
+    write(path, [])
+    with RunFile(path, resume=True) as run_file:
+        run_file.begin(other)
+    assert lines(path) == [other.to_json()]
+
+
 @pytest.mark.parametrize("change", SETTINGS)
 def test_a_file_that_was_made_in_another_way_is_refused_by_name(tmp_path: Path, change: str) -> None:
     path = tmp_path / "a.jsonl"

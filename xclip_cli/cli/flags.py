@@ -51,6 +51,8 @@ from .options import (
     check_device,
     either,
     form_of,
+    offer_labels,
+    offer_models,
     read_shard,
     read_views,
     tell_usual,
@@ -126,7 +128,9 @@ class LabelFlags:
             "--labels",
             "-l",
             metavar="FILE|NAME",
-            help="A label file (.txt, .csv or .json), or a built-in label set (see `xclip labels list`).",
+            autocompletion=offer_labels,
+            help="Labels: a .txt, .csv or .json file, the name of a built-in set (see `xclip labels list`), or the "
+            "labels themselves: 'a cat, a dog'.",
         ),
     ] = None
     label: Annotated[list[str] | None, typer.Option("--label", metavar="TEXT", help="A label; repeat for more.")] = None
@@ -233,12 +237,15 @@ class OutputFlags:
         ``known``: those that the command has. Raises typer.BadParameter where there is none, or it cannot be resumed.
         """
         form = form_of(self.format, self.path, known) if self.output_dir is None else self._form_beside(known)
-        continued = self.output_dir is not None or (self.path is not None and form == "jsonl")
-        if self.resume and (self.force or not continued):
+        if self.resume and (self.force or not self.is_continuable(form)):
             raise typer.BadParameter("--resume continues a results file: pass it as -o FILE.jsonl, without --force")
         if self.retry_failed and not self.resume:
             raise typer.BadParameter("--retry-failed requires --resume")
         return form
+
+    def is_continuable(self, form: str) -> bool:
+        """Whether a run that writes this ``form`` can be gone on with."""
+        return self.output_dir is not None or (self.path is not None and form == "jsonl")
 
     def _form_beside(self, known: Collection[str]) -> str:
         from ..output.sidecars import FORMATS
@@ -259,7 +266,8 @@ class OutputFlags:
         with usage_errors(ResultsError):
             check_format(form, self.path)
             if (path := self.results_file) is not None and (self.path is not None or path.parent.exists()):
-                check_output(path, self.may_exist, [*inputs.paths, *files])
+                continuable = self.is_continuable(form)
+                check_output(path, self.may_exist, [*inputs.paths, *files], continuable)
 
 
 @dataclass(frozen=True)
@@ -276,6 +284,7 @@ class ModelFlags:
             envvar=MODEL_VARIABLE,
             callback=tell_usual,
             metavar="NAME",
+            autocompletion=offer_models,
             help="A checkpoint folder, a Hugging Face Hub id or its short name, 'bundled', or 'auto': the bundled "
             "model if it was trained to tell your labels apart, else base-patch16-zero-shot.",
         ),
@@ -418,7 +427,10 @@ class SayFlags:
 
     quiet: Quiet = False
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Verbose: also print the model, device and precision.")
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Verbose: also print the model, device and precision, and failures at once."
+        ),
     ] = False
 
 
