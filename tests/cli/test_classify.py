@@ -81,7 +81,7 @@ def test_output_files(xclip: Run, checkpoint: Path, clip: Path, tmp_path: Path) 
     assert (header["kind"], header["xclip"]) == ("run", xclip_cli.__version__)
     assert header["command"] == shlex.join(["xclip", *map(str, common), "-o", "out.jsonl"])
     assert abs(datetime.now(UTC) - datetime.fromisoformat(header["began"])) < timedelta(minutes=5)
-    assert f"PyTorch {version('torch')}, PyAV {version('av')}, Python " in header["versions"]
+    assert f"torch {version('torch')}, av {version('av')}, " in header["versions"]
     (same,) = json.loads((folder / "out.json").read_text())
     assert_same(same, record)
     before = (folder / "out.csv").read_text()

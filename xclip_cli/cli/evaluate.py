@@ -43,9 +43,8 @@ def evaluate(
 ) -> None:
     """Measure accuracy on videos whose labels are known.
 
-    The labels are those of --labels, else the classes of the ground truth. Videos that fail count as wrong; accuracy is
-    shown for all videos and for those that were classified, with 95% confidence intervals.
-    `brush_hair` and `BrushHair` are one label.
+    The labels are those of --labels, else the classes of the ground truth (`brush_hair` is `BrushHair`). Videos that
+    fail count as wrong; accuracy is shown for all videos and for the classified ones, with 95% intervals.
 
     Examples:
       xclip evaluate dataset/ -o results.jsonl

@@ -211,9 +211,9 @@ Root = Annotated[
         exists=True,
         file_okay=False,
         rich_help_panel="Output",
-        help="Where the videos are now, for the thumbnails of a page: they are found there by their paths, or by the "
-        "ends of them; / uses absolute paths as they are. Without it, only videos below the folder of the results file "
-        "or index are shown.",
+        help="Where the videos are now, for the thumbnails and links of a page: they are found there by their paths, "
+        "or by the ends of them; / uses absolute paths as they are. Without it, only videos below the folder of the "
+        "results file or index are shown.",
     ),
 ]
 SaveClips = Annotated[

@@ -141,14 +141,16 @@ def _records(maker: Source[R | Failure], task: Task[R], todo: Inputs, counts: Ta
 
 def signed(header: RunHeader) -> RunHeader:
     """The header with what the results should say of this run: its date, command and versions."""
-    from importlib.metadata import version
+    from ..cluster import versions
 
+    libraries = versions() | {"Python": platform.python_version()}
+    del libraries["xclip"]  # of which the header has a field
     command = shlex.join(["xclip", *sys.argv[1:]])
     return replace(
         header,
         began=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command[:COMMAND_LENGTH] + ("…" if len(command) > COMMAND_LENGTH else ""),
-        versions=f"PyTorch {version('torch')}, PyAV {version('av')}, Python {platform.python_version()}",
+        versions=", ".join(f"{name} {number}" for name, number in libraries.items()),
     )
 
 
