@@ -28,12 +28,14 @@ VOCABULARY = [
     "video.limits",
     "cores",
     "folders",
+    "unfinished",
 ]
 TASK = ["stored", "engine", "results", "labels", "model.checkpoint", "output.images"]
 MAY_IMPORT: dict[str, list[str]] = {  # a room, and what it may import besides itself and the vocabulary
     "errors": [],
     "cores": [],
     "folders": [],
+    "unfinished": [],
     "text": [],
     "segments": [],
     "labels": [],

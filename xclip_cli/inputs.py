@@ -22,7 +22,7 @@ from .results.index import Index, StoredVideo
 from .results.lines import is_index
 from .results.records import Failure, Record
 from .text import other_encoding, printable, quoted
-from .video.sampling import ClipRequest
+from .video.sampling import STDIN, ClipRequest
 
 R = TypeVar("R", bound=Record)
 
@@ -50,6 +50,7 @@ class Inputs:
     ignored: int = 0  # files of folders that are no videos
     repeated: list[str] = field(default_factory=list)  # paths given more than once
     folders: list[str] = field(default_factory=list)  # that were given, and are no indexes
+    missing: list[str] = field(default_factory=list)  # paths given that were not there
     whole: list[str] = field(default_factory=list)  # the names of all, where this is a shard of them
 
     @property
@@ -61,6 +62,13 @@ class Inputs:
     def stored(self) -> list[StoredVideo]:
         """What indexes hold of it."""
         return [item for item in self.items if isinstance(item, StoredVideo)]
+
+    @property
+    def known_failures(self) -> list[Failure]:
+        """What is known to fail before anything is decoded, in order."""
+        missing = set(self.missing)
+        found = (_missing(item) if isinstance(item, str) and item in missing else item for item in self.items)
+        return [item for item in found if isinstance(item, Failure)]
 
     @property
     def names(self) -> list[str]:
@@ -87,7 +95,7 @@ class Inputs:
                 items.append(spelling)
             else:  # an index's video keeps the spelling that it was embedded by
                 items.append(item if isinstance(item, StoredVideo) else replace(item, video=spelling))
-        return replace(self, items=items)
+        return replace(self, items=items, missing=[known.get(entry_of(path), path) for path in self.missing])
 
     def in_order(self, records: Iterator[R], stored: Iterator[R]) -> Iterator[R | Failure]:
         """The ``records`` of paths and those of videos of indexes, which may end early, and failures known
@@ -151,6 +159,8 @@ def expand_inputs(given: Iterable[str], recursive: bool = False, only: str | Non
             found = _videos_in(path, recursive, inputs)
         else:
             found = [path]
+            if path not in STDIN and is_missing(path):
+                inputs.missing.append(path)
         for item in found:
             name = item if isinstance(item, str) else item.video
             key = entry_of(name)
@@ -247,6 +257,22 @@ def _is(test: Callable[[Path], bool], path: str) -> bool:
         return test(Path(path))
     except (OSError, ValueError):
         return False
+
+
+def is_missing(path: str) -> bool:
+    """Whether there is nothing at a path."""
+    try:
+        Path(path).stat()
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):  # whoever opens it says what is wrong
+        return False
+    return False
+
+
+def _missing(path: str) -> Failure:
+    """As the decoder says it."""
+    return Failure.of(path, VideoError("no such file", "missing"))
 
 
 def _videos_in(folder: str, recursive: bool, inputs: Inputs) -> Sequence[str | Failure]:

@@ -3,7 +3,8 @@
 A label file is ``.txt`` (a label a line, ``#`` comments), ``.csv`` (a header with a ``name`` column) or ``.json`` (a
 list of labels, or label → list of texts, or label → ``{"texts": […], "min_logit": 18}``, or such labels calibrated for
 a model: ``{"labels": {…}, "temperature": 1.4, "model": its identity}``). A template is a sentence with ``{}``. The
-texts of a label are its name, or the texts it was given, put into every template.
+texts of a label are its name, or the texts it was given, put into every template. Labels may also stand in the place of
+a file's name: ``a cat, a dog``.
 """
 
 from __future__ import annotations
@@ -13,15 +14,22 @@ import difflib
 import hashlib
 import io
 import json
+import logging
+import os
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from .errors import LabelsError
-from .text import listed, other_encoding, quoted
+from .text import listed, one_line, other_encoding, printable, quoted
+
+_log = logging.getLogger(__name__)
 
 # What a video may show that no label says: neutral texts, which labels have to beat. Whole-scene words and the bare
 # kinds of things that videos show, so that one of them fits anything a little, and nothing well.
@@ -38,6 +46,9 @@ MAX_LENGTH = 1_000  # characters of a text: CLIP's models take 77 tokens
 MAX_LOGIT = 1e6  # CLIP's are under a hundred
 LEAST_TEMPERATURE = 1e-6  # logits over less are no numbers any more
 MAX_CHARACTERS = 1 << 26  # of all texts together
+
+LABEL_FILES = (".txt", ".csv", ".json")  # suffixes
+MOST_NEIGHBOURS = 10_000  # files of a folder that are compared with a name that is not among them
 
 # Suffixes of files that hold something else than labels: read line by line, their syntax would be part of each label.
 OTHER_FILES = frozenset(
@@ -230,10 +241,11 @@ def _is_text(phrase: object) -> bool:
 def load_labels(sources: Sequence[str], names: Sequence[str] = (), templates: Sequence[str] = ()) -> Labels:
     """Labels from files or shipped sets, then single names, in templates given as such or by file or shipped name.
 
+    A source that is neither, has a comma or a blank, and no suffix of a file, is labels with commas between them.
     Raises LabelsError.
     """
     fitted = Fitted()
-    entries = [entry for source in sources for entry in read_labels(source, fitted)]
+    entries = [entry for source in sources for entry in _written_out(source) or read_labels(source, fitted)]
     if fitted.model is not None and (len(sources) > 1 or names or templates):
         raise LabelsError(
             f"{sources[0]} is calibrated for its own labels and texts: leave out other --labels, --label and --template"
@@ -251,6 +263,19 @@ class Fitted:
     min_logits: dict[str, float] = field(default_factory=dict)
     temperature: float | None = None
     model: str | None = None
+
+
+def _written_out(source: str) -> list[Phrases]:
+    """The labels that stand in the place of a file's name, which is said; none where it is a name."""
+    suffix = Path(source).suffix.lower()
+    if not re.search(r"[,\s]", source) or suffix in {*LABEL_FILES, *OTHER_FILES} or source in shipped("labels"):
+        return []
+    with suppress(OSError, RuntimeError, ValueError):  # too long, or otherwise no name: it may be labels
+        if os.path.lexists(Path(source).expanduser()):
+            return []
+    found = [name.strip() for name in re.split(r"[,\n]", source) if name.strip()]
+    _log.info("labels given inline, as there is no such file or set: %s", listed(found, show=quoted))
+    return [(name, (name,)) for name in found]
 
 
 def read_labels(source: str, fitted: Fitted | None = None) -> list[Phrases]:
@@ -309,9 +334,21 @@ def _find(source: str, kind: str, what: str) -> Path:
     except (OSError, RuntimeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise LabelsError(f"cannot read {source}: {reason}") from error
-    near = difflib.get_close_matches(source, files, 1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    near = difflib.get_close_matches(source, [*neighbours(path), *files], 1)
+    hint = f"did you mean {one_line(near[0])}? " if near else ""
+    if kind == "labels" and not path.suffix and os.sep not in source:
+        hint += f"for one label pass --label {shlex.quote(printable(source))}; "
     raise LabelsError(f"there is no {what} {quoted(source)}, and no shipped one: {hint}shipped are {', '.join(files)}")
+
+
+def neighbours(path: Path) -> list[str]:
+    """The files of labels, or templates, in the folder of one that is not there, as it was spelled."""
+    try:
+        with os.scandir(path.parent) as found:
+            names = [entry.name for entry in islice(found, MOST_NEIGHBOURS)]
+    except (OSError, ValueError):
+        return []
+    return [str(path.with_name(name)) for name in names if name.lower().endswith(LABEL_FILES)]
 
 
 def read_text(path: Path) -> str:

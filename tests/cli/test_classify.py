@@ -48,11 +48,11 @@ def test_many_videos_in_order_with_failures(xclip: Run, checkpoint: Path, clip: 
     assert [record["video"] for record in found] == names
     assert [record.get("error", {}).get("code") for record in found] == ["missing", None, "url", None]
     assert [len(record.get("predictions", [])) for record in found] == [0, 6, 0, 6]
-    assert "failed: missing.mp4: no such file" in done.stderr
-    assert "2 of 4 videos classified, 2 failed in " in done.stderr
-    assert done.stderr.splitlines()[-2:] == [
-        "  failed: missing.mp4: no such file",
-        "  failed: http://example.org/a.mp4: a URL: xclip reads files only; download it first, for example with "
+    *failures, summary = done.stderr.splitlines()
+    assert "2 of 4 videos classified, 2 failed in " in summary
+    assert failures == [  # each once, and before the model is loaded
+        "failed: missing.mp4: no such file",
+        "failed: http://example.org/a.mp4: a URL: xclip reads files only; download it first, for example with "
         "curl or yt-dlp",
     ]
 
@@ -155,7 +155,11 @@ def test_windows(xclip: Run, checkpoint: Path, clip: Path) -> None:
         (["a.mp4", "--label", "x", "--model", "k400_32_8.pth"], 4, "there is no file k400_32_8.pth"),
     ],
 )
-def test_errors_are_one_clear_message(xclip: Run, arguments: list[str], code: int, message: str) -> None:
+def test_errors_are_one_clear_message(
+    xclip: Run, tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    (tmp_path / "cwd").mkdir()
+    (tmp_path / "cwd" / "a.mp4").touch()  # a missing one is an error of its own
     done = xclip("classify", *arguments)
     assert done.returncode == code
     assert done.stdout == ""
@@ -237,14 +241,16 @@ def test_the_model_may_come_from_the_environment(xclip: Run, checkpoint: Path, c
     assert records(done.stdout)[0]["model"] == str(checkpoint)
 
 
-@pytest.mark.parametrize(("target", "message"), [("/dev/full", "No space left on device"), ("| true", "Broken pipe")])
-def test_a_stdout_that_takes_nothing_is_one_line(checkpoint: Path, clip: Path, target: str, message: str) -> None:
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [("> /dev/full", "error: cannot write to stdout: No space left on device\n1\n"), ("| true", "141\n")],
+)
+def test_a_stdout_that_takes_nothing(checkpoint: Path, clip: Path, target: str, said: str) -> None:
     program = Path(sys.executable).with_name("xclip")
-    redirection = target if target.startswith("|") else f"> {target}"
     labels = " ".join(f"'{argument}'" for argument in ARGUMENTS)
-    command = f"{{ {program} classify {clip} {labels} --model {checkpoint}; echo $? >&2; }} {redirection}"
+    command = f"{{ {program} classify {clip} {labels} --model {checkpoint}; echo $? >&2; }} {target}"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
-    assert done.stderr == f"error: cannot write to stdout: {message}\n1\n"
+    assert done.stderr == said
 
 
 @pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&-"])
@@ -300,11 +306,8 @@ def test_a_table_on_a_terminal(checkpoint: Path, clip: Path) -> None:
         [program, "classify", clip, *ARGUMENTS, "--model", checkpoint], {"COLUMNS": "80"}
     )
     assert status == 0, errors
-    lines = errors.splitlines()
-    assert [
-        line for line in lines if not re.fullmatch(r"model .* on \w+, \w+: 1 of 1 videos classified in .*", line)
-    ] == []
-    assert len(lines) == 1
+    (line,) = errors.splitlines()
+    assert re.fullmatch(r"1 of 1 videos classified in .*", line)
     assert "abseiling" in text or "a cat" in text
     assert not text.startswith("{")
 

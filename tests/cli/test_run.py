@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from xclip_cli.cli.run import Tally
+from xclip_cli.cli.tally import Tally
 from xclip_cli.errors import VideoError
 from xclip_cli.results.records import Failure, Frames, Prediction
 

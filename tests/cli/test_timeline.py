@@ -160,8 +160,10 @@ def test_failures_are_records(xclip: Run, common: list[str], long: Path, tmp_pat
     done = xclip("timeline", "missing.mp4", long, *common, "--format", "table")
     assert "failed: no such file" in done.stdout
     done = xclip("timeline", "missing.mp4", *common, "-o", "a.srt")
+    assert (done.returncode, done.stderr) == (1, "failed: missing.mp4: no such file\n")
+    done = xclip("timeline", broken, *common, "-o", "a.srt")
     assert done.returncode == 1
-    assert "error: there are no segments of missing.mp4: no such file" in done.stderr
+    assert f"error: there are no segments of {broken}: not a video" in done.stderr
     assert list((tmp_path / "cwd").iterdir()) == []
 
 
@@ -176,7 +178,9 @@ def test_failures_are_records(xclip: Run, common: list[str], long: Path, tmp_pat
         (["a.mp4", "-o", "a.xyz"], "has no suffix that names a format"),
     ],
 )
-def test_wrong_usage(xclip: Run, common: list[str], arguments: list[str], message: str) -> None:
+def test_wrong_usage(xclip: Run, tmp_path: Path, common: list[str], arguments: list[str], message: str) -> None:
+    (tmp_path / "cwd").mkdir()
+    (tmp_path / "cwd" / "a.mp4").touch()  # a missing one is told of first
     without = [*common[: common.index("--window")]]
     done = xclip("timeline", *arguments, *without)
     assert (done.returncode, done.stdout) == (2, "")

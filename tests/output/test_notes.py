@@ -15,8 +15,10 @@ from xclip_cli.output.notes import Notes
 from xclip_cli.results.records import Error, SegmentsRecord, WindowRecord
 
 
-def progress(records: list[Any], width: int = 80, quiet: bool = False, terminal: bool = True, **how: Any) -> str:
-    notes, out = Notes(quiet), io.StringIO()
+def progress(
+    records: list[Any], width: int = 80, quiet: bool = False, terminal: bool = True, verbose: bool = False, **how: Any
+) -> str:
+    notes, out = Notes(quiet, verbose), io.StringIO()
     notes._console = Console(file=out, force_terminal=terminal, width=width, color_system=None)
     assert list(notes.progress(iter(records), how.pop("total", 1), **how)) == records
     return out.getvalue()
@@ -48,9 +50,11 @@ def test_the_progress_of_a_narrow_terminal_keeps_within_it() -> None:
 
 def test_the_videos_that_fail_are_said_but_not_the_windows_that_are_lost() -> None:
     broken = SegmentsRecord("a.mp4", (), 1, error=Error("crashed", "the decoder crashed"))
-    text = progress([*made(answer(0, "a"), answer(1, None))[:2], broken], part="window", terminal=False)
+    records = [*made(answer(0, "a"), answer(1, None))[:2], broken]
+    text = progress(records, part="window", terminal=False, verbose=True)
     assert text == "failed: a.mp4: the decoder crashed\n"
-    assert progress([GOOD, BAD], terminal=False) == "failed: b\\udce9.mp4: no such file\n"
+    assert progress([GOOD, BAD], terminal=False, verbose=True) == "failed: b\\udce9.mp4: no such file\n"
+    assert progress([GOOD, BAD], terminal=False) == ""  # which are told of in the end
 
 
 def test_a_video_is_done_with_the_record_that_completes_it() -> None:

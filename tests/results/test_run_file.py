@@ -111,6 +111,14 @@ def test_a_file_without_a_whole_header_is_begun_anew(tmp_path: Path, data: bytes
     assert lines(path) == written()
 
 
+def test_a_file_without_a_result_is_begun_anew_by_who_makes_others(tmp_path: Path) -> None:
+    path, other = tmp_path / "a.jsonl", dataclasses.replace(HEADER, model="another")
+    write(path, [])
+    with RunFile(path, resume=True) as run_file:
+        run_file.begin(other)
+    assert lines(path) == [other.to_json()]
+
+
 @pytest.mark.parametrize("change", [field.name for field in dataclasses.fields(RunHeader)])
 def test_a_file_that_was_made_in_another_way_is_refused_by_name(tmp_path: Path, change: str) -> None:
     path = tmp_path / "a.jsonl"

@@ -12,6 +12,7 @@ from ..errors import ResultsError
 from .exits import FAILURE
 from .flags import DecodeFlags, LabelFlags, ModelFlags, SayFlags
 from .options import Force, usage_errors
+from .tally import Tally
 from .truth import KnownFlags, TruthFlags
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def adapt(
     from ..output.files import check_output, replace_file
     from ..output.notes import Notes
 
-    notes = Notes(running.quiet)
+    notes = Notes(running.quiet, running.verbose)
     if labels.head is not None or labels.none_of_these or labels.multi_label:
         raise typer.BadParameter("adapt learns for plain labels: leave out --head, --none-of-these and --multi-label")
     right, labels = truth.read(known, labels, TRAINED, notes)
@@ -61,9 +62,10 @@ def adapt(
     with usage_errors(ResultsError):
         check_output(output, force, [*inputs.expand().paths, *read])
     with ExitStack() as stack:
-        task = _task(inputs, labels, model, decoding, notes)
+        counts = Tally(verb="seen")
+        task = _task(inputs, labels, model, decoding, counts, notes)
         stack.callback(task.encoder.close)
-        _look(task, inputs, notes)
+        _look(task, inputs, counts, notes)
         if running.verbose:
             notes.say(task.encoder.description())
         gain = task.gain()
@@ -78,7 +80,7 @@ def adapt(
 
 
 def _task(
-    inputs: TruthInputs, labels: LabelFlags, model: ModelFlags, decoding: DecodeFlags, notes: Notes
+    inputs: TruthInputs, labels: LabelFlags, model: ModelFlags, decoding: DecodeFlags, counts: Tally, notes: Notes
 ) -> Adaptation:
     from ..adaptation import Adaptation
     from ..engine.encoder import Encoder
@@ -88,6 +90,9 @@ def _task(
 
     todo = inputs.expand()
     check_indexes(inputs, todo)
+    counts.expect(len(todo.items), todo.known_failures, notes)
+    if len(todo.known_failures) == len(todo.items):
+        raise typer.Exit(FAILURE)
     made = todo.indexes[0].settings if todo.indexes else None
     model = as_made(model, made)
     settings = model.settings() | as_decoded(decoding, made).settings()
@@ -97,10 +102,14 @@ def _task(
     return Adaptation(encoder, labels.wanted, inputs.truth, tokenizer, not labels.no_cache, stretch(inputs, made))
 
 
-def _look(task: Adaptation, inputs: TruthInputs, notes: Notes) -> None:
+def _look(task: Adaptation, inputs: TruthInputs, counts: Tally, notes: Notes) -> None:
     todo = inputs.expand()
     for record in notes.progress(task.look(todo.paths, todo.stored), len(todo.items), doing="looking"):
-        del record
+        counts.count(record)
+    for line in () if notes.verbose else counts.failures():
+        notes.say(line)
+    if counts.failed and notes.quiet:
+        notes.insist(f"{counts.failed} of {counts.total} videos failed")
 
 
 def _said(gain: Gain | None) -> str:

@@ -6,6 +6,7 @@ import inspect
 import io
 import os
 import re
+import shlex
 import signal
 import stat
 import sys
@@ -22,6 +23,7 @@ from ..errors import LabelsError, ModelError, XClipError
 from .config import ConfigFile
 from .exits import FAILURE, NO_MODEL, USAGE
 from .help import Command, Group, help_of
+from .interrupt import end, on_interrupt
 from .takes_flags import takes_flags
 
 
@@ -36,17 +38,59 @@ class _Program(Group):
         with _escaped_errors():
             return super().make_context(*args, **kwargs)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the program's own flags, and the words that stand for them."""
+        if ctx.resilient_parsing or not args:
+            return super().parse_args(ctx, args)
+        first, *rest = args
+        if first == "help":
+            args = [*rest, "--help"]
+        elif first == "version":
+            args = ["--version"]
+        elif command := _meant(args, [flag for param in self.get_params(ctx) for flag in param.opts]):
+            from ..text import printable
+
+            typer.echo(f"error: {printable(command, LONGEST_MESSAGE)}", err=True)
+            raise typer.Exit(USAGE)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
-        with _escaped_errors():
+        with _escaped_errors(), on_interrupt(end):
             return super().invoke(ctx)
+
+
+def _meant(args: list[str], flags: list[str]) -> str | None:
+    """What to type for a command line without a command, if it has videos; None where it has a command, or none is
+    guessed: a mistyped one is never taken for a video."""
+    first = args[0]
+    if first in (*COMMANDS, *GROUPS, *flags):
+        return None
+    candidates = [first] if not first.startswith("-") else args
+    if any(word in (*COMMANDS, *GROUPS) for word in candidates) or not any(map(_is_video, candidates)):
+        return None
+    has_labels = any(re.match("-l|--label|--head", word) for word in args)
+    command = shlex.join(["xclip", "classify", *args, *([] if has_labels else ["--labels", "a cat, a dog"])])
+    yours = "" if has_labels else " with labels of your own"
+    return f"no command given: to classify videos{yours}, type: {command}"
+
+
+def _is_video(word: str) -> bool:
+    """Whether a word names what can be classified: by its suffix, or because it is there."""
+    from ..inputs import VIDEO_SUFFIXES
+
+    return word.lower().endswith(VIDEO_SUFFIXES) or (not word.startswith("-") and os.path.exists(word))  # noqa: PTH110 - any text
 
 
 @contextmanager
 def _escaped_errors() -> Iterator[None]:
-    """Usage errors of any kind, which typer's versions have from click or as their own, are all told by this."""
+    """Usage errors of any kind, which typer's versions have from click or as their own, are all told by this; who stops
+    reading our output is told nothing."""
     try:
         yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in Python's buffer would fail again at exit
+        raise typer.Exit(128 + signal.SIGPIPE) from None
     except Exception as error:
         if hasattr(error, "format_message"):
             from ..text import printable
@@ -159,7 +203,7 @@ app = typer.Typer(
 
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", "-V", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Zero-shot video classification with X-CLIP: rank your own labels for each video.
@@ -179,9 +223,9 @@ def main() -> None:
     try:
         _require_folder()
         app()
-    except SystemExit as end:
-        if "torch" in sys.modules and isinstance(end.code, int):
-            _leave(end.code)
+    except SystemExit as exit_:
+        if "torch" in sys.modules and isinstance(exit_.code, int):
+            _leave(exit_.code)
         raise
     except (XClipError, OSError) as error:
         if os.environ.get("XCLIP_DEBUG"):
@@ -233,7 +277,15 @@ def _prepare_process() -> None:
             os.environ.pop(name, None)
     if not any(name in os.environ for name in ABOUT_SPINS):
         os.environ["GOMP_SPINCOUNT"] = SPINS  # read when torch is imported
+    sys.unraisablehook = _raise_no_more
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is open is closed
+
+
+def _raise_no_more(found: sys.UnraisableHookArgs) -> None:
+    """Ctrl-C in the middle of a destructor, which Python would show and forget."""
+    if issubclass(found.exc_type, KeyboardInterrupt):
+        end()
+    sys.__unraisablehook__(found)
 
 
 def _is_file(descriptor: int) -> bool:

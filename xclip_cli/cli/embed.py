@@ -14,9 +14,10 @@ import typer
 
 from ..engine.devices import AUTO
 from .cluster import ClusterFlags
-from .exits import INTERRUPTED
 from .flags import DecodeFlags, InputFlags, ModelFlags, RunFlags
+from .interrupt import end, on_interrupt, same_command
 from .options import DType, seconds, usage_errors
+from .tally import Tally
 
 if TYPE_CHECKING:
     from ..cluster import Cluster
@@ -70,13 +71,18 @@ class IndexFlags:
             check_windows(self.window, stride)
         return self.window, stride
 
-    def complete(self, model: ModelFlags) -> ModelFlags:
-        """The model's flags: ``auto`` stands for what an index that is there was made with."""
+    def complete(self, model: ModelFlags, notes: Notes) -> ModelFlags:
+        """The model's flags: ``auto`` stands for what an index that is there was made with, else for the model of any
+        labels, which is said."""
         from ..model.checkpoint.public import OPEN_LABELS_MODEL
         from ..results.lines import is_index, read_settings
+        from .run import say_choice
 
         if not is_index(self.path):
-            return replace(model, name=OPEN_LABELS_MODEL) if model.name == AUTO else model
+            if model.name != AUTO:
+                return model
+            say_choice(OPEN_LABELS_MODEL, "for any labels", notes)
+            return replace(model, name=OPEN_LABELS_MODEL)
         made = read_settings(self.path)
         return replace(
             model,
@@ -109,16 +115,21 @@ def embed(
     from ..output.notes import Notes
     from .run import show_plan
 
-    notes, todo = Notes(running.quiet), inputs.expand()
+    notes, todo = Notes(running.quiet, running.verbose), inputs.expand()
     if todo.indexes:
         raise typer.BadParameter("embed takes videos: `xclip index merge` joins indexes")
     for notice in todo.notices():
         notes.say(notice)
     unit = "video" if index.windows()[0] is None else "window"
-    model = index.complete(model)
+    model = index.complete(model, notes)
     if running.dry_run:
         show_plan(todo, None, model.name, model, unit)
-    with ExitStack() as stack:
+    counts = Tally(running.fail_fast, "embedded", _resumption())
+    known = [] if cluster.ray else todo.known_failures  # its machines may have what this one lacks
+    counts.expect(len(todo.items), known, notes)
+    if len(known) == len(todo.items):
+        raise typer.Exit(counts.of_failures(known, notes))
+    with on_interrupt(lambda: end("" if notes.quiet else counts.left())), counts.excused(), ExitStack() as stack:
         encoder, made = _encoder(inputs, index, model, decoding, notes.bar())
         if cluster.ray and model.dtype == DType.auto:
             model = replace(model, dtype=DType(made.dtype))
@@ -132,9 +143,15 @@ def embed(
             there = partial(_task_there, inputs, index, model, decoding, made, task.chunks())
             return cluster.join(there, paths, unit, notes.say, stack)
 
-        code = _run(task, todo, join if cluster.ray else None, running, notes, unit)
+        _run(task, todo, join if cluster.ray else None, counts, notes, unit)
+    counts.tell(notes)
     notes.say(_sizes(index.path))
-    raise typer.Exit(code)
+    raise typer.Exit(counts.exit_code)
+
+
+def _resumption() -> str:
+    command = same_command()
+    return "the same command continues it" if command is None else f"to continue: {command}"
 
 
 def _encoder(
@@ -172,14 +189,11 @@ def _run(
     task: Embedding,
     todo: Inputs,
     join: Callable[[list[str]], Cluster[Chunked]] | None,
-    running: RunFlags,
+    counts: Tally,
     notes: Notes,
     unit: str,
-) -> int:
-    """Embed what the index does not hold yet → the exit code. ``join``: gives the cluster that does, if one does."""
-    from .run import Tally
-
-    counts = Tally(running.fail_fast, "embedded")
+) -> None:
+    """Embed what the index does not hold yet. ``join``: gives the cluster that does, if one does."""
     known = task.done(todo.paths)
     failed = sum(task.writer.entries[video].line.error is not None for video in known)
     counts.earlier = len(known) - failed, failed
@@ -188,28 +202,21 @@ def _run(
         as_failed = f", {failed} as failed (--retry-failed tries them again)" if failed else ""
         notes.say(f"{len(known)} of {len(todo.items)} videos are in the index already{moved}{as_failed}")
     rest = todo.without(known)
-    try:
-        paths = (path for path in rest.paths if not counts.stop.is_set())
-        cluster = join(rest.paths) if join and rest.paths else None
-        if cluster is not None:
-            made = task.gather(cluster.records(paths))
-        else:
-            made = task.records(paths) if rest.paths else iter(())
-        records = rest.in_order(made, iter(()))
-        for warning in task.warnings:
-            notes.say(f"warning: {warning}")
-        if running.verbose:
-            notes.say((cluster or task).description())
-        part = None if unit == "video" else unit
-        for _ in notes.progress(counts.counted(records, notes.say), len(rest.items), part, doing="embedding"):
-            pass
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    if rest.items:
-        notes.say(counts.summary(len(rest.items)))
-    for line in counts.failures():
-        notes.say(line)
-    return counts.exit_code
+    counts.total = len(rest.items)
+    paths = (path for path in rest.paths if not counts.stop.is_set())
+    cluster = join(rest.paths) if join and rest.paths else None
+    if cluster is not None:
+        made = task.gather(cluster.records(paths))
+    else:
+        made = task.records(paths) if rest.paths else iter(())
+    records = rest.in_order(made, iter(()))
+    for warning in task.warnings:
+        notes.say(f"warning: {warning}")
+    if notes.verbose:
+        notes.say((cluster or task).description())
+    part = None if unit == "video" else unit
+    for _ in notes.progress(counts.counted(records, notes.say), len(rest.items), part, doing="embedding"):
+        pass
 
 
 def _sizes(folder: Path) -> str:

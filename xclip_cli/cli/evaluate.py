@@ -61,7 +61,7 @@ def evaluate(
     from ..output.notes import Notes
     from ..output.tables import FORMATS
 
-    notes, form, results = Notes(running.quiet), output.form(), evaluated.results
+    notes, form, results = Notes(running.quiet, running.verbose), output.form(), evaluated.results
     calibration.check(output.force)
     protocol = compared.published_for(model, results)
     labels, model = _followed(protocol, labels, model)

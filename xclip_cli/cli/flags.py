@@ -50,6 +50,8 @@ from .options import (
     check_device,
     either,
     form_of,
+    offer_labels,
+    offer_models,
     read_shard,
     read_views,
     usage_errors,
@@ -124,7 +126,9 @@ class LabelFlags:
             "--labels",
             "-l",
             metavar="FILE|NAME",
-            help="Labels: a .txt, .csv or .json file, or the name of a shipped set (see `xclip labels list`).",
+            autocompletion=offer_labels,
+            help="Labels: a .txt, .csv or .json file, the name of a shipped set (see `xclip labels list`), or the "
+            "labels themselves: 'a cat, a dog'.",
         ),
     ] = None
     label: Annotated[list[str] | None, typer.Option("--label", metavar="TEXT", help="One label; may be repeated.")] = (
@@ -233,12 +237,15 @@ class OutputFlags:
         ``known``: those that the command has. Raises typer.BadParameter where there is none, or it cannot be resumed.
         """
         form = form_of(self.format, self.path, known) if self.output_dir is None else self._form_beside(known)
-        continued = self.output_dir is not None or (self.path is not None and form == "jsonl")
-        if self.resume and (self.force or not continued):
+        if self.resume and (self.force or not self.is_continuable(form)):
             raise typer.BadParameter("--resume goes on with a results file: pass it as -o FILE.jsonl, without --force")
         if self.retry_failed and not self.resume:
             raise typer.BadParameter("--retry-failed goes with --resume")
         return form
+
+    def is_continuable(self, form: str) -> bool:
+        """Whether a run that writes this ``form`` can be gone on with."""
+        return self.output_dir is not None or (self.path is not None and form == "jsonl")
 
     def _form_beside(self, known: Collection[str]) -> str:
         from ..output.sidecars import FORMATS
@@ -259,7 +266,8 @@ class OutputFlags:
         with usage_errors(ResultsError):
             check_format(form, self.path)
             if (path := self.results_file) is not None and (self.path is not None or path.parent.exists()):
-                check_output(path, self.may_exist, [*inputs.paths, *files])
+                continuable = self.is_continuable(form)
+                check_output(path, self.may_exist, [*inputs.paths, *files], continuable)
 
 
 @dataclass(frozen=True)
@@ -275,6 +283,7 @@ class ModelFlags:
             "-m",
             envvar=MODEL_VARIABLE,
             metavar="NAME",
+            autocompletion=offer_models,
             help="A checkpoint folder, a hub id or its short name, 'bundled', or 'auto': the bundled model if it was "
             "trained to tell the labels apart, else the checkpoint for open labels, base-patch16-zero-shot.",
         ),
@@ -420,7 +429,10 @@ class SayFlags:
 
     quiet: Quiet = False
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Verbose: also print the model, device and precision.")
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Verbose: also print the model, device and precision, and failures at once."
+        ),
     ] = False
 
 

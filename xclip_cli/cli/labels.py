@@ -6,7 +6,14 @@ from typing import Annotated
 
 import typer
 
-from .options import Templates
+from .options import Templates, offer_labels, offer_models
+
+
+def offer_sets(incomplete: str) -> list[str]:
+    """What completes the start of the name of a shipped set."""
+    from ..labels import shipped
+
+    return [name for kind in ("labels", "templates") for name in shipped(kind) if name.startswith(incomplete)]
 
 
 def list_labels() -> None:
@@ -23,7 +30,9 @@ def list_labels() -> None:
         typer.echo(f"{name:<16} {len(read_templates(str(path))):>4} template(s)")
 
 
-def show_labels(name: Annotated[str, typer.Argument(metavar="NAME", help="The name of a shipped set.")]) -> None:
+def show_labels(
+    name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=offer_sets, help="The name of a shipped set.")],
+) -> None:
     """Print the labels, or templates, of a shipped set, one per line.
 
     Examples:
@@ -37,11 +46,22 @@ def show_labels(name: Annotated[str, typer.Argument(metavar="NAME", help="The na
 
 
 def check_labels(
-    source: Annotated[str, typer.Argument(metavar="FILE|NAME", help="A label file, or the name of a shipped set.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|NAME", autocompletion=offer_labels, help="A label file, or the name of a shipped set."
+        ),
+    ],
     template: Templates = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", metavar="NAME", help="Also check that this model can take the texts."),
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            autocompletion=offer_models,
+            help="Also check that this model can take the texts.",
+        ),
     ] = None,
 ) -> None:
     """Check a label file: exit 0 and a count, or the first fault with its line and exit 2.
@@ -55,6 +75,7 @@ def check_labels(
     from ..labels import load_labels
     from ..output.notes import Notes
 
+    notes = Notes()
     labels = load_labels([source], templates=template or ())
     warnings = labels.warnings
     if model is not None:
@@ -62,7 +83,6 @@ def check_labels(
 
         with Classifier(model, labels=labels) as classifier:
             warnings = classifier.warnings
-    notes = Notes()
     for warning in warnings:
         notes.say(f"warning: {warning}")
     found = f"{len(warnings)} warnings" if warnings else "no faults"

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ResultsError
-from .exits import INTERRUPTED, SOME_FAILED
+from .exits import SOME_FAILED
 from .options import Force, Null, Quiet, either, form_of, usage_errors
 
 
@@ -62,12 +62,9 @@ def merge(
         check_format(form, output)
         check_output(output, force, [*map(str, results), *filter(None, [from_file])])
     notes = Notes(quiet)
-    try:
-        merged = Merge(results)
-        videos, missing = _in_order(merged.videos, from_file, null)
-        write(FORMATS[form], merged.records(videos), output, merged.header, force)
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
+    merged = Merge(results)
+    videos, missing = _in_order(merged.videos, from_file, null)
+    write(FORMATS[form], merged.records(videos), output, merged.header, force)
     for notice in merged.notices:
         notes.say(notice)
     failed = f", {merged.failed} of them failed" if merged.failed else ""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import secrets
+import shlex
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +14,7 @@ import typer
 
 from ..engine.devices import AUTO, DEVICES
 from ..errors import ResultsError
+from ..unfinished import begun, ended
 from .exits import FAILURE
 from .options import (
     AsJson,
@@ -19,11 +24,13 @@ from .options import (
     Offline,
     Tokenizer,
     check_device,
+    offer_labels,
     switch_off_hub,
     usage_errors,
 )
 
 if TYPE_CHECKING:
+    from ..labels import Labels
     from ..model.checkpoint.find import Checkpoint
     from ..precision import Comparison
 
@@ -85,9 +92,14 @@ def show_path(name: ModelName) -> None:
       ls "$(xclip models path bundled)"
     """
     switch_off_hub()
-    from ..model.checkpoint.find import find_checkpoint
+    from ..errors import ModelError
+    from ..model.checkpoint.find import find_cached
 
-    typer.echo(find_checkpoint(name).folder)
+    if (found := find_cached(name)) is None:
+        raise ModelError(
+            f"{name} is not, or not wholly, in the cache: `xclip models pull {shlex.quote(name)}` downloads it"
+        )
+    typer.echo(found.folder)
 
 
 def verify_model(
@@ -106,6 +118,7 @@ def verify_model(
             "--labels",
             "-l",
             metavar="FILE|NAME",
+            autocompletion=offer_labels,
             help="With --dtype: what to rank. Default: kinetics-400; for the bundled model picture-state.",
         ),
     ] = None,
@@ -130,16 +143,16 @@ def verify_model(
     from ..output.tables import print_precisions
     from ..text import printable
 
-    if not dtype and (videos or labels):
-        raise typer.BadParameter("videos and labels go with --dtype, which measures on them")
-    checkpoint = find_checkpoint(name, bar=Notes().bar())
+    bar = Notes().bar()
+    wanted = _checked(videos or (), labels or (), dtype or ())
+    checkpoint = find_checkpoint(name, bar=bar)
     checks = []
     for check in verify(checkpoint, published):
         checks.append(vars(check))
         if not as_json:
             typer.echo(printable(check.line()))
     right = all(check["passed"] for check in checks)
-    compared = _compared(checkpoint, videos, labels, dtype, device) if dtype and right else None
+    compared = _compared(checkpoint, videos, wanted, dtype, device) if dtype and right else None
     if as_json:
         precision = {"precision": compared.to_json()} if compared else {}
         typer.echo(json.dumps({"checks": checks, **precision}, indent=2))
@@ -148,8 +161,21 @@ def verify_model(
     raise typer.Exit(0 if right else FAILURE)
 
 
+def _checked(videos: Sequence[str], labels: Sequence[str], dtypes: Sequence[DType]) -> Labels | None:
+    """The labels that were given, if any were, before any model is looked for. Raises typer.BadParameter where they, or
+    the videos, cannot be; LabelsError."""
+    from ..inputs import is_missing
+    from ..labels import load_labels
+
+    if not dtypes and (videos or labels):
+        raise typer.BadParameter("videos and labels go with --dtype, which measures on them")
+    if missing := [path for path in videos if is_missing(path)]:
+        raise typer.BadParameter(f"{missing[0]}: no such file")
+    return load_labels(labels) if labels else None
+
+
 def _compared(
-    checkpoint: Checkpoint, videos: list[str] | None, labels: list[str] | None, dtypes: list[DType], device: str
+    checkpoint: Checkpoint, videos: list[str] | None, labels: Labels | None, dtypes: list[DType], device: str
 ) -> Comparison:
     """The precisions on videos, else on the demo's."""
     from tempfile import TemporaryDirectory
@@ -160,13 +186,14 @@ def _compared(
     from ..model.checkpoint.find import BUNDLED
     from ..precision import compare
 
-    wanted = load_labels(labels or ["picture-state" if checkpoint.name == BUNDLED else "kinetics-400"])
+    wanted = labels or load_labels(["picture-state" if checkpoint.name == BUNDLED else "kinetics-400"])
     names = [one.value for one in dtypes if one != DType.auto]
     if videos:
         with usage_errors(ResultsError):
             paths = expand_inputs(videos).paths
         return compare(checkpoint, wanted, paths, names, device)
     with TemporaryDirectory() as folder:
+        begun(Path(folder))
         paths = [str(path) for path, _ in write_samples(Path(folder))]
         return compare(checkpoint, wanted, paths, names, device)
 
@@ -188,5 +215,12 @@ def convert_model(
 
     if folder.exists():
         raise typer.BadParameter(f"{folder} exists: give a new folder")
-    convert(find_checkpoint(source), folder, tokenizer, heads)
+    part = folder.with_name(f".xclip-{secrets.token_hex(8)}.part")  # half a folder would only be in the way
+    begun(part)
+    try:
+        convert(find_checkpoint(source), part, tokenizer, heads)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        ended(part)
     typer.echo(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..engine.devices import DEVICES
+from ..engine.devices import AUTO, DEVICES
 from ..text import parse_time, quoted
 from ..video.sampling import Views
 
@@ -90,6 +90,36 @@ def switch_off_hub(wanted: bool = True) -> bool:
     return wanted
 
 
+def offer_labels(incomplete: str) -> list[str]:
+    """What completes the start of a label set's name, or of a label file's."""
+    return _offered(incomplete, "labels")
+
+
+def offer_templates(incomplete: str) -> list[str]:
+    """What completes the start of a template set's name, or of a template file's."""
+    return _offered(incomplete, "templates")
+
+
+def _offered(incomplete: str, kind: str) -> list[str]:
+    from ..labels import neighbours, shipped
+
+    return [name for name in (*shipped(kind), *neighbours(Path(incomplete + "_"))) if name.startswith(incomplete)]
+
+
+def offer_models(incomplete: str) -> list[str]:
+    """What completes the start of a model's name, or of a checkpoint's folder."""
+    from ..model.checkpoint.files import CONFIG_NAME
+    from ..model.checkpoint.find import BUNDLED
+    from ..model.checkpoint.public import public_checkpoints
+
+    public = [*public_checkpoints(), *(one.short_name for one in public_checkpoints().values())]
+    names = [name for name in (AUTO, BUNDLED, *public) if name.startswith(incomplete)]
+    with suppress(OSError, ValueError):
+        parent = Path(incomplete + "_").parent
+        names += [str(path.parent) for path in parent.glob(f"*/{CONFIG_NAME}") if str(path).startswith(incomplete)]
+    return names
+
+
 class OutputFormat(StrEnum):
     """How results are written."""
 
@@ -119,7 +149,7 @@ class DType(StrEnum):
 # Flags that commands take one by one, too.
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors on stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors, and how many videos failed, on stderr.")]
 Offline = Annotated[
     bool,
     typer.Option("--offline", callback=switch_off_hub, help="Open no connection: use only what is cached."),
@@ -147,7 +177,12 @@ Resume = Annotated[
 ]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="With --resume: also retry the videos that failed.")]
 ModelName = Annotated[
-    str, typer.Argument(metavar="NAME", help="A hub id or its short name (name@revision), a folder, or 'bundled'.")
+    str,
+    typer.Argument(
+        metavar="NAME",
+        autocompletion=offer_models,
+        help="A hub id or its short name (name@revision), a folder, or 'bundled'.",
+    ),
 ]
 Root = Annotated[
     Path | None,
@@ -172,6 +207,7 @@ Templates = Annotated[
     list[str] | None,
     typer.Option(
         metavar="TEXT|FILE|NAME",
+        autocompletion=offer_templates,
         help="A sentence with {} for the label, or a file or shipped set of them; several are averaged. "
         "Default: the bare label.",
     ),

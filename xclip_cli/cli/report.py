@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ResultsError
-from .exits import INTERRUPTED
 from .options import Force, Quiet, Root, usage_errors
 
 if TYPE_CHECKING:
@@ -49,10 +48,7 @@ def report(
     gallery = Gallery(found, thumbnails, place)
     with usage_errors(ResultsError):
         check_output(output, force, [str(results), *(request.clip.path for request in gallery.requests)])
-    try:
-        write_page(output, results.name, found, gallery, root, notes)
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
+    write_page(output, results.name, found, gallery, root, notes)
 
 
 def write_page(path: Path, title: str, found: Results, gallery: Gallery, root: Path | None, notes: Notes) -> None:

@@ -5,22 +5,19 @@ Everything that can be wrong with flags, labels and names is found before anythi
 
 from __future__ import annotations
 
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 
 import typer
 
-from ..text import pace
 from .cluster import ClusterFlags
-from .exits import FAILURE, INTERRUPTED, SOME_FAILED
 from .flags import InputFlags, LabelFlags, ModelFlags, OutputFlags, RunFlags
 from .indexed import as_learned, as_made, check_indexes
+from .interrupt import end, on_interrupt, same_command
 from .sinks import open_sink
+from .tally import Tally
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
@@ -33,8 +30,6 @@ if TYPE_CHECKING:
     from ..results.index import StoredVideo
     from ..results.lines import IndexSettings
     from ..results.records import Failure, Record, RunHeader
-
-FAILURES_LISTED = 20  # at the end of a run
 
 R = TypeVar("R", bound="Record")
 R_co = TypeVar("R_co", bound="Record", covariant=True)
@@ -81,10 +76,9 @@ def run(
     written.
     """
     from ..model.checkpoint.find import find_checkpoint
-    from ..output.files import is_terminal
     from ..output.notes import Notes
 
-    notes, form, todo = Notes(running.quiet), output.form(formats), inputs.expand()
+    notes, form, todo = Notes(running.quiet, running.verbose), output.form(formats), inputs.expand()
     check_indexes(inputs, todo)
     output.check(form, todo, [*(labels.sources or ()), *filter(None, [inputs.from_file])])
     for notice in todo.notices():
@@ -93,11 +87,16 @@ def run(
     model = as_made(as_learned(model, labels.learned), made_with)
     if running.dry_run:
         show_plan(todo, wanted, choose(model.name, wanted, notes), model, unit)
-    counts = Tally(running.fail_fast)
-    try:
-        with ExitStack() as stack:
+    counts = Tally(running.fail_fast, resumption=_resumption(output, form, inputs))
+    written = output.is_continuable(form)
+    with on_interrupt(lambda: end("" if notes.quiet else counts.left())):
+        with counts.excused(), ExitStack() as stack:
             sink = stack.enter_context(open_sink(output, form, formats, notes))
             todo, counts.earlier = sink.rest(todo)
+            known = [] if cluster.ray else todo.known_failures  # its machines may have what this one lacks
+            if known and len(known) == len(todo.items):
+                _refuse(known, counts, output, formats[form], notes)
+            counts.expect(len(todo.items), known, notes)
             name = choose(model.name, wanted, notes)
             task = task_of(find_checkpoint(name, bar=notes.bar()), model, made_with)
             stack.callback(task.classifier.close)
@@ -109,12 +108,10 @@ def run(
             records = _watched(counts.counted(records, notes.say), len(todo.items), unit, form, output, notes)
             if running.verbose:
                 notes.say(maker.description())
-            sink.take(records if each is None else _told(records, each, notes), maker.header, todo)
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
-    if not counts.interrupted:
-        then()
-    _conclude(counts, maker.description(), notes, form == "table" and is_terminal(output.results_file), todo)
+            written = sink.take(records if each is None else _told(records, each, notes), maker.header, todo)
+        if not counts.interrupted and counts.succeeded + counts.earlier[0]:
+            then()
+        _conclude(counts, notes, output, written)
 
 
 def _task_there(task_of: Callable[..., Task[R]], name: str, model: ModelFlags, made: IndexSettings | None) -> Task[R]:
@@ -139,16 +136,34 @@ def _told(records: Iterator[R], each: Callable[[Record, Notes], None], notes: No
         yield record
 
 
-def _conclude(counts: Tally, description: str, notes: Notes, scrolled: bool, todo: Inputs) -> NoReturn:
-    """Say how the run went, and end. ``scrolled``: whether its results are on the terminal."""
-    many = len(todo.items) > 1
-    if scrolled:
-        notes.say(f"{description}: {counts.summary(len(todo.items))}")
-    elif many:
-        notes.say(counts.summary(len(todo.items)))
-    for line in counts.failures() if many else ():
-        notes.say(line)
+def _refuse(known: Sequence[Failure], counts: Tally, output: OutputFlags, form: Format, notes: Notes) -> NoReturn:
+    """End a run with nothing to look at, which needs no model, and makes no file."""
+    from ..output.files import write
+
+    counts.total = len(known)
+    for failure in known:
+        counts.count(failure)
+    if output.results_file is None:
+        write(form, known, None, None)
+    _conclude(counts, notes, output, written=False)
+
+
+def _conclude(counts: Tally, notes: Notes, output: OutputFlags, written: bool) -> NoReturn:
+    """Say how the run went, and end."""
+    from ..output.files import is_terminal
+
+    file, where = (output.output_dir or output.path, output.results_file) if written else (None, None)
+    counts.tell(notes, file, where, shown=is_terminal(output.results_file))
     raise typer.Exit(counts.exit_code)
+
+
+def _resumption(output: OutputFlags, form: str, inputs: InputFlags) -> str:
+    """How a run is continued that Ctrl-C ended."""
+    if not output.is_continuable(form):
+        return "only -o FILE.jsonl and --output-dir can be continued"
+    command = same_command("--resume", less={"--force"})
+    said = "the same command with --resume continues it" if command is None else f"to continue: {command}"
+    return said + " (with the same stdin)" * ("-" in (inputs.from_file, *(inputs.videos or ())))
 
 
 def choose(name: str, labels: Labels, notes: Notes) -> str:
@@ -157,8 +172,13 @@ def choose(name: str, labels: Labels, notes: Notes) -> str:
 
     choice = choose_model(name, labels.all_texts)
     if choice.reason is not None:
-        notes.say(f"model {choice.name}: {choice.reason} (--model chooses another)")
+        say_choice(choice.name, choice.reason, notes)
     return choice.name
+
+
+def say_choice(name: str, reason: str, notes: Notes) -> None:
+    """Say which model was chosen for the user, and why."""
+    notes.say(f"model {name}: {reason} (--model chooses another)")
 
 
 def show_plan(todo: Inputs, labels: Labels | None, name: str, model: ModelFlags, unit: str) -> NoReturn:
@@ -183,76 +203,3 @@ def _watched(
     if scrolls and not (in_parts and form not in WITH_PARTS):
         return records
     return notes.progress(records, total, unit if in_parts else None, pause=scrolls)
-
-
-class Tally:
-    """Counts a run's records as they pass, and ends it in good order on Ctrl-C.
-
-    ``verb``: what is done with videos, in the past.
-    """
-
-    def __init__(self, fail_fast: bool = False, verb: str = "classified") -> None:
-        self.fail_fast = fail_fast
-        self.verb = verb
-        self.earlier = 0, 0  # how many that was done with, and how many failed, in a run that this one goes on with
-        self.succeeded = 0
-        self.failed = 0
-        self._failures: list[str] = []  # the first ones, a line each
-        self.stop = threading.Event()  # set where no more videos should be begun
-        self.interrupted = False
-        self._began = time.monotonic()
-
-    def counted(self, records: Iterator[R], say: Callable[[str], None] = lambda text: None) -> Iterator[R]:
-        """The records. Ctrl-C lets those in flight finish, a second one ends at once; with ``fail_fast`` the first
-        failure does."""
-
-        def interrupt(*_: object) -> None:
-            if self.interrupted:
-                raise KeyboardInterrupt
-            self.interrupted = True
-            self.stop.set()
-            say("interrupted: finishing what is in flight; Ctrl-C again stops at once")
-
-        before = signal.signal(signal.SIGINT, interrupt)
-        try:
-            for record in records:
-                self._count(record)
-                yield record
-                if self.fail_fast and self.failed:
-                    return
-        except KeyboardInterrupt:
-            self.interrupted = True
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-    def _count(self, record: Record) -> None:
-        if not record.completes:
-            return
-        if (error := record.error) is None:
-            self.succeeded += 1
-            return
-        self.failed += 1
-        if self.failed <= FAILURES_LISTED:
-            self._failures.append(f"  failed: {record.video}: {error.message}")
-
-    @property
-    def exit_code(self) -> int:
-        """The run's (see ``exits``): success, or INTERRUPTED, or FAILURE where no video succeeded, else SOME_FAILED."""
-        if self.interrupted:
-            return INTERRUPTED
-        if not self.failed + self.earlier[1]:
-            return 0
-        return SOME_FAILED if self.succeeded + self.earlier[0] else FAILURE
-
-    def failures(self) -> Iterator[str]:
-        """What failed, a line each, and how many more did."""
-        yield from self._failures
-        if self.failed > len(self._failures):
-            yield f"  and {self.failed - len(self._failures)} more"
-
-    def summary(self, total: int) -> str:
-        """One line. ``total``: videos that there were to be done."""
-        seconds = time.monotonic() - self._began
-        failed = f", {self.failed} failed" if self.failed else ""
-        speed = pace(self.succeeded + self.failed, seconds, "video")
-        return f"{self.succeeded} of {total} videos {self.verb}{failed} in {seconds:.1f} s ({speed})"

@@ -18,10 +18,10 @@ from ..engine.devices import AUTO
 from ..errors import ResultsError
 from .clips import Clips
 from .cluster import ClusterFlags
-from .exits import INTERRUPTED
 from .flags import DecodeFlags, InputFlags, ModelFlags, RunFlags
 from .indexed import as_decoded, as_learned, as_made, check_indexes, stretch
 from .options import Force, HeadFile, Root, SaveClips, Templates, either, form_of, seconds, usage_errors
+from .tally import Tally
 
 if TYPE_CHECKING:
     from ..adaptation import Head
@@ -122,6 +122,13 @@ class QueryFlags:
         labels = replace(labels, warnings=())  # each text has a list of its own
         return labels.with_background(), replace(inputs, videos=given[1:])
 
+    def check(self) -> None:
+        """Raises typer.BadParameter where the example is not there."""
+        from ..inputs import is_missing
+
+        if self.like is not None and is_missing(self.like):
+            raise typer.BadParameter(f"--like {self.like}: no such file")
+
     def windows(self, usual: Fraction, made: IndexSettings | None) -> tuple[Fraction, Fraction]:
         """Window and stride of files: those of an index, if it has any. Raises typer.BadParameter."""
         from ..video.sampling import check_windows
@@ -198,10 +205,11 @@ def search(
     from ..scanning import shared
     from .run import show_plan
 
-    notes, form = Notes(running.quiet), output.form()
+    notes, form = Notes(running.quiet, running.verbose), output.form()
     labels, rest = query.split(inputs)
     todo = rest.expand()
     check_indexes(rest, todo)
+    query.check()
     if cluster.ray and todo.paths:
         raise typer.BadParameter(
             "--ray shares out the scan of indexes, not of files: embed those first (xclip embed --ray)"
@@ -214,6 +222,10 @@ def search(
     model = as_made(as_learned(model, query.learned), todo.indexes[0].settings if todo.indexes else None)
     if running.dry_run:
         show_plan(todo, None if query.like else labels, _model(query, labels, model, notes), model, "window")
+    counts = Tally(verb="searched")
+    counts.expect(len(todo.items), todo.known_failures, notes)
+    if len(todo.known_failures) == len(todo.items):
+        raise typer.Exit(counts.of_failures(todo.known_failures, notes))
     model = replace(model, name=_model(query, labels, model, notes))
     with ExitStack() as stack:
         make = partial(_task, rest, query, labels, todo.indexes[0].settings if todo.indexes else None, model, decoding)
@@ -225,15 +237,18 @@ def search(
             parts = [str(index.folder / PARTS_NAME / name) for index in todo.indexes for name in index.parts]
             joined = cluster.join(partial(_scanner_there, make), parts, "window", notes.say, stack)
             task.scan = shared(joined)
-        raise typer.Exit(_run(task, todo, output, form, decoding, running, notes))
+        raise typer.Exit(_run(task, todo, output, form, decoding, running, counts, notes))
 
 
 def _model(query: QueryFlags, labels: Labels, model: ModelFlags, notes: Notes) -> str:
     """The model's name, ``auto`` as the model it stands for."""
     from ..model.checkpoint.public import OPEN_LABELS_MODEL
-    from .run import choose
+    from .run import choose, say_choice
 
-    return OPEN_LABELS_MODEL if query.like and model.name == AUTO else choose(model.name, labels, notes)
+    if query.like is None or model.name != AUTO:
+        return choose(model.name, labels, notes)
+    say_choice(OPEN_LABELS_MODEL, "for any videos", notes)
+    return OPEN_LABELS_MODEL
 
 
 def _task(
@@ -266,29 +281,34 @@ def _scanner_there(make: Callable[[], Search]) -> Scanner:
 
 
 def _run(
-    task: Search, todo: Inputs, output: FoundFlags, form: str, decoding: DecodeFlags, running: RunFlags, notes: Notes
+    task: Search,
+    todo: Inputs,
+    output: FoundFlags,
+    form: str,
+    decoding: DecodeFlags,
+    running: RunFlags,
+    counts: Tally,
+    notes: Notes,
 ) -> int:
     """Look, rank and write → the exit code."""
     from ..results.records import Failure
     from ..search import LOOKED_AT
-    from .run import Tally
 
-    counts = Tally(verb="searched")
     known = [item for item in todo.items if isinstance(item, Failure)]
-    try:
-        looked = task.look(todo.paths, todo.stored, running.fail_fast)
-        for _ in notes.progress(looked, len(todo.paths), "window", doing="looking"):
-            pass
-        for warning in task.classifier.warnings if task.like is None else ():
-            notes.say(f"warning: {warning}")
-        if running.verbose:
-            notes.say(task.classifier.description())
-        moments = list(task.moments())
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    looked = task.look(todo.paths, todo.stored, running.fail_fast)
+    for _ in notes.progress(looked, len(todo.paths), "window", doing="looking"):
+        pass
+    for warning in task.classifier.warnings if task.like is None else ():
+        notes.say(f"warning: {warning}")
+    if running.verbose:
+        notes.say(task.classifier.description())
+    moments = list(task.moments())
     failures = [*known, *task.library.failures]
-    for failure in known:
-        notes.say(f"failed: {failure.video}: {failure.message}")
+    for failure in failures:
+        counts.count(failure)
+    counts.succeeded = len(task.library.shelves)
+    for line in () if running.verbose else counts.failures():
+        notes.say(line)
     if (scored := task.library.scored) < task.library.count:
         notes.say(f"scored {scored:,} of {task.library.count:,} windows, chosen by their features (--exact scores all)")
     if task.gave_up:
@@ -305,11 +325,12 @@ def _run(
         clips = Clips(output.save_clips, decoding, notes)
         for moment in notes.steps(moments, len(moments), "cutting"):
             clips.save(moment.video, moment.start_seconds, moment.end_seconds)
-    try:
+    if output.path is None or counts.succeeded:  # a file without results would be in the way of the next try
         _write([*moments, *failures], todo, output, form, task.header(), notes)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    counts.succeeded, counts.failed = len(task.library.shelves), len(failures)
+    if output.path is not None and counts.succeeded:
+        notes.say(f"wrote {output.path}: {len(moments)} moments of {counts.succeeded} videos")
+    if counts.failed and running.quiet:
+        notes.insist(f"{counts.failed} of {len(todo.items)} videos failed")
     return counts.exit_code
 
 

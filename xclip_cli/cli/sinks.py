@@ -27,8 +27,8 @@ class Sink(Protocol):
     def rest(self, todo: Inputs) -> tuple[Inputs, tuple[int, int]]:
         """What is left to do, and how many videos are classified, and failed, already."""
 
-    def take(self, records: Iterator[Record], header: Callable[[], RunHeader], todo: Inputs) -> None:
-        """Write the records of ``todo``, as they come. Raises ResultsError."""
+    def take(self, records: Iterator[Record], header: Callable[[], RunHeader], todo: Inputs) -> bool:
+        """Write the records of ``todo``, as they come → whether a file has them now. Raises ResultsError."""
 
 
 def open_sink(
@@ -55,11 +55,31 @@ class _Whole:
     def rest(self, todo: Inputs) -> tuple[Inputs, tuple[int, int]]:
         return todo, (0, 0)
 
-    def take(self, records: Iterator[Record], header: Callable[[], RunHeader], todo: Inputs) -> None:
-        from ..output.files import write
+    def take(self, records: Iterator[Record], header: Callable[[], RunHeader], todo: Inputs) -> bool:
+        from ..output.files import is_special, write
 
         path = self._output.path
-        write(self._form, records, path, None if path is None else header(), self._output.force)
+        if path is None or is_special(path):
+            write(self._form, records, path, None if path is None else header(), self._output.force)
+            return False
+        try:
+            write(self._form, _some(records), path, header(), self._output.force)
+        except _NothingError:
+            return False
+        return True
+
+
+class _NothingError(Exception):
+    """No video has a result: a file of that would only be in the way of the next try."""
+
+
+def _some(records: Iterator[Record]) -> Iterator[Record]:
+    found = False
+    for record in records:
+        found = found or (record.completes and record.error is None)
+        yield record
+    if not found:
+        raise _NothingError
 
 
 class _Continued(AbstractContextManager["_Continued"]):
@@ -88,10 +108,11 @@ class _Continued(AbstractContextManager["_Continued"]):
             say(f"{sum(earlier)} of {len(todo.items)} videos are recorded already")
         return rest, earlier
 
-    def take(self, records: Iterator[Record], header: Callable[[], RunHeader], todo: Inputs) -> None:
+    def take(self, records: Iterator[Record], header: Callable[[], RunHeader], todo: Inputs) -> bool:
         self._begin(header, todo)
         for record in records:
             self._file.add(record)
+        return True
 
     def _begin(self, header: Callable[[], RunHeader], todo: Inputs) -> None:
         self._file.begin(header(), retried=todo.names if self._output.retry_failed else ())
@@ -108,7 +129,7 @@ class _Beside(_Continued):
             raise ResultsError(f"cannot make the folder {sidecars.folder}: {error.strerror}") from error
         super().__init__(output, notes)
         self._sidecars = sidecars
-        self._recorded = self._file.done()
+        self._recorded = self._file.done() | self._file.replaced
         self._places: dict[str, str] = {}  # by what a video's path names
 
     def rest(self, todo: Inputs) -> tuple[Inputs, tuple[int, int]]:
@@ -141,13 +162,14 @@ class _Beside(_Continued):
                     f"{path} exists: pass --force to replace it, or give another folder with --output-dir"
                 )
 
-    def take(self, records: Iterator[Record], header: Callable[[], RunHeader], todo: Inputs) -> None:
+    def take(self, records: Iterator[Record], header: Callable[[], RunHeader], todo: Inputs) -> bool:
         from ..output.data import by_video
 
         self._begin(header, todo)
         self._write_missing(set(todo.names))
         for of_video in by_video(records):
             self._write(self._added(of_video))
+        return True
 
     def _write_missing(self, to_come: set[str]) -> None:
         """The files of videos that are recorded, and have none: it was deleted, or the run ended before it was there,

@@ -12,6 +12,7 @@ from typing import BinaryIO, TextIO
 
 from ..errors import ResultsError
 from ..results.records import Record, RunHeader
+from ..results.run_file import failures_alone
 from ..results.writing import Part
 
 Format = Callable[[Iterable[Record], TextIO, RunHeader | None], None]  # it writes the records, as they come
@@ -43,8 +44,9 @@ def is_terminal(output: Path | None) -> bool:
     return output is None and sys.stdout is not None and sys.stdout.isatty()
 
 
-def check_output(path: Path, force: bool, inputs: Iterable[str]) -> None:
-    """Refuse a file for results that would destroy something, before any work is done. Raises ResultsError."""
+def check_output(path: Path, force: bool, inputs: Iterable[str], continuable: bool = False) -> None:
+    """Refuse a file for results that would destroy something, before any work is done. ``continuable``: it is a results
+    file that runs go on with, and is replaced where it holds no video's result. Raises ResultsError."""
     try:
         if path.is_dir():
             raise ResultsError(f"{path} is a folder: give a file for the results")
@@ -58,7 +60,11 @@ def check_output(path: Path, force: bool, inputs: Iterable[str]) -> None:
             with suppress(OSError, ValueError):  # it cannot be reached, so it cannot be destroyed
                 if path.samefile(given):
                     raise ResultsError(f"{path} is one of the inputs: give another file for the results")
-        if path.is_file() and not force:  # a device or a pipe is written to, and loses nothing
+        if not path.is_file() or force:  # a device or a pipe is written to, and loses nothing
+            return
+        if not continuable:
+            raise ResultsError(f"{path} exists: pass --force to replace it, or give another file")
+        if failures_alone(path) is None:
             raise ResultsError(f"{path} exists: pass --force to replace it, --resume to go on, or give another file")
     except OSError as error:
         raise ResultsError(f"cannot write {path}: {error.strerror}") from error
@@ -127,4 +133,6 @@ def _write_stdout(form: Format, records: Iterable[Record], header: RunHeader | N
     except OSError as error:
         # What is left in Python's buffer would fail again at exit: send it nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise  # its reader has what it wants
         raise ResultsError(f"cannot write to stdout: {error.strerror or error}") from error

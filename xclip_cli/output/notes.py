@@ -28,8 +28,8 @@ R = TypeVar("R", bound=Record)
 class Notes:
     """What a run says on stderr, and its progress there."""
 
-    def __init__(self, quiet: bool = False) -> None:
-        self._quiet = quiet
+    def __init__(self, quiet: bool = False, verbose: bool = False) -> None:
+        self.quiet, self.verbose = quiet, verbose
         self._console = Console(stderr=True, highlight=False, emoji=False)  # a name is no emoji
         if not quiet:
             handler = _Handler(self)
@@ -39,8 +39,17 @@ class Notes:
 
     def say(self, text: str) -> None:
         """One line."""
-        if not self._quiet:
-            self._console.print(printable(text), markup=False, soft_wrap=True)
+        if not self.quiet:
+            self.insist(text)
+
+    def insist(self, text: str) -> None:
+        """One line, also to who wants no others."""
+        self._console.print(printable(text), markup=False, soft_wrap=True)
+
+    @property
+    def on_terminal(self) -> bool:
+        """Whether a person may be reading it."""
+        return self._console.is_terminal
 
     def progress(
         self,
@@ -50,20 +59,21 @@ class Notes:
         pause: bool = False,
         doing: str = "classifying",
     ) -> Iterator[R]:
-        """The records, followed as ``progress.follow`` says, each failure told; a single one of one part has no bar."""
-        hidden = self._quiet or (total < 2 and part is None)
-        return follow(records, total, self._console, part=part, pause=pause, doing=doing, hidden=hidden, say=self.say)
+        """The records, followed as ``progress.follow`` says, to who wants to read more with each failure; a single one
+        of one part has no bar."""
+        hidden, more = self.quiet or (total < 2 and part is None), {"say": self.say} if self.verbose else {}
+        return follow(records, total, self._console, part=part, pause=pause, doing=doing, hidden=hidden, **more)
 
     def steps(self, items: Iterable[T], total: int, doing: str) -> Iterator[T]:
         """The items, with a progress bar where stderr is a terminal."""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        hidden = self._quiet or not self._console.is_terminal
+        hidden = self.quiet or not self._console.is_terminal
         with Progress(*columns, console=self._console, transient=True, disable=hidden) as progress:
             yield from progress.track(items, total=total, description=doing)
 
     def bar(self) -> type:
         """A tqdm class, which the hub library reports downloads to: a rich bar on a terminal, nothing elsewhere."""
-        return rich_bar(self._console, hidden=self._quiet or not self._console.is_terminal)
+        return rich_bar(self._console, hidden=self.quiet or not self._console.is_terminal)
 
 
 def rich_bar(console: Console, hidden: bool) -> type:

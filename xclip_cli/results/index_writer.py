@@ -237,12 +237,6 @@ class IndexWriter:
                     f"{printable(str(path))} is a link, or not what an index has there: it is read, but not written"
                 )
         if is_index(self.folder):
-            found = read_settings(self.folder)
-            if settings is not None and (differing := found.differences(settings)):
-                raise ResultsError(
-                    f"{printable(str(self.folder))} was made with different settings: {'; '.join(differing)}: give the "
-                    "flags that it was made with, or another folder"
-                )
             return
         own = {LINES_NAME, PARTS_NAME}  # of a run that was killed before it had begun
         if settings is None or (self.folder.exists() and not (self.folder.is_dir() and self._holds_only(own))):
@@ -259,9 +253,20 @@ class IndexWriter:
             )
 
     def _begin(self, settings: IndexSettings | None) -> IndexSettings:
-        """The settings in the file, which is made from ``settings`` if it is not there."""
+        """The settings in the file, which is made from ``settings`` if it is not there, or no video is in the index
+        yet. Raises ResultsError where others are."""
         if is_index(self.folder) or settings is None:
-            return read_settings(self.folder)
+            found = read_settings(self.folder)
+            if settings is None or not (differing := found.differences(settings)):
+                return found
+            entries, _ = read_entries(self._file, self.folder, found)
+            if any(entry.line.error is None for entry in entries.values()):
+                raise ResultsError(
+                    f"{printable(str(self.folder))} was made with different settings: {'; '.join(differing)}: give the "
+                    "flags that it was made with, or another folder"
+                )
+            self._file.truncate(0)
+            self._file.seek(0)
         part = Part(self.folder / SETTINGS_NAME, alone=True)
         try:
             part.file.write(json.dumps(settings.to_json(), indent=2).encode() + b"\n")

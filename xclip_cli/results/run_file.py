@@ -17,9 +17,12 @@ from typing import Any, Self
 
 from ..errors import ResultsError
 from ..text import listed, one_line, quoted
+from ..unfinished import begun, ended
 from .records import Jsonable, Record, RunHeader, from_json
 from .writing import Part, open_locked
 
+LONGEST_HEADER = 1 << 16  # bytes
+_BEGINNING = json.dumps(RunHeader().to_json())[:20].encode()  # of a results file
 SETTINGS_SHOWN = 8  # that a run does not share with the file it would continue
 
 
@@ -37,20 +40,29 @@ class _Line:
 class RunFile:
     """A JSON Lines file that one run at a time may write.
 
-    With ``resume`` an existing file is continued, otherwise it is written anew; ``new``: it must not exist. Raises
-    ResultsError if the file is in use, cannot be written, or is to be continued and is not a results file.
+    With ``resume`` an existing file is continued, otherwise it is written anew; ``new``: it must not exist, or hold the
+    result of no video. Raises ResultsError if the file is in use, cannot be written, or is to be continued and is not a
+    results file.
     """
 
     def __init__(self, path: Path, resume: bool = False, new: bool = False) -> None:
         self.path = path
-        self._file, self._is_new = open_locked(path, new)
+        tried = new and failures_alone(path) is not None
+        self._file, self._is_new = open_locked(path, new and not tried)
         self._header: dict[str, Any] | None = None  # of the file as it was found, with fields of other versions
         self._recorded: list[_Line] = []  # the file's records as they were found
         self._end = 0  # of the last whole line
         self.torn = False  # whether the last record was cut off: it is dropped
+        self.replaced: set[str] = set()  # videos that a file is about which this takes the place of: all failed
+        if self._is_new:
+            begun(path)
         try:
             if resume:
                 self._read()
+            if tried:
+                if (failed := failures_alone(path)) is None:
+                    raise ResultsError(f"{path} was made by another program meanwhile: give another file")
+                self.replaced = failed
         except BaseException:
             self.close()
             raise
@@ -78,15 +90,16 @@ class RunFile:
         """Make the file ready for more records: check that it was made the same way, or write the header.
 
         Earlier records of the videos to be ``retried``, and of unfinished ones, are removed. Raises ResultsError if the
-        header differs.
+        header differs, and the file has more than it.
         """
         ours, theirs = header.to_json(), self._header
-        if theirs is None:
+        shown = "" if theirs is None else differences(theirs, ours, "{} was {}, is {}")
+        if theirs is None or (shown and not self.done()):
             self._file.seek(0)
             self._file.truncate()
             self._write(ours)
             return
-        if shown := differences(theirs, ours, "{} was {}, is {}"):
+        if shown:
             raise ResultsError(
                 f"cannot resume {self.path}: it was made in another way: {shown}; "
                 "run as it was made, or give another file"
@@ -106,6 +119,7 @@ class RunFile:
         if not self._file.closed:
             if self._is_new and not os.fstat(self._file.fileno()).st_size:
                 self.path.unlink(missing_ok=True)
+            ended(self.path)
             with suppress(OSError):  # data that could not be written: that was reported at the time
                 self._file.close()
 
@@ -118,6 +132,7 @@ class RunFile:
     def _write(self, values: dict[str, Any]) -> None:
         try:
             self._file.write(json.dumps(values).encode() + b"\n")
+            ended(self.path)
             self._file.flush()
         except OSError as error:
             raise ResultsError(f"cannot write {self.path}: {error.strerror}") from error
@@ -170,6 +185,30 @@ class RunFile:
             self._file = part.file
         else:
             self._file.seek(0, os.SEEK_END)
+
+
+def failures_alone(path: Path) -> set[str] | None:
+    """The videos of a results file that tells of failures, or of nothing yet: a run that writes it anew loses no
+    result. None where there is no such file, or it holds anything else. Raises OSError."""
+    if not path.is_file():
+        return None
+    failed = set()
+    with path.open("rb") as file:
+        header = file.readline(LONGEST_HEADER)
+        if header and not header.startswith(_BEGINNING):
+            return None
+        for line in file if header.endswith(b"\n") else ():  # else the header itself was cut off
+            try:
+                found = from_json(json.loads(line))
+            except (ValueError, RecursionError):
+                if line.endswith(b"\n"):
+                    return None
+                break
+            if not isinstance(found, Record) or (found.completes and found.error is None):
+                return None
+            if found.completes:
+                failed.add(found.video)
+    return failed
 
 
 def differences(one: dict[str, Any], other: dict[str, Any], said: str) -> str:

@@ -15,6 +15,7 @@ from io import BufferedRandom
 from pathlib import Path
 
 from ..errors import ResultsError
+from ..unfinished import begun, ended
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Part:
                 descriptor = os.open(self._path, flags, mode)
         except OSError as error:
             raise ResultsError(f"cannot write {target}: {error.strerror}") from error
+        begun(self._path)
         self.file = os.fdopen(descriptor, "r+b")
         try:
             _lock(self.file, self._path, target)
@@ -87,12 +89,14 @@ class Part:
             self._copy(os.O_TRUNC if force else os.O_EXCL)
             self.delete()
             return False
+        ended(self._path)
         return True
 
     def delete(self) -> None:
         """Close the file, and delete it unless it is the only place of whole results."""
         if not self._is_kept:
             self._path.unlink(missing_ok=True)
+        ended(self._path)
         with suppress(OSError):  # data that could not be written: that was reported at the time
             self.file.close()
 
@@ -116,6 +120,7 @@ class Part:
         except OSError:
             seen = self._path
         self._is_kept = True
+        ended(self._path)
         return ResultsError(f"{what}: these results are in {seen}")
 
     def _clear(self, family: str) -> None:

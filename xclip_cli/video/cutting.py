@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import VideoError
+from ..unfinished import begun, ended
 from .files import anonymous_file, open_file
 from .limits import DECODE_TIMEOUT, DEFAULT_LIMITS, MEGABYTE, Limits
 from .processes import boot, start
@@ -57,6 +58,7 @@ def cut(
         raise FileExistsError(target)
     beside = target.with_name(f".xclip-{secrets.token_hex(8)}{target.suffix}")
     descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    begun(beside)
     try:
         asked = {"start": start, "end": end, "mp4": target.suffix == ".mp4", "limits": asdict(limits)}
         _run(asked, video, descriptor, timeout)
@@ -64,6 +66,7 @@ def cut(
     finally:
         os.close(descriptor)
         beside.unlink(missing_ok=True)
+        ended(beside)
 
 
 def _run(asked: dict[str, Any], video: str, target: int, timeout: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -36,6 +37,7 @@ def start(code: str, descriptors: Sequence[int]) -> tuple[subprocess.Popen[bytes
     with whose end it ends, so that it does where its parent does. Raises OSError.
     """
     theirs, lifeline = os.pipe()  # nothing is ever written
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which it inherits: Ctrl-C is ours to handle
     try:
         process = subprocess.Popen(
             [sys.executable, "-P", "-c", code, *map(str, descriptors), str(theirs), *sys.path],
@@ -49,6 +51,7 @@ def start(code: str, descriptors: Sequence[int]) -> tuple[subprocess.Popen[bytes
         os.close(lifeline)
         raise
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(theirs)
     return process, lifeline
 

@@ -119,7 +119,7 @@ class Phrases:
         of = {text: self._families_of(text) for text in texts}
         strange = [text for text, families in of.items() if not families]
         if strange:
-            return f"was not trained on {listed(strange, show=quoted)}"
+            return f"was not trained on {listed(strange, 2, quoted)}"
         if not frozenset(self.families).intersection(*of.values()):
             mixed = sorted(frozenset().union(*of.values()))
             return f"was not trained to tell labels of {listed(mixed)} from each other"
