@@ -34,6 +34,17 @@ if TYPE_CHECKING:
     from ..model.checkpoint.find import Checkpoint
     from ..precision import Comparison
 
+RankedLabels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--labels",
+        "-l",
+        metavar="FILE|NAME",
+        autocompletion=offer_labels,
+        rich_help_panel="Precision",
+        help="With --dtype: labels to rank. Default: kinetics-400; for the bundled model picture-state.",
+    ),
+]
 Precisions = Annotated[
     list[DType] | None,
     typer.Option(
@@ -100,9 +111,7 @@ def show_path(name: ModelName) -> None:
     from ..model.checkpoint.find import find_cached
 
     if (found := find_cached(name)) is None:
-        raise ModelError(
-            f"{name} is not, or not wholly, in the cache: `xclip models pull {shlex.quote(name)}` downloads it"
-        )
+        raise ModelError(f"{name} is not complete in the cache: `xclip models pull {shlex.quote(name)}` downloads it")
     typer.echo(found.folder)
 
 
@@ -116,17 +125,7 @@ def verify_model(
         bool, typer.Option("--published", help="Also compare with the published probabilities and logits.")
     ] = False,
     dtype: Precisions = None,
-    labels: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--labels",
-            "-l",
-            metavar="FILE|NAME",
-            autocompletion=offer_labels,
-            rich_help_panel="Precision",
-            help="With --dtype: labels to rank. Default: kinetics-400; for the bundled model picture-state.",
-        ),
-    ] = None,
+    labels: RankedLabels = None,
     device: Annotated[
         str,
         typer.Option(
@@ -170,13 +169,13 @@ def verify_model(
 
 
 def _checked(videos: Sequence[str], labels: Sequence[str], dtypes: Sequence[DType]) -> Labels | None:
-    """The labels that were given, if any were, before any model is looked for. Raises typer.BadParameter where they, or
-    the videos, cannot be; LabelsError."""
+    """The labels that were given, if any were, before any model is looked for. Raises typer.BadParameter if they, or
+    the videos, are not usable; LabelsError."""
     from ..inputs import is_missing
     from ..labels import load_labels
 
     if not dtypes and (videos or labels):
-        raise typer.BadParameter("videos and labels go with --dtype, which measures on them")
+        raise typer.BadParameter("videos and --labels require --dtype, which measures on them")
     if missing := [path for path in videos if is_missing(path)]:
         raise typer.BadParameter(f"{missing[0]}: no such file")
     return load_labels(labels) if labels else None
