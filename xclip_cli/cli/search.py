@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -177,6 +177,15 @@ class FoundFlags:
             raise typer.BadParameter("--format html writes a file: pass -o FILE.html")
         return form
 
+    def check(self, todo: Inputs, read: Sequence[str]) -> None:
+        """Raises typer.BadParameter where a file would destroy another output, or what is ``read``."""
+        from ..output.files import check_output
+
+        if self.path is not None:
+            with usage_errors(ResultsError):
+                check_output(self.path, self.force, read)
+        check_clips(self.save_clips, todo.names)
+
 
 def search(
     inputs: QueryInputFlags,
@@ -202,7 +211,6 @@ def search(
 
     Exit codes: see `xclip classify --help`; finding nothing is not an error.
     """
-    from ..output.files import check_output
     from ..output.notes import Notes
     from ..results.lines import PARTS_NAME
     from ..scanning import shared
@@ -217,10 +225,7 @@ def search(
         raise typer.BadParameter(
             "--ray distributes the search of indexes, not of files: embed the files first (xclip embed --ray)"
         )
-    if output.path is not None:
-        with usage_errors(ResultsError):
-            check_output(output.path, output.force, [*todo.paths, *filter(None, [query.like])])
-    check_clips(output.save_clips, todo.names)
+    output.check(todo, [*todo.paths, *filter(None, [query.like])])
     for notice in todo.notices():
         notes.say(notice)
     model = as_made(as_learned(model, query.learned), todo.indexes[0].settings if todo.indexes else None)
