@@ -34,6 +34,8 @@ INSTEAD = {  # of a flag on the command line: those that the file then says noth
     "multi-label": ("none-of-these",),
     "output": ("output-dir",),
     "output-dir": ("output",),
+    "resume": ("force",),
+    "force": ("resume", "retry-failed"),
 }
 OF_AN_INDEX = ("window", "stride", "start", "end", "stream", "views", "preprocess", "heads", "save-frames")
 
