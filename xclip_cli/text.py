@@ -99,6 +99,11 @@ def pace(count: int, seconds: float, of: str) -> str:
     return f"{count / seconds:.1f} {of}s/s" if count >= seconds else f"{seconds / count:.1f} s/{of}"
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things: ``1 video``, ``2,000 videos``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 class Remarks:
     """What the windows of a video warn of: each text once, with how many of them it is said of."""
 

@@ -313,7 +313,7 @@ def test_a_table_on_a_terminal(checkpoint: Path, clip: Path) -> None:
     )
     assert status == 0, errors
     (line,) = errors.splitlines()
-    assert re.fullmatch(r"1 of 1 videos classified in .*", line)
+    assert re.fullmatch(r"1 of 1 video classified in .*", line)
     assert "abseiling" in text or "a cat" in text
     assert not text.startswith("{")
 

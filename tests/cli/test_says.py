@@ -84,9 +84,9 @@ def test_a_file_is_told_of_with_counts(xclip: Run, checkpoint: Path, folder: Pat
         assert re.match(rf"wrote {name}: 2 of 3 videos classified, 1 failed in \d", wrote)
         assert failure.startswith("  failed: broken.mp4")
     (wrote,) = xclip("classify", "0.mp4", *LABELS, "--model", checkpoint, "-o", "one.json").stderr.splitlines()
-    assert wrote.startswith("wrote one.json: 1 of 1 videos classified in ")
+    assert wrote.startswith("wrote one.json: 1 of 1 video classified in ")
     *_, wrote = xclip("search", "a cat", "0.mp4", "--model", checkpoint, "-o", "found.csv").stderr.splitlines()
-    assert re.fullmatch(r"wrote found.csv: \d+ moments of 1 videos", wrote)
+    assert re.fullmatch(r"wrote found.csv: \d+ moments? of 1 video", wrote)
 
 
 def test_a_terminal_is_shown_how_labels_are_distributed(checkpoint: Path, folder: Path) -> None:

@@ -260,4 +260,4 @@ def test_a_drawing_on_a_terminal(common: list[str], long: Path) -> None:
     drawing = text.rpartition("\x1b[2K")[2]
     assert "0:00.0" in drawing
     assert "classifying" not in drawing
-    assert "1 of 1 videos classified in" in drawing
+    assert "1 of 1 video classified in" in drawing

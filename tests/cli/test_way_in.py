@@ -274,7 +274,7 @@ def test_an_index_without_videos_is_in_nobodys_way(xclip: Run, checkpoint: Path,
     assert xclip(*command, "broken.mp4", "--window", "1").returncode == 1
     done = xclip(*command, "a video.mp4")
     assert done.returncode == 0, done.stderr
-    assert "out.index: 1 videos, 1 windows" in done.stderr
+    assert "out.index: 1 video, 1 window" in done.stderr
     (record,) = map(json.loads, xclip("classify", "out.index", *LABELS).stdout.splitlines())
     (same,) = map(json.loads, xclip("classify", "a video.mp4", *LABELS, "--model", checkpoint).stdout.splitlines())
     assert_same(record, same)

@@ -51,7 +51,7 @@ def check_index(index: IndexFolder) -> None:
     from ..results.index import Index
     from ..results.index_writer import IndexWriter
     from ..results.index_writer import check_index as damaged_parts
-    from ..text import printable
+    from ..text import counted, printable
 
     with Index.open(index) as found:
         damaged = damaged_parts(found)
@@ -59,7 +59,7 @@ def check_index(index: IndexFolder) -> None:
             _ = video.windows  # raises ResultsError for a line that makes no sense
         videos, windows = len(found), found.num_windows
     if not damaged:
-        typer.echo(f"{printable(str(index))} is intact: {videos} videos, {windows:,} windows")
+        typer.echo(f"{printable(str(index))} is intact: {counted(videos, 'video')}, {counted(windows, 'window')}")
         return
     for message in damaged.values():
         typer.echo(message)
@@ -82,7 +82,7 @@ def prune_index(
     import os
 
     from ..results.index_writer import IndexWriter
-    from ..text import printable
+    from ..text import counted, printable
 
     before = size_of(index)
     with IndexWriter(index) as writer:
@@ -98,7 +98,7 @@ def prune_index(
     for video in gone:
         typer.echo(f"dropped {printable(video)}")
     saved = (before - size_of(index)) / 1e6
-    typer.echo(f"{printable(str(index))}: {left} videos, {len(gone)} dropped, {max(saved, 0):,.1f} MB freed")
+    typer.echo(f"{printable(str(index))}: {counted(left, 'video')}, {len(gone)} dropped, {max(saved, 0):,.1f} MB freed")
 
 
 def merge_indexes(
@@ -114,7 +114,7 @@ def merge_indexes(
     """
     from ..results.index import Index
     from ..results.index_writer import IndexWriter
-    from ..text import printable
+    from ..text import counted, printable
 
     with IndexWriter(index) as writer:
         for folder in others:
@@ -123,7 +123,7 @@ def merge_indexes(
             with Index.open(folder) as other:
                 taken, left = writer.take(other)
             already = f", {left} were already there" if left else ""
-            typer.echo(f"{printable(str(folder))}: {taken} videos copied{already}")
+            typer.echo(f"{printable(str(folder))}: {counted(taken, 'video')} copied{already}")
 
 
 def size_of(folder: Path) -> int:

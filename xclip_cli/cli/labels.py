@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..text import counted
 from .options import Templates, offer_labels, offer_models
 
 
@@ -90,4 +91,4 @@ def check_labels(
     for warning in warnings:
         notes.say(f"warning: {warning}")
     found = f"{len(warnings)} warnings" if warnings else "no problems"
-    typer.echo(f"{len(labels.names)} labels, {len(labels.all_texts)} texts: {found}")
+    typer.echo(f"{counted(len(labels.names), 'label')}, {counted(len(labels.all_texts), 'text')}: {found}")

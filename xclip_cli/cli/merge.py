@@ -73,7 +73,7 @@ def merge(
     from ..output.parquet import check_format
     from ..output.timelines import FORMATS
     from ..results.merging import Merge
-    from ..text import listed
+    from ..text import counted, listed
 
     form = form_of(format, output, MergeFormat.__members__)
     with usage_errors(ResultsError):
@@ -87,7 +87,7 @@ def merge(
         notes.say(notice)
     failed = f", {merged.failed} of them failed" if merged.failed else ""
     superseded = f"; {merged.superseded} superseded results were left out" if merged.superseded else ""
-    notes.say(f"wrote {output}: {len(videos)} videos{failed}{superseded}")
+    notes.say(f"wrote {output}: {counted(len(videos), 'video')}{failed}{superseded}")
     if merged.unfinished:
         notes.say(
             f"{len(merged.unfinished)} videos are unfinished (--resume continues them): {listed(merged.unfinished)}"

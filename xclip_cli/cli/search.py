@@ -16,6 +16,7 @@ import typer
 
 from ..engine.devices import AUTO
 from ..errors import ResultsError
+from ..text import counted
 from .clips import Clips, check_clips
 from .cluster import ClusterFlags
 from .flags import DecodeFlags, InputFlags, ModelFlags, RunFlags
@@ -335,7 +336,7 @@ def _run(
     if output.path is None or counts.succeeded:  # a file without results would be in the way of the next try
         _write([*moments, *failures], todo, output, form, signed(task.header()), notes)
     if output.path is not None and counts.succeeded:
-        notes.say(f"wrote {output.path}: {len(moments)} moments of {counts.succeeded} videos")
+        notes.say(f"wrote {output.path}: {counted(len(moments), 'moment')} of {counted(counts.succeeded, 'video')}")
     if counts.failed and running.quiet:
         notes.insist(f"{counts.failed} of {len(todo.items)} videos failed")
     return counts.exit_code

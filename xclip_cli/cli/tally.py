@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from ..text import clock, pace
+from ..text import clock, counted, pace
 from .exits import FAILURE, INTERRUPTED, SOME_FAILED
 from .interrupt import end, on_interrupt
 
@@ -140,7 +140,7 @@ class Tally:
         for line in self.failures(where) if not (shown or notes.verbose) else ():
             notes.say(line if summed_up else line.strip())
         if self.failed and notes.quiet:
-            notes.insist(f"{self.failed} of {self.total} videos failed")
+            notes.insist(f"{self.failed} of {counted(self.total, 'video')} failed")
         if self.interrupted:
             notes.say(self.left())
 
@@ -172,4 +172,4 @@ class Tally:
         seconds = time.monotonic() - self._began
         failed = f", {self.failed} failed" if self.failed else ""
         speed = pace(self.succeeded + self.failed, seconds, "video")
-        return f"{self.succeeded} of {total} videos {self.verb}{failed} in {seconds:.1f} s ({speed})"
+        return f"{self.succeeded} of {counted(total, 'video')} {self.verb}{failed} in {seconds:.1f} s ({speed})"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from ..text import listed
+from ..text import counted, listed
 from .flags import InputFlags, LabelFlags
 from .options import End, Start
 
@@ -125,7 +125,8 @@ class TruthFlags:
         truth = read_truth(source, labels.wanted.names if own else ())
         truth = truth.only(truth.split_names(self.split or (), usual))
         splits = f", {listed(list(truth.splits), 10)}" if truth.splits else ""
-        notes.say(f"ground truth: {truth.form}{splits}: {len(truth.videos)} videos, {len(truth.classes)} labels")
+        found = f"{counted(len(truth.videos), 'video')}, {counted(len(truth.classes), 'label')}"
+        notes.say(f"ground truth: {truth.form}{splits}: {found}")
         if truth.repeated:
             notes.say(f"{len(truth.repeated)} videos are listed more than once: {listed(truth.repeated)}")
         return truth, labels if own else replace(labels, label=[spoken(name) for name in truth.classes])

@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..text import printable
+from ..text import counted, printable
 from .data import csv_text
 from .tables import bar, has_blocks
 
@@ -63,7 +63,7 @@ def _counts(values: Mapping[str, Any]) -> str:
     failed = f", {values['failed']:,} of them failed and count as wrong" if values["failed"] else ""
     missing = f"; {values['missing']:,} of the ground truth have no record" if values["missing"] else ""
     model = f"{printable(values['model'])}: " if values["model"] else ""
-    return f"{model}{values['videos']:,} videos, {values['labels']:,} labels{failed}{missing}"
+    return f"{model}{counted(values['videos'], 'video')}, {counted(values['labels'], 'label')}{failed}{missing}"
 
 
 def _accuracies(values: Mapping[str, Any]) -> Table:

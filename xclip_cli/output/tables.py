@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..results.records import Record, RunHeader
-from ..text import one_line, printable
+from ..text import counted, one_line, printable
 from .data import write_csv, write_json, write_jsonl
 from .files import Format
 from .parquet import write_parquet
@@ -126,11 +126,8 @@ def print_precisions(compared: dict[str, Any]) -> None:
             f"{one['clips_per_second']:.3g}",
         )
     console.print(table)
-    videos = "1 video" if compared["videos"] == 1 else f"{compared['videos']} videos"
-    console.print(
-        f"advice: --dtype {compared['advised']}, from {videos} and {compared['labels']} labels on {compared['device']}",
-        soft_wrap=True,
-    )
+    on = f"{counted(compared['videos'], 'video')} and {counted(compared['labels'], 'label')} on {compared['device']}"
+    console.print(f"advice: --dtype {compared['advised']}, from {on}", soft_wrap=True)
     for one in compared["precisions"]:
         if one["failed"]:
             console.print(f"{one['dtype']} gives non-finite numbers for {one['failed']} videos", soft_wrap=True)

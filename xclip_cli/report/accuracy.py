@@ -15,8 +15,9 @@ from ..evaluation.metrics import Reliability
 from ..evaluation.outcomes import Evaluation
 from ..output.images import png
 from ..results.records import RunHeader
+from ..text import counted
 from .entries import Thumbnails
-from .markup import bar, counted, data_url, more, path, text
+from .markup import bar, data_url, more, path, text
 from .page import PAGE_BYTES, Budget, document, origin
 
 if TYPE_CHECKING:

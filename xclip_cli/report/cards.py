@@ -10,9 +10,9 @@ import numpy as np
 from ..output.images import png
 from ..results.records import Moment, RankedLabel
 from ..segments import Timeline, leading, resample
-from ..text import clock
+from ..text import clock, counted
 from .entries import Entry, Thumbnails
-from .markup import bar, counted, data_url, more, path, text
+from .markup import bar, data_url, more, path, text
 
 if TYPE_CHECKING:
     import numpy.typing as npt

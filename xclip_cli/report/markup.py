@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from ..text import printable
+from ..text import counted, printable
 
 TEXT_LENGTH = 400  # characters shown of a text
 
@@ -29,11 +29,6 @@ def path(video: str, links: Mapping[str, str]) -> str:
 def bar(share: float) -> str:
     """A bar that fills ``share`` (0 to 1) of its place."""
     return f'<span class="track"><span class="bar w{min(max(round(share * 100), 0), 100)}"></span></span>'
-
-
-def counted(number: int, what: str) -> str:
-    """A number of things: ``1 video``, ``2,000 videos``."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def more(hidden: Sequence[object], what: str, how: str = "") -> str:

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from ..results.reading import Results
 from ..results.records import Error, RunHeader
+from ..text import counted
 from .cards import card
 from .entries import Entry, Thumbnails
-from .markup import bar, counted, path, text
+from .markup import bar, path, text
 
 PAGE_BYTES = 24_000_000  # what comes after is counted, and not listed
 OPEN_CARDS = 12  # as many videos are shown unfolded
