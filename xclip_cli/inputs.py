@@ -152,7 +152,7 @@ def expand_inputs(given: Iterable[str], recursive: bool = False, only: str | Non
     inputs, seen = Inputs(), set()
     for path in given:
         if _URL.match(path) and not _is(Path.exists, path):
-            message = "a URL, but xclip reads only files: download it first, for example with curl or yt-dlp"
+            message = "a URL, but xclip reads only files: download it first, or: yt-dlp -o - URL | xclip classify - …"
             found: Sequence[str | StoredVideo | Failure] = [Failure.of(path, VideoError(message, "url"))]
         elif path and is_index(path):
             found = _videos_of(Index.open(path), only, inputs)

@@ -55,8 +55,8 @@ def test_many_videos_in_order_with_failures(xclip: Run, checkpoint: Path, clip: 
     assert "2 of 4 videos classified, 2 failed in " in summary
     assert failures == [  # each once, and before the model is loaded
         "failed: missing.mp4: no such file",
-        "failed: http://example.org/a.mp4: a URL, but xclip reads only files: download it first, for example with "
-        "curl or yt-dlp",
+        "failed: http://example.org/a.mp4: a URL, but xclip reads only files: download it first, or: yt-dlp -o - "
+        "URL | xclip classify - …",
     ]
 
 
@@ -93,7 +93,7 @@ def test_output_files(xclip: Run, checkpoint: Path, clip: Path, tmp_path: Path) 
     assert sorted(path.name for path in folder.iterdir()) == ["out.csv", "out.json", "out.jsonl"]
     done = xclip(*common, "-o", "out.xyz")
     assert done.returncode == 2
-    assert "has no suffix that names a format: pass --format" in " ".join(done.stderr.split())
+    assert "has no suffix that names a format: use .json, .jsonl" in " ".join(done.stderr.split())
 
 
 def test_inputs_from_folders_and_lists(xclip: Run, checkpoint: Path, clip: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import shlex
 import signal
 import stat
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -70,9 +71,12 @@ def _meant(args: list[str], flags: list[str]) -> str | None:
     if any(word in (*COMMANDS, *GROUPS) for word in candidates) or not any(map(_is_video, candidates)):
         return None
     has_labels = any(re.match("-l|--label|--head", word) for word in args)
+    if "://" in first:  # what a URL leads to can be read from a pipe
+        args = ["-", *args[1:]]
     command = shlex.join(["xclip", "classify", *args, *([] if has_labels else ["--labels", "a cat, a dog"])])
     yours = "" if has_labels else " with labels of your own"
-    return f"no command given: to classify videos{yours}, type: {command}"
+    piped = f"yt-dlp -o - {shlex.quote(first)} | " if "://" in first else ""
+    return f"no command given: to classify videos{yours}, type: {piped}{command}"
 
 
 def _is_video(word: str) -> bool:
@@ -99,7 +103,7 @@ def _escaped_errors() -> Iterator[None]:
                 error.message = f"{getattr(error, 'message', '')} (it comes from a file: see `xclip config show`)"  # type: ignore[attr-defined]
             for name in ("message", "param_hint", "ui_filename"):
                 if isinstance(said := getattr(error, name, None), str):
-                    setattr(error, name, printable(said, LONGEST_MESSAGE))
+                    setattr(error, name, printable(said.removeprefix("Value error, "), LONGEST_MESSAGE))
         raise
 
 
@@ -211,6 +215,8 @@ def _root(
     Examples:
       xclip demo
       xclip classify video.mp4 --labels labels.txt
+
+    Environment: XCLIP_MODEL, XCLIP_CACHE, XCLIP_DEBUG=1, HF_HOME, HF_ENDPOINT.
     """
 
 
@@ -219,6 +225,8 @@ app.callback(help=help_of(_root.__doc__))(_root)
 
 def main() -> None:
     """Run the program: errors of ours, and the system's, are one line on stderr; bugs keep their traceback."""
+    if os.name == "nt":
+        sys.exit("error: xclip runs on Linux and macOS: on Windows use WSL")
     _prepare_process()
     try:
         _require_folder()
@@ -239,6 +247,10 @@ def main() -> None:
         if isinstance(error, ImportError) and not NO_ROOM.search(str(error)):
             raise
         print("error: not enough memory: check the limits of this process (`ulimit -a`)", file=sys.stderr)
+        sys.exit(FAILURE)
+    except Exception:
+        traceback.print_exc()
+        print("this is a bug in xclip: please report it with the output of `xclip doctor --json`", file=sys.stderr)
         sys.exit(FAILURE)
 
 

@@ -235,11 +235,11 @@ def show_config(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    r"""Show what xclip.toml and XCLIP_* variables set, and where each value comes from.
+    r"""Show what xclip.toml and XCLIP_MODEL set, and where each value comes from.
 
     The file is ~/.config/xclip/xclip.toml (on macOS ~/Library/Application Support/xclip/xclip.toml), or that of
-    --config. It contains flags by their long names, for all commands or, in a table, for one. A flag overrides an
-    XCLIP_* variable, which overrides the file.
+    --config. It contains flags by their long names, for all commands or, in a table, for one. A flag overrides
+    XCLIP_MODEL, which overrides the file.
 
     Such a file:
       labels = \["kinetics-400"]

@@ -51,6 +51,7 @@ from .options import (
     check_device,
     either,
     form_of,
+    offer_devices,
     offer_labels,
     offer_models,
     read_shard,
@@ -291,7 +292,12 @@ class ModelFlags:
     ] = AUTO
     device: Annotated[
         str,
-        typer.Option(metavar="DEVICE", callback=check_device, help=f"Device to run the model on: {DEVICES}."),
+        typer.Option(
+            metavar="DEVICE",
+            callback=check_device,
+            autocompletion=offer_devices,
+            help=f"Device to run the model on: {DEVICES}. Apple GPUs are not used.",
+        ),
     ] = AUTO
     dtype: Annotated[
         DType,

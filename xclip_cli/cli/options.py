@@ -77,6 +77,11 @@ def check_device(name: str) -> str:
     return name
 
 
+def offer_devices(incomplete: str) -> list[str]:
+    """What completes the start of a device."""
+    return [name for name in (AUTO, "cpu", "cuda", "all") if name.startswith(incomplete)]
+
+
 def form_of(given: StrEnum | None, path: Path | None, known: Collection[str], elsewhere: str = "jsonl") -> str:
     """The format that is ``given``, else that of the output's suffix, else table on a terminal and ``elsewhere`` if
     there is none. ``known``: those that a suffix may name. Raises typer.BadParameter where it names no format.
@@ -87,9 +92,13 @@ def form_of(given: StrEnum | None, path: Path | None, known: Collection[str], el
         return given.value
     if path is None:
         return "table" if is_terminal(None) else elsewhere
+    if str(path) == "-":
+        raise typer.BadParameter("-o -: omit -o to write to stdout")
     found = format_of(path)
     if found is None or found not in known:
-        raise typer.BadParameter(f"{path} has no suffix that names a format: pass --format")
+        suffixes = ", ".join(f".{name}" for name in known if name != "table")
+        hint = " (`xclip timeline` writes those)" if path.suffix.lower() in (".srt", ".vtt", ".edl", ".otio") else ""
+        raise typer.BadParameter(f"{path} has no suffix that names a format{hint}: use {suffixes}, or pass --format")
     return found
 
 

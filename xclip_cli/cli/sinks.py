@@ -106,7 +106,7 @@ class _Continued(AbstractContextManager["_Continued"]):
         rest = todo.without(file.done(self._output.retry_failed))
         earlier = file.counts(set(todo.names) - set(rest.names))
         if sum(earlier):
-            say(f"{sum(earlier)} of {len(todo.items)} videos are recorded already")
+            say(f"{sum(earlier):,} of {len(todo.items):,} videos are recorded already")
         return rest, earlier
 
     def take(self, records: Iterator[Record], header: Callable[[], RunHeader], todo: Inputs) -> bool:

@@ -132,6 +132,9 @@ class Tally:
     def tell(self, notes: Notes, wrote: Path | None = None, where: Path | None = None, shown: bool = False) -> None:
         """Say how the run went. ``wrote``: what has its results now, ``where``: what has the failures; None: nothing.
         ``shown``: the results are on the terminal, and tell of them."""
+        if not self.total:
+            notes.say("nothing left to do: all videos are done")
+            return
         if summed_up := wrote is not None or shown or self.total > 1:
             notes.say(("" if wrote is None else f"wrote {wrote}: ") + self.summary(self.total))
         if wrote is not None and notes.on_terminal:
@@ -149,7 +152,8 @@ class Tally:
         remain = self.total - self.succeeded - self.failed
         if not remain:
             return "interrupted: no videos remain"
-        return f"interrupted: {remain} of {self.total} videos remain" + (f"; {self.resumption}" * bool(self.resumption))
+        how = f"; {self.resumption}" if self.resumption else ""
+        return f"interrupted: {remain:,} of {counted(self.total, 'video')} remain{how}"
 
     def failures(self, where: Path | None = None) -> Iterator[str]:
         """What failed, a line each, of which nothing was said yet, and how many more did, which are in ``where``."""

@@ -24,7 +24,7 @@ def open_file(path: str | int) -> int:
     except PermissionError as error:
         raise VideoError("no permission to read the file", "permission") from error
     except (OSError, ValueError) as error:
-        raise VideoError(f"cannot open the file: {error}", "not_a_file") from error
+        raise VideoError(f"cannot open the file: {getattr(error, 'strerror', None) or error}", "not_a_file") from error
     status = os.fstat(descriptor)
     if stat.S_ISREG(status.st_mode) and status.st_size:
         return descriptor
