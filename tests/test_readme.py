@@ -53,6 +53,12 @@ def without_scores(text: str) -> list[str]:
     return [re.sub(r"[█▏▎▍▌▋▊▉]*\s+\(?0\.\d+\)?(?=\s|$)|[ ░▒▓█]+$", "", line) for line in text.splitlines()]
 
 
+def scores(text: str) -> list[float]:
+    """Those of a transcript. Which bin of a calibration error a score near a border falls into is chance."""
+    lines = [line for line in text.splitlines() if "calibration error" not in line]
+    return [float(number) for line in lines for number in re.findall(r"(?<![\d.])0\.\d{2,}", line)]
+
+
 def check(parts: list[tuple[str, str]], folder: Path) -> None:
     """Commands run, one after the other, and print what is shown under them."""
     for command, output in parts:
@@ -60,6 +66,7 @@ def check(parts: list[tuple[str, str]], folder: Path) -> None:
         assert done.returncode == 0, (command, done.stderr)
         if output.strip():
             assert without_scores(done.stdout) == without_scores(output), command
+            assert scores(done.stdout) == pytest.approx(scores(output), abs=0.02), command
 
 
 def test_every_transcript_is_true(folder: Path) -> None:
@@ -165,7 +172,7 @@ def test_the_table_of_models_is_that_of_the_data() -> None:
 
 def test_the_install_lines_are_commands() -> None:
     lines = [line for language, text in BLOCKS if language == "sh" for line in text.splitlines()]
-    programs = {"docker", "hf", "make", "pip", "tar", "xclip"}
+    programs = {"curl", "docker", "make", "pip", "python3", "tar", "xclip"}
     assert {shlex.split(line, comments=True)[0] for line in lines} <= programs
 
 
