@@ -205,9 +205,9 @@ def spoiled(head: Head, path: Path, tensors: dict[str, np.ndarray] | None = None
     ("changes", "message"),
     [
         ({"labels": ["x"]}, "zip"),
-        ({"labels": ["x"] * 4}, "do not fit each other"),
+        ({"labels": ["x"] * 4}, "do not match"),
         ({"texts": [["a"], ["b"], [], ["d"]]}, "is empty or has an empty text"),
-        ({"shots": [1]}, "do not fit each other"),
+        ({"shots": [1]}, "do not match"),
         ({"format": 2}, "its format is 2"),
         ({"model": 3}, "model is not a string"),
         ({"texts": 7}, ""),

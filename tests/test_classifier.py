@@ -180,7 +180,7 @@ def test_ties_keep_the_order_of_the_labels(checkpoint: Path, clip: Path) -> None
 def test_everything_wrong_is_found_before_weights_are_read(checkpoint: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(checkpoint, tmp_path / "copy")
     (folder / "model.safetensors").write_bytes(b"")
-    with pytest.raises(LabelsError, match=r"a text has \d+ tokens, the model .* takes at most 77: shorten 'word word"):
+    with pytest.raises(LabelsError, match=r"a text has \d+ tokens, but the model .* takes at most 77: shorten 'word word"):
         make(folder, ["ok", "word " * 100])
     with pytest.raises(LabelsError, match="^there are no labels: give at least one$"):
         make(folder, [])

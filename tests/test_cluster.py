@@ -282,7 +282,7 @@ def test_actors_have_the_gpus_and_cores_they_need(
     ("changed", "problem"),
     [
         ({}, None),
-        ({"paths": ["here.mp4", "b.mp4"]}, " lacks 1 of 2 input files that were checked:  b.mp4"),
+        ({"paths": ["here.mp4", "b.mp4"]}, " lacks 1 of 2 input files that were checked: b.mp4"),
         ({"folder": "/no such"}, " cannot enter the folder of this run, /no such: No such file or directory"),
         ({"versions": {"xclip": "9"}}, r" has xclip \S+, not 9, torch \S+, not None, av"),
     ],

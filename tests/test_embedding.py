@@ -160,7 +160,7 @@ def test_chunks_of_a_run_that_was_killed_are_deleted(tmp_path: Path) -> None:
 
 def test_a_machine_that_cannot_take_part_says_why(tmp_path: Path) -> None:
     task = begin(tmp_path / "i")
-    with pytest.raises(ResultsError, match="its encodings would differ:  stride 2/5, not 1/5"):
+    with pytest.raises(ResultsError, match="its encodings would differ: stride 2/5, not 1/5"):
         chunk_embedding(task.chunks(), task, stride=Fraction(1, 5))
     with pytest.raises(ResultsError, match=r"it lacks \S+/j: give an index in a folder that all machines share"):
         chunk_embedding(tmp_path / "j" / "chunks", task)

@@ -42,7 +42,7 @@ def test_a_lost_window_is_a_record_and_ends_nothing() -> None:
 def test_a_video_of_which_all_windows_are_lost_failed() -> None:
     *_, whole = made(answer(0, None), answer(1, None))
     assert isinstance(whole, Failure)
-    assert whole.to_json()["error"]["message"] == "all 2 windows are lost; the first:  too damaged"
+    assert whole.to_json()["error"]["message"] == "all 2 windows are lost; the first: too damaged"
     assert "start_seconds" not in whole.to_json()
 
 
@@ -54,7 +54,7 @@ def test_a_video_that_fails_on_the_way_keeps_what_was_made() -> None:
     assert broken.error
     values = broken.to_json()
     assert (values["kind"], values["status"], values["num_windows"]) == ("segments", "error", 2)
-    assert values["error"]["message"] == "the decoder crashed; its timeline ends at 0:02.0, behind 2 windows"
+    assert values["error"]["message"] == "the decoder crashed; its timeline ends at 0:02.0, after 2 windows"
     assert [s["label"] for s in values["segments"]] == ["a", "b"]
     assert values["warnings"] == ["dark"]
     assert len(windows) == 2

@@ -123,7 +123,7 @@ def test_calibrated_labels(xclip: Run, dataset: Path, checkpoint: Path, tmp_path
     assert done.returncode == 2
     assert "the records were made with different labels or texts: pass the --labels of that run" in done.stderr
     values = json.loads(xclip(*command, *COMMON[:2]).stdout)["calibration"]
-    assert values["without"]["color bars"] == "too few examples: 1, 5 are needed"
+    assert values["without"]["color bars"] == "too few examples: 1, at least 5 are needed"
     assert values["log_loss"]["after"] <= values["log_loss"]["before"]
     again = xclip(*command, *COMMON[:2])
     assert "exists: pass --force" in " ".join(again.stderr.replace("│", " ").split())

@@ -93,7 +93,7 @@ def test_labels_in_the_place_of_a_file_everywhere(xclip: Run, checkpoint: Path, 
     assert (done.returncode, INLINE in done.stderr) == (0, True)
     many = ", ".join(f"label {i}" for i in range(100))  # longer than a name may be
     done = xclip("labels", "check", many)
-    assert (done.returncode, done.stdout) == (0, "100 labels, 100 texts: no faults\n")
+    assert (done.returncode, done.stdout) == (0, "100 labels, 100 texts: no problems\n")
     assert "'label 4' and 95 more" in done.stderr
     for i, name in enumerate(["a cat", "a dog"]):
         (folder / "truth" / name).mkdir(parents=True)
@@ -105,7 +105,7 @@ def test_labels_in_the_place_of_a_file_everywhere(xclip: Run, checkpoint: Path, 
 def test_what_is_there_is_a_file(xclip: Run, folder: Path) -> None:
     (folder / "my labels").write_text("a bird\na fish\na cow\n")
     done = xclip("labels", "check", "my labels")
-    assert (done.stdout, done.stderr) == ("3 labels, 3 texts: no faults\n", "")
+    assert (done.stdout, done.stderr) == ("3 labels, 3 texts: no problems\n", "")
     (folder / "a folder").mkdir()
     assert "a folder is not a file" in said(xclip("labels", "check", "a folder"))
 
@@ -162,7 +162,7 @@ def test_a_missing_input_is_told_of_before_the_model_is_asked_for(xclip: Run, fo
         assert done.returncode == 4
         first, last = done.stderr.splitlines()
         assert first == "failed: nope.mp4: no such file"
-        assert last.startswith("error: no/such is not, or not wholly, in the cache")
+        assert last.startswith("error: no/such is not complete in the cache")
     done = xclip("search", "--like", "nope.mp4", "a video.mp4", *UNAVAILABLE)
     assert (done.returncode, "--like nope.mp4: no such file" in said(done)) == (2, True)
     done = xclip("models", "verify", "no/such", "--dtype", "bfloat16", "nope.mp4")
@@ -213,7 +213,7 @@ def test_a_try_without_results_is_in_nobodys_way(xclip: Run, checkpoint: Path, f
     assert (header["model"], record["status"]) == (str(checkpoint), "ok")
     done = xclip(*command)
     assert done.returncode == 2
-    assert "out.jsonl exists: pass --force to replace it, --resume to go on, or give another file" in said(done)
+    assert "out.jsonl exists: pass --force to replace it, --resume to continue it, or give another file" in said(done)
 
 
 @pytest.mark.parametrize("before", ["mine\n", "[]\n", '{"a": 1}\n', f"{FAILED}\n", '{"schema": 1}'])
@@ -313,7 +313,7 @@ def test_the_path_of_a_model_that_is_not_there(xclip: Run) -> None:
     assert (done.returncode, done.stdout) == (4, "")
     assert (
         done.stderr
-        == "error: base-patch32 is not, or not wholly, in the cache: `xclip models pull base-patch32` downloads it\n"
+        == "error: base-patch32 is not complete in the cache: `xclip models pull base-patch32` downloads it\n"
     )
 
 

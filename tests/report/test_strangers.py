@@ -212,7 +212,9 @@ def test_a_timeline_whose_windows_all_overlap_is_not_drawn() -> None:
 def test_a_strangers_header_is_compared_in_a_line(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     strange = {f"\x1b{i}": ["y" * 1000] for i in range(1000)} | {"model": "x" * 100_000}
-    path.write_text(json.dumps({**HEADER, **strange}) + "\n")
+    error = {"type": "VideoError", "code": "missing", "message": "no such file"}
+    record = {"schema": 1, "video": "a.mp4", "status": "error", "error": error, "warnings": []}
+    path.write_text(f"{json.dumps({**HEADER, **strange})}\n{json.dumps(record)}\n")
     with (
         RunFile(path, resume=True) as file,
         pytest.raises(ResultsError, match=r"written with different settings: .* and \d+ more") as caught,

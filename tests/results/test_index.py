@@ -451,7 +451,7 @@ def test_content_is_told_by_size_and_three_places(tmp_path: Path) -> None:
 BAD_SETTINGS = [
     ({"format": 2}, "its format is 2, but this version of xclip reads 1"),
     ({"family": "other\x1b[2J"}, "its encodings are those of other"),
-    ({"dtype": "int8"}, "its dtype is not"),
+    ({"dtype": "int4"}, "its dtype is not"),
     ({"tokens": 10**9, "width": 10**9}, "its encodings have impossible sizes"),
     ({"stream": -1}, "its stream is not"),
     ({"preprocess": "x\x1b[2J"}, "an impossible name"),
