@@ -180,12 +180,14 @@ def test_ties_keep_the_order_of_the_labels(checkpoint: Path, clip: Path) -> None
 def test_everything_wrong_is_found_before_weights_are_read(checkpoint: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(checkpoint, tmp_path / "copy")
     (folder / "model.safetensors").write_bytes(b"")
-    with pytest.raises(LabelsError, match=r"a text has \d+ tokens, but the model .* takes at most 77: shorten 'word word"):
+    with pytest.raises(
+        LabelsError, match=r"a text has \d+ tokens, but the model .* takes at most 77: shorten 'word word"
+    ):
         make(folder, ["ok", "word " * 100])
     with pytest.raises(LabelsError, match="^there are no labels: give at least one$"):
         make(folder, [])
-    with pytest.raises(ValueError, match="dtype 'int8' is not one of auto, float32"):
-        Classifier(folder, labels=LABELS, dtype="int8")
+    with pytest.raises(ValueError, match="dtype 'int4' is not one of auto, float32"):
+        Classifier(folder, labels=LABELS, dtype="int4")
     with make(folder) as classifier, pytest.raises(ModelError, match="is not a safetensors file, or it is cut off"):
         classifier.load()
 

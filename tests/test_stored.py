@@ -136,5 +136,7 @@ def test_an_index_of_other_sizes_is_refused(asked: tuple[Classifier, Classifier]
     folder = made(tmp_path / "i", Fraction(1))
     values = json.loads((folder / "index.json").read_text())
     (folder / "index.json").write_text(json.dumps(values | {"tokens": values["tokens"] + 1, "width": 7}))
-    with pytest.raises(XClipError, match=f"contains tokens {values['tokens'] + 1}, not {values['tokens']}; width 7, not "):
+    with pytest.raises(
+        XClipError, match=f"contains tokens {values['tokens'] + 1}, not {values['tokens']}; width 7, not "
+    ):
         list(answers(folder, *asked))
