@@ -212,7 +212,7 @@ def test_devices(checkpoint: Path) -> None:
         with pytest.raises(XClipError, match="unknown device 'warp9': give auto, cpu, cuda, cuda:N"):
             classifier.load()
     with Classifier(checkpoint, labels=LABELS, device="cuda:99") as classifier:
-        with pytest.raises(XClipError, match=r"there is no device cuda:99: PyTorch sees \d+ CUDA devices"):
+        with pytest.raises(XClipError, match=r"no CUDA device found: use --device cpu|there is no device cuda:99"):
             classifier.load()
 
 

@@ -128,7 +128,7 @@ def test_windows(xclip: Run, checkpoint: Path, clip: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["a.mp4"], 2, "no labels given: pass --labels FILE, --labels NAME or --label TEXT"),
+        (["a.mp4"], 2, "no labels given: pass --labels FILE, --labels NAME (see `xclip labels list`) or --label TEXT"),
         (["a.mp4", "--labels", "kinetics-40"], 2, "did you mean kinetics-400?"),
         (["a.mp4", "--label", "x", "--template", "y"], 2, "no template file (nor a {} in) 'y'"),
         (["--label", "x"], 2, "no inputs: pass at least one video or folder"),

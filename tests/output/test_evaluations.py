@@ -79,10 +79,15 @@ def test_another_run_and_a_calibration() -> None:
         "Published for x: 44.6",
         "Against the other run, on 9 videos in both: +10.0 points (-2.0 to +22.0); only this run is right on 2, only",
         "temperature 1.5: log loss 2.000 → 1.000, calibration error 2.000 → 1.000",
-        "1 labels have a minimum logit: precision 50.0 (25.0 to 75.0), recall 50.0 (25.0 to 75.0) %",
+        "1 label has a minimum logit: precision 50.0% (25.0 to 75.0), recall 50.0% (25.0 to 75.0)",
         "none for a: too few examples",
     ):
         assert said in text, said
+    unknown = {"value": None, "low": None, "high": None}
+    none = table(calibration=fitted | {"min_logits": 0, "precision": unknown, "recall": unknown})
+    assert "no label got a minimum logit: none for a: too few examples" in none
+    few = table(calibration=fitted | {"precision": unknown, "recall": unknown})
+    assert "1 label has a minimum logit: precision unavailable, recall unavailable none" in few
     nothing = dict.fromkeys(difference)
     assert "The other run has none of these videos" in table(against=against | {"difference": nothing})
 

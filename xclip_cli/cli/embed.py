@@ -90,8 +90,14 @@ class IndexFlags:
         )
 
 
+class FileFlags(InputFlags):
+    """Videos and folders: no index, so nothing to choose in one."""
+
+    omitted: ClassVar = ("only",)
+
+
 def embed(
-    inputs: InputFlags,
+    inputs: FileFlags,
     index: IndexFlags,
     model: ModelFlags,
     decoding: DecodeFlags,

@@ -171,7 +171,9 @@ class LabelFlags:
         if self.learned is not None and not (self.sources or self.label or self.template):
             wanted = self.learned.labels
         elif not (self.sources or self.label):
-            raise LabelsError("no labels given: pass --labels FILE, --labels NAME or --label TEXT")
+            raise LabelsError(
+                "no labels given: pass --labels FILE, --labels NAME (see `xclip labels list`) or --label TEXT"
+            )
         else:
             wanted = load_labels(self.sources or (), self.label or (), self.template or ())
         return wanted.with_background() if self.none_of_these or self.multi_label else wanted

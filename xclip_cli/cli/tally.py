@@ -81,7 +81,7 @@ class Tally:
             self.interrupted = True
             self.stop.set()
             with suppress(RuntimeError):  # in the middle of another line
-                say("interrupted: finishing what is in flight; Ctrl-C again stops at once")
+                say("interrupted: finishing the videos in progress; press Ctrl-C again to stop now")
 
         with on_interrupt(interrupt), self.excused():
             for record in records:

@@ -126,14 +126,23 @@ def _calibration(fitted: Mapping[str, Any]) -> list[str]:
             f"calibration error {error['before']:.3f} → {error['after']:.3f}"
         )
     if "precision" in fitted:
-        shares = ", ".join(f"{name} {' ('.join(_percent(fitted[name]))})" for name in ("precision", "recall"))
-        lines.append(f"{fitted['min_logits']} labels have a minimum logit: {shares} %")
+        if fitted["min_logits"]:
+            verb = "has" if fitted["min_logits"] == 1 else "have"
+            held_out = ", ".join(_held_out(name, fitted[name]) for name in ("precision", "recall"))
+            lines.append(f"{counted(fitted['min_logits'], 'label')} {verb} a minimum logit: {held_out}")
+        else:
+            lines.append("no label got a minimum logit:")
         lines += [
             f"none for {printable(label)}: {why}" for label, why in list(fitted["without"].items())[:CLASSES_SHOWN]
         ]
         if (more := len(fitted["without"]) - CLASSES_SHOWN) > 0:
             lines.append(f"and none for {more} others")
     return lines
+
+
+def _held_out(name: str, share: Mapping[str, Any]) -> str:
+    value, interval = _percent(share)
+    return f"{name} {value}% ({interval})" if interval else f"{name} {value}"
 
 
 def _classes(classes: list[dict[str, Any]], blocks: bool) -> Group:
