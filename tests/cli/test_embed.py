@@ -128,7 +128,7 @@ REFUSED = [
     (["classify", "--model", "bundled"], "not bundled"),
     (["classify", "--only", "*.xyz"], "matches '*.xyz'"),
     (["classify", "--stream", "1"], "--stream 1 does not match the index, which was made from the main stream"),
-    (["timeline"], "contains whole videos, not windows: classify takes whole videos, timeline windows"),
+    (["timeline"], "contains whole videos, not windows: embed them again with --window SECONDS"),
 ]
 
 

@@ -110,7 +110,7 @@ def test_a_page(xclip: Run, dataset: Path, tmp_path: Path) -> None:
     assert "xclip evaluate " in text
     # a stranger's records do not choose which of our videos are shown
     done = xclip("evaluate", records, "--truth", dataset, "--summary", page, "--force")
-    assert done.returncode == 0
+    assert (done.returncode, f"wrote {page}" in done.stderr) == (0, True)
     assert "flashing-lights.mp4</a>" not in page.read_text()
     assert "No thumbnails: without --root, only relative paths below the folder" in page.read_text()
 

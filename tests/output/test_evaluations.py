@@ -60,6 +60,11 @@ def test_a_table() -> None:
     assert "\x1b" not in text
 
 
+def test_the_first_five_of_five_labels_say_nothing() -> None:
+    assert "top-5" in table(labels=6)
+    assert "top-5" not in table(labels=5, unavailable={})
+
+
 def test_several_labels_a_video() -> None:
     text = table(
         mean_average_precision=0.75, f1={"micro": 0.5, "macro": None, "threshold": 0.25}, confusions=[], classes=[]

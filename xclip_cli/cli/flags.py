@@ -289,7 +289,7 @@ class ModelFlags:
             metavar="NAME",
             autocompletion=offer_models,
             help="A checkpoint folder, a Hugging Face Hub id or its short name, 'bundled', or 'auto': the bundled "
-            "model if it was trained to tell your labels apart, else base-patch16-zero-shot.",
+            "model if labels are given that it was trained to tell apart, else base-patch16-zero-shot.",
         ),
     ] = AUTO
     device: Annotated[
@@ -306,7 +306,7 @@ class ModelFlags:
         typer.Option(
             metavar="TYPE",
             help=f"Precision: {either(DType)}; auto is bfloat16 where the hardware computes it natively, else float32. "
-            "int8 is faster, on CPUs with VNNI or AMX; how near it is: xclip models verify NAME --dtype int8.",
+            "int8 is faster, on CPUs with VNNI or AMX; to see how close it is: xclip models verify NAME --dtype int8.",
         ),
     ] = DType.auto
     views: Annotated[

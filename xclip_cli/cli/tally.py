@@ -175,5 +175,5 @@ class Tally:
         """One line. ``total``: videos that there were to be done."""
         seconds = time.monotonic() - self._began
         failed = f", {self.failed} failed" if self.failed else ""
-        speed = pace(self.succeeded + self.failed, seconds, "video")
-        return f"{self.succeeded} of {counted(total, 'video')} {self.verb}{failed} in {seconds:.1f} s ({speed})"
+        speed = f" ({pace(self.succeeded + self.failed, seconds, 'video')})" if self.succeeded else ""
+        return f"{self.succeeded} of {counted(total, 'video')} {self.verb}{failed} in {seconds:.1f} s{speed}"

@@ -75,7 +75,7 @@ def _accuracies(values: Mapping[str, Any]) -> Table:
         table.add_column(f"of the {values['videos'] - values['failed']:,} classified")
     if splits := values.get("splits"):
         table.add_column(f"mean ± sd of {', '.join(map(printable, splits))}")
-    for key, name in ACCURACIES.items():
+    for key, name in accuracies_of(values).items():
         share = values[key]
         row = [name, UNAVAILABLE, ""] if share is None else [name, *_percent(share)]
         if values["failed"]:
@@ -85,6 +85,11 @@ def _accuracies(values: Mapping[str, Any]) -> Table:
             row.append("" if spread is None else f"{spread['mean'] * 100:.1f} ± {spread['sd'] * 100:.1f}")
         table.add_row(*row)
     return table
+
+
+def accuracies_of(values: Mapping[str, Any]) -> dict[str, str]:
+    """The names of the accuracies that say something: of up to five labels all are among the first five."""
+    return {key: name for key, name in ACCURACIES.items() if key != "top5" or values["labels"] > 5}
 
 
 def _percent(share: Mapping[str, Any]) -> tuple[str, str]:

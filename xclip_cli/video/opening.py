@@ -170,7 +170,7 @@ def _choose_stream(container: InputContainer, limits: Limits, number: int | None
     if not streams:
         covers = list(container.streams.video)
         kinds = sorted({s.type for s in container.streams if s not in covers})
-        found = "only " + ", ".join(kinds) if kinds else "no streams"
+        found = "only " + ", ".join(kinds).replace("subtitle", "subtitles") if kinds else "no streams"
         cover = " and a cover picture" if covers else ""
         raise VideoError(f"no video stream: the file contains {found}{cover}", "no_video")
     if number is not None and number >= len(streams):
