@@ -156,7 +156,7 @@ class Classifier:
             self.load()
             (record,) = self.encoder.compute([decoded], lambda encoded: self._score(encoded, top_k))
         if isinstance(record, Failure):
-            raise VideoError(record.message, record.code)
+            raise VideoError(": ".join(filter(None, (printable(record.video), record.message))), record.code)
         return record
 
     def classify_all(
@@ -221,7 +221,7 @@ class Classifier:
         task = Timelines(self, rules, exact_time(start), exact_time(end), top_k)
         (found,) = whole_timelines(self._followed(task.records([os.fspath(video)]), 1, "window"))
         if isinstance(found, Failure):
-            raise VideoError(found.message, found.code)
+            raise VideoError(f"{printable(found.video)}: {found.message}", found.code)
         return found
 
     def _followed(self, records: Iterator[R], total: int | None, part: str | None = None) -> Iterator[R]:

@@ -104,7 +104,10 @@ class Labels:
     def of(cls, names: Iterable[str], templates: Iterable[str] = (BARE_LABEL,)) -> Labels:
         """From label names alone. Raises LabelsError."""
         if isinstance(names, str) or isinstance(templates, str):
-            raise TypeError("labels and templates are lists of strings, not one string")
+            raise TypeError(
+                "labels and templates are lists of strings, not one string (for a built-in set pass "
+                'load_labels(["picture-state"]))'
+            )
         return make_labels([(name, (name,)) for name in names], templates)
 
     @property

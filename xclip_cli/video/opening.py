@@ -125,7 +125,7 @@ def _unreadable(descriptor: int, error: Exception) -> VideoError:
         )
         return VideoError(message, "unsupported")
     reason = getattr(error, "strerror", None) or str(error)
-    return VideoError(f"not a readable video: {reason}", "unsupported")
+    return VideoError(f"not a video, or a damaged one: {reason}", "unsupported")
 
 
 def _of_appended(container: InputContainer, descriptor: int) -> str | None:
