@@ -247,6 +247,7 @@ def test_the_commands(xclip: Run, clips: Path, index: Index, tmp_path: Path) -> 
     assert "accuracy on held-out examples: 100.0%, without the head 0.0%: +100.0 points" in done.stdout
     assert "16 examples for 4 of 4 labels" in done.stderr
     again = xclip("adapt", clips, *model, "-o", head)
+    assert "No such option: --multi-label" in xclip("adapt", clips, *model, "-o", head, "--multi-label").stderr
     assert "exists: pass --force" in " ".join(again.stderr.replace("│", " ").split())
     wrong = xclip("adapt", clips, *model, "-o", clips / "labels.csv", "--force")
     assert "labels.csv: a head must be a .safetensors file" in " ".join(wrong.stderr.replace("│", " ").split())

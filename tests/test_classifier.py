@@ -214,7 +214,7 @@ def test_devices(checkpoint: Path) -> None:
         with pytest.raises(XClipError, match="unknown device 'warp9': give auto, cpu, cuda, cuda:N"):
             classifier.load()
     with Classifier(checkpoint, labels=LABELS, device="cuda:99") as classifier:
-        with pytest.raises(XClipError, match=r"there is no device cuda:99: PyTorch sees \d+ CUDA devices"):
+        with pytest.raises(XClipError, match=r"no CUDA device found: use --device cpu|there is no device cuda:99"):
             classifier.load()
 
 
@@ -317,7 +317,7 @@ def test_windows_that_are_none(checkpoint: Path, clip: Path, start: object, end:
 
 
 def test_wrong_types_are_said(checkpoint: Path) -> None:
-    with pytest.raises(TypeError, match="labels and templates are lists of strings, not one string"):
+    with pytest.raises(TypeError, match=r"lists of strings, not one string \(for a built-in set pass load_labels"):
         make(checkpoint, "black")  # type: ignore[arg-type]
     with pytest.raises(LabelsError, match="is no text|are no text|that are not text"):
         make(checkpoint, [1, 2])  # type: ignore[list-item]

@@ -484,7 +484,7 @@ def test_ctrl_c_finishes_what_is_in_flight(ray_cluster: Any, folder: Path, check
     driver.send_signal(signal.SIGINT)
     _, errors = driver.communicate(timeout=60)
     assert driver.returncode == 130, errors
-    assert "interrupted: finishing what is in flight" in errors
+    assert "interrupted: finishing the videos in progress" in errors
     found = lines(folder / "ray.jsonl")
     assert 1 < len(found) < 41
     assert [record["video"] for record in found[1:]] == [f"{number:02}.mp4" for number in range(len(found) - 1)]

@@ -28,7 +28,7 @@ def test_folders_become_their_videos(tree: Path) -> None:
     inputs = expand_inputs([str(tree)])
     assert inputs.items == [str(tree / "a.MKV"), str(tree / "b.mp4")]
     assert inputs.ignored == 2
-    assert inputs.notices() == ["ignored 2 files in folders whose suffix is not a video's"]
+    assert inputs.notices() == ["ignored 2 files without a video suffix"]
 
 
 def test_folders_of_folders(tree: Path) -> None:

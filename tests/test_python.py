@@ -99,8 +99,10 @@ def test_timelines_are_those_of_the_command(checkpoint: Path, clip: Path) -> Non
         again = classifier.timeline(str(clip), window=0.6, stride=0.3, start=0.1, end=1.5)
         (usual,) = whole_timelines(Timelines(classifier, rules).records([str(clip)]))
         assert classifier.timeline(clip).segments == pytest.approx(usual.segments)
-        with pytest.raises(VideoError, match="no such file"):
+        with pytest.raises(VideoError, match=r"^missing\.mp4: no such file"):
             classifier.timeline("missing.mp4")
+        with pytest.raises(VideoError, match=r"^missing\.mp4: no such file"):
+            classifier.classify("missing.mp4")
         with pytest.raises(ValueError, match="give a stride of at least"):
             classifier.timeline(clip, window=10, stride=0.01)
     assert isinstance(found, VideoTimeline)

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from xclip_cli.text import clock, listed, one_line, other_encoding, pace, parse_time, printable, quoted
+from xclip_cli.text import clock, listed, one_line, other_encoding, pace, parse_time, printable, quoted, sized
 
 
 @pytest.mark.parametrize(
@@ -123,3 +123,7 @@ def test_listed() -> None:
     assert listed(["a", "b"], 2) == "a, b"
     assert listed(["a", "b", "c", "d"], 2) == "a, b and 2 more"
     assert listed([1, "b"], show=quoted) == "1, 'b'"
+
+
+def test_sizes() -> None:
+    assert [sized(number) for number in (0, 45_600, 12_345_678)] == ["0.0 kB", "45.6 kB", "12.3 MB"]

@@ -32,7 +32,7 @@ from .output.images import FrameFolder
 from .results.index import Index, StoredVideo
 from .results.records import Failure, Frames, Prediction, RankedLabel, Record, RunHeader, Seconds
 from .stored import stored_slots
-from .text import exact_time, printable
+from .text import counted, exact_time, printable
 from .video.limits import DECODE_TIMEOUT, DEFAULT_LIMITS, Limits
 from .video.sampling import ONE_VIEW, ClipInfo, ClipRequest, Views
 
@@ -156,7 +156,7 @@ class Classifier:
             self.load()
             (record,) = self.encoder.compute([decoded], lambda encoded: self._score(encoded, top_k))
         if isinstance(record, Failure):
-            raise VideoError(record.message, record.code)
+            raise VideoError(": ".join(filter(None, (printable(record.video), record.message))), record.code)
         return record
 
     def classify_all(
@@ -221,7 +221,7 @@ class Classifier:
         task = Timelines(self, rules, exact_time(start), exact_time(end), top_k)
         (found,) = whole_timelines(self._followed(task.records([os.fspath(video)]), 1, "window"))
         if isinstance(found, Failure):
-            raise VideoError(found.message, found.code)
+            raise VideoError(f"{printable(found.video)}: {found.message}", found.code)
         return found
 
     def _followed(self, records: Iterator[R], total: int | None, part: str | None = None) -> Iterator[R]:
@@ -274,8 +274,8 @@ class Classifier:
         given = {name: getattr(made, name) for name in expected}
         found += [f"{name} {given[name]}, not {value}" for name, value in expected.items() if given[name] != value]
         if windows not in (None, made.window is not None):
-            held, wanted = ("windows", "whole videos") if made.window is not None else ("whole videos", "windows")
-            found.append(f"{held}, not {wanted}: classify takes whole videos, timeline windows")
+            held = "windows, not whole videos" if made.window is not None else "whole videos, not windows"
+            found.append(f"{held}: embed them again with{' --window SECONDS' if windows else 'out --window'}")
         if found:
             raise ResultsError(f"the index {printable(str(index.folder))} contains {printable('; '.join(found))}")
 
@@ -410,9 +410,9 @@ class Classifier:
 
     def _misfits(self, info: ClipInfo, smallest: int) -> Iterator[str]:
         """What of a video fits the model badly; ``smallest`` is the short side of its pictures."""
-        wanted, size = len(info.places), self.encoder.config.vision_config.image_size
-        if info.decoded < wanted:
-            yield f"only {info.decoded} different frames for a model that takes {wanted}: frames were repeated"
+        need, size = len(info.places), self.encoder.config.vision_config.image_size
+        if info.decoded < need:
+            yield f"only {counted(info.decoded, 'different frame')} for a model that takes {need}: frames were repeated"
         if smallest < size / 2:
             yield f"frames are only {smallest} px on the short side and are upscaled to {size}: expect worse results"
 

@@ -21,7 +21,7 @@ from .errors import ResultsError, VideoError
 from .results.index import Index, StoredVideo
 from .results.lines import is_index
 from .results.records import Failure, Record
-from .text import other_encoding, printable, quoted
+from .text import counted, other_encoding, printable, quoted
 from .video.sampling import STDIN, ClipRequest
 
 R = TypeVar("R", bound=Record)
@@ -115,7 +115,7 @@ class Inputs:
         """What a user should know of the inputs."""
         notices = [f"given more than once, processed once: {path}" for path in self.repeated]
         if self.ignored:
-            notices.append(f"ignored {self.ignored} files in folders whose suffix is not a video's")
+            notices.append(f"ignored {counted(self.ignored, 'file')} without a video suffix")
         return notices
 
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import LabelsError
-from .text import listed, one_line, other_encoding, printable, quoted
+from .text import counted, listed, one_line, other_encoding, printable, quoted
 
 _log = logging.getLogger(__name__)
 
@@ -104,7 +104,10 @@ class Labels:
     def of(cls, names: Iterable[str], templates: Iterable[str] = (BARE_LABEL,)) -> Labels:
         """From label names alone. Raises LabelsError."""
         if isinstance(names, str) or isinstance(templates, str):
-            raise TypeError("labels and templates are lists of strings, not one string")
+            raise TypeError(
+                "labels and templates are lists of strings, not one string (for a built-in set pass "
+                'load_labels(["picture-state"]))'
+            )
         return make_labels([(name, (name,)) for name in names], templates)
 
     @property
@@ -269,14 +272,21 @@ class Fitted:
 
 def _written_out(source: str) -> list[Phrases]:
     """The labels that stand in the place of a file's name, which is said; none where it is a name."""
-    suffix = Path(source).suffix.lower()
-    if not re.search(r"[,\s]", source) or suffix in {*LABEL_FILES, *OTHER_FILES} or source in shipped("labels"):
+    if not re.search(r"[,\s]", source) or source in shipped("labels"):
         return []
     with suppress(OSError, RuntimeError, ValueError):  # too long, or otherwise no name: it may be labels
         if os.path.lexists(Path(source).expanduser()):
             return []
     found = [name.strip() for name in re.split(r"[,\n]", source) if name.strip()]
-    _log.info("labels given inline, as there is no such file or set: %s", listed(found, show=quoted))
+    if named := [name for name in found if name in shipped("labels") or os.path.isfile(name)]:  # noqa: PTH113 - any text
+        verb = "is a label set or file" if len(named) == 1 else "are label sets or files"
+        raise LabelsError(
+            f"{' and '.join(map(quoted, named))} {verb}, not labels: pass --labels once for each set, --label for a "
+            "label"
+        )
+    if Path(source).suffix.lower() in {*LABEL_FILES, *OTHER_FILES}:
+        return []
+    _log.info("using %s given inline: %s", counted(len(found), "label"), listed(found, show=quoted))
     return [(name, (name,)) for name in found]
 
 
@@ -298,7 +308,7 @@ def read_templates(given: str) -> list[str]:
     """A template as such (it has ``{}``), or those of a file or shipped set. Raises LabelsError."""
     if BARE_LABEL in given:
         return [given]
-    path = _find(given, "templates", "template file (nor a {} in)")
+    path = _find(given, "templates", "template file")
     templates = [template for template, _ in _parse_lines(read_text(path), path)]
     for template in templates:
         if BARE_LABEL not in template:
@@ -337,10 +347,13 @@ def _find(source: str, kind: str, what: str) -> Path:
         reason = error.strerror if isinstance(error, OSError) else error
         raise LabelsError(f"cannot read {source}: {reason}") from error
     near = difflib.get_close_matches(source, [*neighbours(path), *files], 1)
-    hint = f"did you mean {one_line(near[0])}? " if near else ""
-    if kind == "labels" and not path.suffix and os.sep not in source:
-        hint += f"for one label pass --label {shlex.quote(printable(source))}; "
-    raise LabelsError(f"there is no {what} {quoted(source)}, and no shipped one: {hint}shipped are {', '.join(files)}")
+    no_template = ", and it has no {} for the label" if kind == "templates" else ""
+    hint = f": did you mean {one_line(near[0])}?" if near else ""
+    if kind == "labels" and not (near or path.suffix or os.sep in source):
+        hint = f": for one label pass --label {shlex.quote(printable(source))}"
+    raise LabelsError(
+        f"there is no {what} or built-in set {quoted(source)}{no_template}{hint} (`xclip labels list` shows the sets)"
+    )
 
 
 def neighbours(path: Path) -> list[str]:

@@ -99,6 +99,11 @@ def pace(count: int, seconds: float, of: str) -> str:
     return f"{count / seconds:.1f} {of}s/s" if count >= seconds else f"{seconds / count:.1f} s/{of}"
 
 
+def sized(number: int) -> str:
+    """Bytes: ``12.3 MB``, or ``45.6 kB`` of less than one."""
+    return f"{number / 1e6:,.1f} MB" if number >= 1e6 else f"{number / 1e3:,.1f} kB"
+
+
 def counted(number: int, what: str) -> str:
     """A number of things: ``1 video``, ``2,000 videos``."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"

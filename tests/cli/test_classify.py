@@ -107,7 +107,7 @@ def test_inputs_from_folders_and_lists(xclip: Run, checkpoint: Path, clip: Path,
     assert [record["video"] for record in records(done.stdout)] == [
         f"clips/{name}" for name in ("-d.mp4", "a.mp4", "b.mp4", "deep/c.mp4")
     ]
-    assert "ignored 1 files in folders" in done.stderr
+    assert "ignored 1 file without a video suffix" in done.stderr
     done = xclip(*common, "--from-file", "-", "-0", stdin=b"clips/b.mp4\0clips/a.mp4\0clips/b.mp4\0")
     assert [record["video"] for record in records(done.stdout)] == ["clips/b.mp4", "clips/a.mp4"]
     assert "given more than once, processed once: clips/b.mp4" in done.stderr
@@ -128,26 +128,26 @@ def test_windows(xclip: Run, checkpoint: Path, clip: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["a.mp4"], 2, "no labels given: pass --labels FILE, --labels NAME or --label TEXT"),
+        (["a.mp4"], 2, "no labels given: pass --labels FILE, --labels NAME (see `xclip labels list`) or --label TEXT"),
         (["a.mp4", "--labels", "kinetics-40"], 2, "did you mean kinetics-400?"),
-        (["a.mp4", "--label", "x", "--template", "y"], 2, "no template file (nor a {} in) 'y'"),
+        (["a.mp4", "--label", "x", "--template", "y"], 2, "no template file or built-in set 'y', and it has no {} for"),
         (["--label", "x"], 2, "no inputs: pass at least one video or folder"),
         (["a.mp4", "--label", "x", "--dtype", "int4"], 2, "int4"),
-        (["a.mp4", "--label", "x", "--top-k", "-1"], 2, "should be greater than or equal to 0"),
+        (["a.mp4", "--label", "x", "--top-k", "-1"], 2, "must be 0 or more"),
         (["a.mp4", "--label", "x", "--model", "./nowhere"], 4, "there is no model './nowhere'"),
-        (["a.mp4", "--label", "x", "--model", "no/such"], 4, "no/such is not complete in the cache"),
+        (["a.mp4", "--label", "x", "--model", "no/such"], 4, "no/such is not downloaded, or only partly"),
         (["a.mp4", "--label", "x", "--from-file", "no"], 2, "cannot read the list of videos no"),
         (["a.mp4", "--label", "x", "--nonsense"], 2, "--nonsense"),
-        (["a.mp4", "--label", "x", "--workers", "0"], 2, "'--workers': Input should be greater than or equal to 1"),
-        (["a.mp4", "--label", "x", "--workers", "many"], 2, "'--workers'"),
+        (["a.mp4", "--label", "x", "--workers", "0"], 2, "'--workers': must be 1 or more"),
+        (["a.mp4", "--label", "x", "--workers", "many"], 2, "'--workers': must be a whole number"),
         (
             ["a.mp4", "--label", "x", "--batch-size", "0"],
             2,
-            "'--batch-size': Input should be greater than or equal to 1",
+            "'--batch-size': must be 1 or more",
         ),
-        (["a.mp4", "--label", "x", "--threads", "0"], 2, "'--threads': Input should be greater than or equal to 1"),
-        (["a.mp4", "--label", "x", "--timeout", "0"], 2, "'--timeout': Input should be greater than or equal to 0.1"),
-        (["a.mp4", "--label", "x", "--timeout", "nan"], 2, "'--timeout': Input should be greater than or equal to 0.1"),
+        (["a.mp4", "--label", "x", "--threads", "0"], 2, "'--threads': must be 1 or more"),
+        (["a.mp4", "--label", "x", "--timeout", "0"], 2, "'--timeout': must be 0.1 or more"),
+        (["a.mp4", "--label", "x", "--timeout", "nan"], 2, "'--timeout': must be 0.1 or more"),
         (["a.mp4", "--label", "x", "--views", "3"], 2, "'3' is not a number of views: give CLIPSxCROPS"),
         (["a.mp4", "--label", "x", "--views", "4x2"], 2, "'4x2' is not a number of views"),
         (["a.mp4", "--label", "x", "--views", "0x1"], 2, "'0x1' is not a number of views"),
@@ -331,14 +331,23 @@ def test_label_sets(xclip: Run, tmp_path: Path) -> None:
     assert "actions            16 template" in listed
     assert len(xclip("labels", "show", "kinetics-400").stdout.splitlines()) == 400
     assert "a video of {}" in xclip("labels", "show", "actions").stdout.lower()
-    assert xclip("labels", "show", "nothing").returncode == 2
+    assert "Label sets (--labels NAME)" in listed.splitlines()
+    assert "1 template\n" in listed
+    done = xclip("labels", "show", "picture-stat")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: there is no built-in set 'picture-stat': did you mean picture-state? (`xclip labels list` shows the "
+        "sets)\n"
+    )
+    (tmp_path / "notes.mp4").touch()
+    assert xclip("demo", tmp_path / "notes.mp4").stderr == f"error: {tmp_path / 'notes.mp4'} is a file: give a folder\n"
 
 
 def test_checking_labels(xclip: Run, tmp_path: Path, checkpoint: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_text("a cat\na dog\na cat\n")
     done = xclip("labels", "check", path)
-    assert (done.returncode, done.stdout) == (0, "2 labels, 2 texts: 1 warnings\n")
+    assert (done.returncode, done.stdout) == (0, "2 labels, 2 texts: 1 warning\n")
     assert "used once: 'a cat'" in done.stderr
     path.write_text("a cat\n" + "word " * 100)
     done = xclip("labels", "check", path, "--model", checkpoint)
@@ -386,7 +395,10 @@ def test_a_report_of_a_run(xclip: Run, checkpoint: Path, clip: Path, tmp_path: P
     done = xclip("classify", "a.mp4", "b.mp4", clip, "no.mp4", *ARGUMENTS, "--model", checkpoint, "-o", "results.jsonl")
     assert done.returncode == 3
     done = xclip("report", "results.jsonl", "-o", "report.html")
-    elsewhere = "no thumbnails for 1 videos: the page says why (--root DIR says where the files are)\n"
+    elsewhere = (
+        "no thumbnails for 1 video: the page says why (--root DIR shows videos outside the folder of the results)\n"
+        "wrote report.html\n"
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", elsewhere)
     page = tmp_path / "cwd" / "report.html"
     assert page.read_text().count("data:image/jpeg") == 16
@@ -401,7 +413,7 @@ def test_a_report_of_a_run(xclip: Run, checkpoint: Path, clip: Path, tmp_path: P
     (tmp_path / "cwd" / "a.mp4").rename(moved / "a.mp4")
     done = xclip("report", "results.jsonl", "-o", "report.html", "--force")
     assert (done.returncode, page.read_text().count("data:image/jpeg")) == (0, 8)
-    assert done.stderr == "no thumbnails for 2 videos: the page says why (--root DIR says where the files are)\n"
+    assert "no thumbnails for 2 videos: the page says why" in done.stderr
     done = xclip("report", "results.jsonl", "-o", "report.html", "--force", "--root", "moved", "--thumbnails", "3")
     assert page.read_text().count("data:image/jpeg") == 1
     assert 'href="moved/a.mp4"' in page.read_text()

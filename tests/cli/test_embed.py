@@ -57,7 +57,7 @@ def test_classify_says_of_an_index_what_it_says_of_files(
     index = tmp_path / "i"
     said = embed(xclip, checkpoint, videos, index, "--views", views)
     assert "3 of 4 videos embedded, 1 failed in" in said
-    assert f"failed: {videos / 'c.mp4'}: not a readable video" in said
+    assert f"failed: {videos / 'c.mp4'}: not a video, or a damaged one" in said
     assert f"{index}: 4 videos, 3 windows, " in said
     for more in ([], ["--multi-label"], ["--none-of-these", "--threshold", "0.2", "--template", "a video of {}"]):
         ours = xclip("classify", index, *LABELS, "--threads", "1", *more)
@@ -128,7 +128,7 @@ REFUSED = [
     (["classify", "--model", "bundled"], "not bundled"),
     (["classify", "--only", "*.xyz"], "matches '*.xyz'"),
     (["classify", "--stream", "1"], "--stream 1 does not match the index, which was made from the main stream"),
-    (["timeline"], "contains whole videos, not windows: classify takes whole videos, timeline windows"),
+    (["timeline"], "contains whole videos, not windows: embed them again with --window SECONDS"),
 ]
 
 

@@ -37,3 +37,4 @@ def test_an_interrupt_ends_the_records() -> None:
     assert list(run.counted(records())) == [GOOD]
     assert run.exit_code == 130
     assert re.fullmatch(r"1 of 3 videos classified in \d+\.\d s \(\d+\.\d videos/s\)", run.summary(3))
+    assert re.fullmatch(r"0 of 3 videos classified in \d+\.\d s", Tally().summary(3))

@@ -102,7 +102,10 @@ def test_an_index_does_not_choose_which_pictures_a_page_shows(xclip: Run, videos
     command = ["search", "color bars", home / "below" / "i", "-o", page, "--force"]
     done = xclip(*command)
     assert (done.returncode, page.read_text().count("<img")) == (0, 1)
-    assert "no thumbnails for 3 videos: the page says why (--root DIR says where the files are)" in done.stderr
+    assert (
+        "no thumbnails for 3 videos: the page says why (--root DIR shows videos outside the folder of the results)"
+        in done.stderr
+    )
     assert xclip(*command, "--root", "/").returncode == 0
     assert page.read_text().count("<img") == 1  # the absolute path
     assert xclip(*command, "--root", home / "below").returncode == 0

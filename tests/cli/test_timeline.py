@@ -173,7 +173,7 @@ def test_failures_are_records(xclip: Run, common: list[str], long: Path, tmp_pat
         (["a.mp4", "--window", "0"], "window and stride must be longer than 0 s"),
         (["a.mp4", "--window", "10", "--stride", "0.1"], "give a stride of at least 0.15625 s"),
         (["a.mp4", "--window", "soon"], "is not a time"),
-        (["a.mp4", "--min-score", "2"], "should be less than or equal to 1"),
+        (["a.mp4", "--min-score", "2"], "must be 1 or less"),
         (["a.mp4", "b.mp4", "--format", "srt"], "srt holds one video, but 2 were given"),
         (["a.mp4", "-o", "a.xyz"], "has no suffix that names a format"),
     ],

@@ -19,7 +19,7 @@ from xclip_cli.errors import ResultsError
 from xclip_cli.results.run_file import RunFile
 
 LABELS = ["--label", "a cat", "--label", "a dog"]
-INLINE = "labels given inline, as there is no such file or set: 'a cat', 'a dog'"
+INLINE = "using 2 labels given inline: 'a cat', 'a dog'"
 
 
 def said(done: subprocess.CompletedProcess[str]) -> str:
@@ -113,12 +113,24 @@ def test_what_is_there_is_a_file(xclip: Run, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("cat", "there is no label file 'cat', and no shipped one: for one label pass --label cat;"),
-        ("label.txt", "there is no label file 'label.txt', and no shipped one: did you mean labels.txt? shipped are"),
-        ("my label.txt", "there is no label file 'my label.txt', and no shipped one: did you mean my labels.txt?"),
+        (
+            "cat",
+            "there is no label file or built-in set 'cat': for one label pass --label cat (`xclip labels list` shows",
+        ),
+        ("label.txt", "there is no label file or built-in set 'label.txt': did you mean labels.txt? (`xclip"),
+        ("my label.txt", "there is no label file or built-in set 'my label.txt': did you mean my labels.txt?"),
         ("sets/lables.csv", "did you mean sets/labels.csv?"),
-        ("a.txt, b.txt", "there is no label file 'a.txt, b.txt'"),
-        ("kinetics-40", "did you mean kinetics-400? for one label pass --label kinetics-40;"),
+        ("a.txt, b.txt", "there is no label file or built-in set 'a.txt, b.txt'"),
+        ("kinetics-40", "'kinetics-40': did you mean kinetics-400? (`xclip labels list` shows the sets)"),
+        (
+            "camera,picture-state",
+            "'camera' and 'picture-state' are label sets or files, not labels: pass --labels once",
+        ),
+        (
+            "camera, a phone",
+            "'camera' is a label set or file, not labels: pass --labels once for each set, --label for",
+        ),
+        ("labels.txt, a cat", "'labels.txt' is a label set or file"),
     ],
 )
 def test_labels_that_are_not_there(xclip: Run, folder: Path, given: str, message: str) -> None:

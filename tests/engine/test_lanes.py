@@ -306,8 +306,8 @@ def test_names_of_devices(name: str, found: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("cuda:3", "there is no device cuda:3: PyTorch sees 3 CUDA devices; use cpu"),
-        ("cuda:0,cuda:7", "there is no device cuda:7: PyTorch sees 3 CUDA devices; use cpu"),
+        ("cuda:3", "there is no device cuda:3: PyTorch sees 3 CUDA devices, numbered from 0"),
+        ("cuda:0,cuda:7", "there is no device cuda:7: PyTorch sees 3 CUDA devices, numbered from 0"),
         ("cuda:1,cuda:1", "cuda:1,cuda:1 is not a list of different CUDA devices, such as cuda:0,cuda:1"),
         ("cuda,cuda:0", "cuda,cuda:0 is not a list of different CUDA devices, such as cuda:0,cuda:1"),
         ("cpu,cuda:0", "cpu,cuda:0 is not a list of different CUDA devices, such as cuda:0,cuda:1"),

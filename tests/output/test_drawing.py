@@ -27,6 +27,7 @@ def test_the_drawing_fills_the_width() -> None:
     assert lines[1] == "a cat " + "█" * 10 + " " * 30
     assert lines[2] == "a dog " + " " * 10 + "█" * 30
     assert lines[3].split() == ["0:00", "30:00", "1:00:00", "1:30:00"]
+    assert drawn(LONG, 80)[3].split() == ["0:00", "30:00", "1:00:00", "1:30:00", "2:00:00"]
     assert [line.split() for line in lines[4:]] == [
         ["0:00.0", "30:00.0", "a", "cat", "1.000"],
         ["30:00.0", "2:00:00.0", "a", "dog", "1.000"],

@@ -60,6 +60,11 @@ def test_a_table() -> None:
     assert "\x1b" not in text
 
 
+def test_the_first_five_of_five_labels_say_nothing() -> None:
+    assert "top-5" in table(labels=6)
+    assert "top-5" not in table(labels=5, unavailable={})
+
+
 def test_several_labels_a_video() -> None:
     text = table(
         mean_average_precision=0.75, f1={"micro": 0.5, "macro": None, "threshold": 0.25}, confusions=[], classes=[]
@@ -79,10 +84,15 @@ def test_another_run_and_a_calibration() -> None:
         "Published for x: 44.6",
         "Against the other run, on 9 videos in both: +10.0 points (-2.0 to +22.0); only this run is right on 2, only",
         "temperature 1.5: log loss 2.000 → 1.000, calibration error 2.000 → 1.000",
-        "1 labels have a minimum logit: precision 50.0 (25.0 to 75.0), recall 50.0 (25.0 to 75.0) %",
+        "1 label has a minimum logit: precision 50.0% (25.0 to 75.0), recall 50.0% (25.0 to 75.0)",
         "none for a: too few examples",
     ):
         assert said in text, said
+    unknown = {"value": None, "low": None, "high": None}
+    none = table(calibration=fitted | {"min_logits": 0, "precision": unknown, "recall": unknown})
+    assert "no label got a minimum logit: none for a: too few examples" in none
+    few = table(calibration=fitted | {"precision": unknown, "recall": unknown})
+    assert "1 label has a minimum logit: precision unavailable, recall unavailable none" in few
     nothing = dict.fromkeys(difference)
     assert "The other run has none of these videos" in table(against=against | {"difference": nothing})
 

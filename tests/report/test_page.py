@@ -158,6 +158,12 @@ def test_a_timeline_is_a_heat_map_with_segments() -> None:
     ]  # when folded, and under the heat map
 
 
+def test_labels_that_no_record_holds_are_counted() -> None:
+    windows, segments = timeline("a.mp4")
+    assert "and 4 labels with lower scores" in page(replace(HEADER, labels=14), *windows, segments)
+    assert "with lower scores" not in page(replace(HEADER, labels=2), *windows, segments)
+
+
 def test_timelines_that_are_not_whole_say_so() -> None:
     windows, segments = timeline("a.mp4")
     assert "the timeline is incomplete: the run ended after 10 of its windows" in page(*windows)

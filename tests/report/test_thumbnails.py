@@ -110,7 +110,11 @@ def test_the_caption_says_which_frames_are_shown(clip: Path) -> None:
         "this page shows at most 20.",
     ]
     window = WindowRecord(record(clip))
-    assert gallery([window], 9).thumbnails.caption.endswith("Timelines show frames from their whole length.")
+    caption = gallery([window], 9).thumbnails.caption
+    assert caption.startswith("Thumbnails: 9 of the frames that the model saw of each video")
+    assert caption.endswith("Timelines show frames from their whole length.")
+    elsewhere = Gallery(Results.of(videos), 100, lambda video: None)
+    assert elsewhere.thumbnails.caption == "No thumbnails: no video of these results is at hand."
 
 
 def test_a_timeline_gets_frames_from_all_over_it(clip: Path) -> None:

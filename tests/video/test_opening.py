@@ -29,10 +29,14 @@ TESTS = Path(__file__).parent.parent
         (lambda p: p.mkdir(), "not_a_file", "not a regular file"),
         (lambda p: os.mkfifo(p), "not_a_file", "not a regular file"),
         (lambda p: p.write_bytes(b""), "empty", "the file is empty"),
-        (lambda p: p.write_bytes(os.urandom(4096)), "unsupported", "not a readable video"),
-        (lambda p: p.write_text("a cat\na dog\n" * 50), "unsupported", "not a readable video"),
-        (lambda p: p.write_text("ffconcat version 1.0\nfile other.mp4\n"), "unsupported", "not a readable video"),
-        (lambda p: p.write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/seg.ts\n"), "unsupported", "not a readable"),
+        (lambda p: p.write_bytes(os.urandom(4096)), "unsupported", "not a video, or a damaged one"),
+        (lambda p: p.write_text("a cat\na dog\n" * 50), "unsupported", "not a video, or a damaged one"),
+        (
+            lambda p: p.write_text("ffconcat version 1.0\nfile other.mp4\n"),
+            "unsupported",
+            "not a video, or a damaged one",
+        ),
+        (lambda p: p.write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/seg.ts\n"), "unsupported", "not a video, or"),
     ],
 )
 def test_what_is_no_video(tmp_path: Path, make: Any, code: str, message: str) -> None:
@@ -233,7 +237,7 @@ def test_an_mp4_that_is_still_being_written_says_so(tmp_path: Path) -> None:
             read_frames(path)
         assert caught.value.code == "unsupported"
     path.write_bytes(b"\0\0\0\x18ftypmp42" + bytes(12) + b"\0\0\0\1" + os.urandom(99))
-    with pytest.raises(VideoError, match="not a readable video"):
+    with pytest.raises(VideoError, match="not a video, or a damaged one"):
         read_frames(path)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -33,10 +34,23 @@ HeadPath = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class ExampleFlags(KnownFlags):
+    """The videos to learn from."""
+
+    videos: Annotated[list[str], typer.Argument(metavar="INPUT", help="Videos, folders or an index.")]
+
+
+class PlainLabelFlags(LabelFlags):
+    """Labels alone: a head is learned for all kinds of scores."""
+
+    omitted: ClassVar = ("head", "none_of_these", "multi_label")
+
+
 def adapt(
-    known: KnownFlags,
+    known: ExampleFlags,
     truth: TruthFlags,
-    labels: LabelFlags,
+    labels: PlainLabelFlags,
     output: HeadPath,
     model: ModelFlags,
     decoding: DecodeFlags,
@@ -61,20 +75,18 @@ def adapt(
     from ..output.notes import Notes
 
     notes = Notes(running.quiet, running.verbose)
-    if labels.head is not None or labels.none_of_these or labels.multi_label:
-        raise typer.BadParameter("adapt takes plain labels: omit --head, --none-of-these and --multi-label")
-    right, labels = truth.read(known, labels, TRAINED, notes)
+    right, chosen = truth.read(known, labels, TRAINED, notes)
     if right.several:
         raise typer.BadParameter("adapt needs one label per video, but the ground truth has several for some")
-    inputs = known.among(right, labels, notes)
+    inputs = known.among(right, chosen, notes)
     if output.suffix.lower() != ".safetensors":
         raise typer.BadParameter(f"{output}: a head must be a .safetensors file")
-    read = [*(labels.sources or ()), *([str(truth.source)] if truth.source else ())]
+    read = [*(chosen.sources or ()), *([str(truth.source)] if truth.source else ())]
     with usage_errors(ResultsError):
         check_output(output, force, [*inputs.expand().paths, *read])
     with ExitStack() as stack:
         counts = Tally(verb="seen")
-        task = _task(inputs, labels, model, decoding, counts, notes)
+        task = _task(inputs, chosen, model, decoding, counts, notes)
         stack.callback(task.encoder.close)
         _look(task, inputs, counts, notes)
         if running.verbose:

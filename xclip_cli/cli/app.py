@@ -103,8 +103,15 @@ def _escaped_errors() -> Iterator[None]:
                 error.message = f"{getattr(error, 'message', '')} (it comes from a file: see `xclip config show`)"  # type: ignore[attr-defined]
             for name in ("message", "param_hint", "ui_filename"):
                 if isinstance(said := getattr(error, name, None), str):
-                    setattr(error, name, printable(said.removeprefix("Value error, "), LONGEST_MESSAGE))
+                    setattr(error, name, printable(_plain(said), LONGEST_MESSAGE))
         raise
+
+
+def _plain(said: str) -> str:
+    """What pydantic says of a value, in plain words."""
+    for pattern, words in PLAIN:
+        said = re.sub(pattern, words, said)
+    return said
 
 
 def _is_from_file(error: Any) -> bool:
@@ -114,6 +121,13 @@ def _is_from_file(error: Any) -> bool:
     return source is not None and source.name == "DEFAULT_MAP"
 
 
+PLAIN = (
+    ("^Value error, ", ""),
+    (r"^Input should be greater than or equal to (\S+)", r"must be \1 or more"),
+    (r"^Input should be less than or equal to (\S+)", r"must be \1 or less"),
+    ("^Input should be a valid integer.*", "must be a whole number"),
+    ("^Input should be a valid number.*", "must be a number"),
+)
 LONGEST_MESSAGE = 1000  # characters of a usage error, which may quote anything
 NO_ROOM = re.compile("failed to map|cannot allocate memory", re.IGNORECASE)  # said of a library that is too large
 TERMINAL_SIZES = ("COLUMNS", "LINES", "TERMINAL_WIDTH")

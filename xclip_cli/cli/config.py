@@ -257,7 +257,7 @@ def show_config(
     known = dict(commands(program))
     words = tuple(command or ())
     if words and words not in known:
-        near = difflib.get_close_matches(" ".join(words), [" ".join(other) for other in known], 1, 0.3)
+        near = difflib.get_close_matches(" ".join(words), [" ".join(other) for other in known], 1, 0.5)
         raise typer.BadParameter(
             f"there is no command {' '.join(words)!r}" + (f": did you mean {near[0]!r}?" if near else "")
         )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import XClipError
 from .classify import classify
 from .cluster import ClusterFlags
 from .flags import DecodeFlags, InputFlags, LabelFlags, ModelFlags, OutputFlags, RunFlags
@@ -27,6 +28,8 @@ def demo(
     from ..bundled.generator import write_samples
     from ..text import printable
 
+    if folder.exists() and not folder.is_dir():
+        raise XClipError(f"{folder} is a file: give a folder")
     folder.mkdir(parents=True, exist_ok=True)
     samples = [str(path) for path, _ in write_samples(folder)]
     typer.echo(f"$ xclip classify {printable(str(folder))} --labels picture-state --model bundled --top-k 3", err=True)

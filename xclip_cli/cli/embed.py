@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from ..engine.devices import AUTO
-from ..text import counted
+from ..text import counted, sized
 from .cluster import ClusterFlags
 from .flags import DecodeFlags, InputFlags, ModelFlags, RunFlags
 from .interrupt import end, on_interrupt, same_command
@@ -90,8 +90,14 @@ class IndexFlags:
         )
 
 
+class FileFlags(InputFlags):
+    """Videos and folders: no index, so nothing to choose in one."""
+
+    omitted: ClassVar = ("only",)
+
+
 def embed(
-    inputs: InputFlags,
+    inputs: FileFlags,
     index: IndexFlags,
     model: ModelFlags,
     decoding: DecodeFlags,
@@ -227,4 +233,4 @@ def _sizes(folder: Path) -> str:
     with Index.open(folder) as index:
         count, size = index.num_windows, size_of(folder)
         each = f", {size / count / 1000:.1f} kB per window" if count else ""
-        return f"{folder}: {counted(len(index), 'video')}, {counted(count, 'window')}, {size / 1e6:,.1f} MB{each}"
+        return f"{folder}: {counted(len(index), 'video')}, {counted(count, 'window')}, {sized(size)}{each}"

@@ -157,12 +157,14 @@ class _Figures:
         found, values = self._made(path)
         if self.output.summary is None:
             FORMATS[self.form](values, sys.stdout)
-        elif self.form == "html":
+            return
+        if self.form == "html":
             replace_file(self.output.summary, self._page(path, found, values, ours, self.output.summary))
         else:
             out = io.StringIO()
             FORMATS[self.form](values, out)
             replace_file(self.output.summary, out.getvalue())
+        self.notes.say(f"wrote {self.output.summary}")
 
     def _made(self, path: Path) -> tuple[Evaluation, dict[str, Any]]:
         from ..evaluation import evaluate as measure

@@ -11,7 +11,7 @@ import typer
 
 from ..errors import LabelsError, ResultsError
 from .flags import ModelFlags, OutputFlags
-from .options import Force, OutputFormat, Resume, RetryFailed, either, form_of, usage_errors
+from .options import Force, OutputFormat, RetryFailed, either, form_of, usage_errors
 from .truth import RESULTS_SUFFIXES
 
 if TYPE_CHECKING:
@@ -166,10 +166,13 @@ class FiguresFlags:
             "--output",
             "-o",
             metavar="FILE.jsonl",
-            help="Write each video's record, with all labels: `xclip evaluate FILE.jsonl` then needs no model.",
+            help="Required for videos: write each video's record, with all labels, which `xclip evaluate FILE.jsonl` "
+            "measures again without a model.",
         ),
     ] = None
-    resume: Resume = False
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the -o file, skipping the videos recorded in it.")
+    ] = False
     retry_failed: RetryFailed = False
     force: Force = False
     summary: Annotated[

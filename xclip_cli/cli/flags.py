@@ -171,7 +171,9 @@ class LabelFlags:
         if self.learned is not None and not (self.sources or self.label or self.template):
             wanted = self.learned.labels
         elif not (self.sources or self.label):
-            raise LabelsError("no labels given: pass --labels FILE, --labels NAME or --label TEXT")
+            raise LabelsError(
+                "no labels given: pass --labels FILE, --labels NAME (see `xclip labels list`) or --label TEXT"
+            )
         else:
             wanted = load_labels(self.sources or (), self.label or (), self.template or ())
         return wanted.with_background() if self.none_of_these or self.multi_label else wanted
@@ -287,7 +289,7 @@ class ModelFlags:
             metavar="NAME",
             autocompletion=offer_models,
             help="A checkpoint folder, a Hugging Face Hub id or its short name, 'bundled', or 'auto': the bundled "
-            "model if it was trained to tell your labels apart, else base-patch16-zero-shot.",
+            "model if labels are given that it was trained to tell apart, else base-patch16-zero-shot.",
         ),
     ] = AUTO
     device: Annotated[
@@ -304,7 +306,7 @@ class ModelFlags:
         typer.Option(
             metavar="TYPE",
             help=f"Precision: {either(DType)}; auto is bfloat16 where the hardware computes it natively, else float32. "
-            "int8 is faster, on CPUs with VNNI or AMX; how near it is: xclip models verify NAME --dtype int8.",
+            "int8 is faster, on CPUs with VNNI or AMX; to see how close it is: xclip models verify NAME --dtype int8.",
         ),
     ] = DType.auto
     views: Annotated[

@@ -33,7 +33,7 @@ def show_index(index: IndexFolder, as_json: AsJson = False) -> None:
             "failed": failed,
             "windows": windows,
             "bytes": size,
-            "bytes a window": round(size / windows) if windows else None,
+            "bytes per window": round(size / windows) if windows else None,
             "made with": {k: v for k, v in found.settings.to_json().items() if v is not None and k != "kind"},
         }
     typer.echo(json.dumps(values, indent=2) if as_json else format_fields(values))
@@ -82,7 +82,7 @@ def prune_index(
     import os
 
     from ..results.index_writer import IndexWriter
-    from ..text import counted, printable
+    from ..text import counted, printable, sized
 
     before = size_of(index)
     with IndexWriter(index) as writer:
@@ -97,8 +97,8 @@ def prune_index(
         left = len(writer.entries)
     for video in gone:
         typer.echo(f"dropped {printable(video)}")
-    saved = (before - size_of(index)) / 1e6
-    typer.echo(f"{printable(str(index))}: {counted(left, 'video')}, {len(gone)} dropped, {max(saved, 0):,.1f} MB freed")
+    saved = sized(max(before - size_of(index), 0))
+    typer.echo(f"{printable(str(index))}: {counted(left, 'video')}, {len(gone)} dropped, {saved} freed")
 
 
 def merge_indexes(

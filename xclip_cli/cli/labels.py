@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..errors import LabelsError
 from ..text import counted
 from .options import Templates, offer_labels, offer_models
 
@@ -25,10 +28,13 @@ def list_labels() -> None:
     """
     from ..labels import read_labels, read_templates, shipped
 
+    typer.echo("Label sets (--labels NAME)")
     for name, path in shipped("labels").items():
-        typer.echo(f"{name:<16} {len(read_labels(str(path))):>4} labels")
+        typer.echo(f"  {name:<16} {len(read_labels(str(path))):>4} labels")
+    typer.echo("\nTemplates (--template NAME)")
     for name, path in shipped("templates").items():
-        typer.echo(f"{name:<16} {len(read_templates(str(path))):>4} template(s)")
+        count = len(read_templates(str(path)))
+        typer.echo(f"  {name:<16} {count:>4} {'template' if count == 1 else 'templates'}")
 
 
 def show_labels(
@@ -40,8 +46,12 @@ def show_labels(
       xclip labels show ucf-101
     """
     from ..labels import read_labels, read_templates, shipped
-    from ..text import printable
+    from ..text import printable, quoted
 
+    if name not in (sets := {**shipped("labels"), **shipped("templates")}) and not Path(name).exists():
+        near = difflib.get_close_matches(name, sets, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise LabelsError(f"there is no built-in set {quoted(name)}: {hint}(`xclip labels list` shows the sets)")
     texts = read_templates(name) if name in shipped("templates") else [label for label, _ in read_labels(name)]
     typer.echo("\n".join(map(printable, texts)))
 
@@ -90,5 +100,5 @@ def check_labels(
             warnings = classifier.warnings
     for warning in warnings:
         notes.say(f"warning: {warning}")
-    found = f"{len(warnings)} warnings" if warnings else "no problems"
+    found = counted(len(warnings), "warning") if warnings else "no problems"
     typer.echo(f"{counted(len(labels.names), 'label')}, {counted(len(labels.all_texts), 'text')}: {found}")

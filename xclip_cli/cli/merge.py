@@ -86,7 +86,11 @@ def merge(
     for notice in merged.notices:
         notes.say(notice)
     failed = f", {merged.failed} of them failed" if merged.failed else ""
-    superseded = f"; {merged.superseded} superseded results were left out" if merged.superseded else ""
+    superseded = (
+        f"; {counted(merged.superseded, 'superseded result')} {'was' if merged.superseded == 1 else 'were'} left out"
+        if merged.superseded
+        else ""
+    )
     notes.say(f"wrote {output}: {counted(len(videos), 'video')}{failed}{superseded}")
     if merged.unfinished:
         notes.say(

@@ -111,7 +111,9 @@ def show_path(name: ModelName) -> None:
     from ..model.checkpoint.find import find_cached
 
     if (found := find_cached(name)) is None:
-        raise ModelError(f"{name} is not complete in the cache: `xclip models pull {shlex.quote(name)}` downloads it")
+        raise ModelError(
+            f"{name} is not downloaded, or only partly: `xclip models pull {shlex.quote(name)}` downloads it"
+        )
     typer.echo(found.folder)
 
 

@@ -221,8 +221,8 @@ Root = Annotated[
         file_okay=False,
         rich_help_panel="Output",
         help="Where the videos are now, for the thumbnails and links of a page: they are found there by their paths, "
-        "or by the ends of them; / uses absolute paths as they are. Without it, only videos below the folder of the "
-        "results file or index are shown.",
+        "or by the last parts of their paths; / uses absolute paths as they are. Without it, only videos below the "
+        "folder of the results file or index are shown.",
     ),
 ]
 SaveClips = Annotated[

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ResultsError
+from ..text import counted
 from .options import Force, Quiet, Root, usage_errors
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def report(
     with usage_errors(ResultsError):
         check_output(output, force, [str(results), *(request.clip.path for request in gallery.requests)])
     write_page(output, results.name, found, gallery, root, notes)
+    notes.say(f"wrote {output}")
 
 
 def write_page(path: Path, title: str, found: Results, gallery: Gallery, root: Path | None, notes: Notes) -> None:
@@ -72,7 +74,7 @@ def write_page(path: Path, title: str, found: Results, gallery: Gallery, root: P
     for _ in notes.steps(gallery.fill(), len(gallery.requests), "decoding"):
         pass
     if missing := gallery.thumbnails.missing:
-        hint = "" if root else " (--root DIR says where the files are)"
-        notes.say(f"no thumbnails for {len(missing)} videos: the page says why{hint}")
+        hint = "" if root else " (--root DIR shows videos outside the folder of the results)"
+        notes.say(f"no thumbnails for {counted(len(missing), 'video')}: the page says why{hint}")
     leading = links((video.video for video in found.videos), gallery.place, path)
     replace_file(path, render(found, replace(gallery.thumbnails, links=leading), title))

@@ -6,7 +6,7 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator
 from copy import copy
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -21,8 +21,8 @@ def takes_flags(command: Callable[..., None], *also: inspect.Parameter) -> Calla
     """The command as typer can read it: in the place of each group of flags stands one parameter a field.
 
     A field's default is its flag's; a field without one is required. The options of a group
-    that has a ``panel`` stand under that title in the help. ``also``: flags which the command is not given. Raises
-    TypeError where two flags have one name.
+    that has a ``panel`` stand under that title in the help; the fields in its ``omitted`` are no flags. ``also``: flags
+    which the command is not given. Raises TypeError where two flags have one name.
     """
     hints = get_type_hints(command, include_extras=True)
     parameters = inspect.signature(command).parameters
@@ -43,7 +43,7 @@ def takes_flags(command: Callable[..., None], *also: inspect.Parameter) -> Calla
             del given[other.name]
         for name, value in given.items():
             _check_number(name, value)
-        packed = {name: group(**{f.name: given.pop(f.name) for f in fields(group)}) for name, group in groups.items()}
+        packed = {name: group(**{f.name: given.pop(f.name) for f in _shown(group)}) for name, group in groups.items()}
         command(**packed, **given)
 
     spelled_out.__name__, spelled_out.__doc__ = command.__name__, command.__doc__
@@ -60,11 +60,15 @@ def _check_number(name: str, value: object) -> None:
         )
 
 
+def _shown(group: Any) -> list[Field[Any]]:
+    return [field for field in fields(group) if field.name not in getattr(group, "omitted", ())]
+
+
 def _flags_of(group: Any) -> Iterator[inspect.Parameter]:
     """The fields of a group as parameters."""
     annotations = get_type_hints(group, include_extras=True)
     panel = getattr(group, "panel", None)
-    for one in fields(group):
+    for one in _shown(group):
         yield inspect.Parameter(
             one.name,
             inspect.Parameter.KEYWORD_ONLY,

@@ -81,7 +81,7 @@ class Tally:
             self.interrupted = True
             self.stop.set()
             with suppress(RuntimeError):  # in the middle of another line
-                say("interrupted: finishing what is in flight; Ctrl-C again stops at once")
+                say("interrupted: finishing the videos in progress; press Ctrl-C again to stop now")
 
         with on_interrupt(interrupt), self.excused():
             for record in records:
@@ -175,5 +175,5 @@ class Tally:
         """One line. ``total``: videos that there were to be done."""
         seconds = time.monotonic() - self._began
         failed = f", {self.failed} failed" if self.failed else ""
-        speed = pace(self.succeeded + self.failed, seconds, "video")
-        return f"{self.succeeded} of {counted(total, 'video')} {self.verb}{failed} in {seconds:.1f} s ({speed})"
+        speed = f" ({pace(self.succeeded + self.failed, seconds, 'video')})" if self.succeeded else ""
+        return f"{self.succeeded} of {counted(total, 'video')} {self.verb}{failed} in {seconds:.1f} s{speed}"

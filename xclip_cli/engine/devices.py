@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..errors import XClipError
-from ..text import one_line
+from ..text import counted, one_line
 
 if TYPE_CHECKING:
     import torch
 
 AUTO, ALL, INT8 = "auto", "all", "int8"
 DEVICES = "auto, cpu, cuda, cuda:N, several CUDA devices (cuda:0,cuda:1), or all"
+NO_CUDA = "no CUDA device found: use --device cpu"
 DTYPES = (AUTO, "float32", "bfloat16", "float16", INT8)
 
 
@@ -29,7 +30,7 @@ def choose_devices(name: str) -> tuple[torch.device, ...]:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == ALL:
         if not count:
-            raise XClipError("there is no CUDA device: PyTorch sees none; use cpu")
+            raise XClipError(NO_CUDA)
         return tuple(torch.device("cuda", index) for index in range(count))
     found = tuple(_device(part, count) for part in name.split(","))
     if len(found) > 1 and (len({*found}) < len(found) or any(device.type == "cpu" for device in found)):
@@ -50,7 +51,9 @@ def _device(name: str, count: int) -> torch.device:
     if device.type == "cpu":
         return torch.device("cpu")
     if (device.index or 0) >= count:
-        raise XClipError(f"there is no device {name}: PyTorch sees {count} CUDA devices; use cpu")
+        if not count:
+            raise XClipError(NO_CUDA)
+        raise XClipError(f"there is no device {name}: PyTorch sees {counted(count, 'CUDA device')}, numbered from 0")
     return device if device.index is not None else torch.device("cuda", torch.cuda.current_device())
 
 

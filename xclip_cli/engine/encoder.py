@@ -26,7 +26,7 @@ from ..model.checkpoint.find import BUNDLED, Checkpoint, find_checkpoint, name_o
 from ..model.config import PREPROCESSINGS
 from ..model.loading import load_config, load_image_processor, load_model
 from ..results.records import Failure
-from ..text import exact_time
+from ..text import exact_time, printable
 from ..video.limits import DECODE_TIMEOUT, DEFAULT_LIMITS, Limits
 from ..video.pool import AHEAD, Decoders
 from ..video.sampling import ONE_VIEW, ClipInfo, ClipRequest, Views, check_windows, frame_times
@@ -112,7 +112,7 @@ class Encoder:
         """The encodings of one video, or of the part of it from ``start`` to ``end``. Raises VideoError."""
         (found,) = self.encode_all([self.request(video, start, end)])
         if isinstance(found, Failure):
-            raise VideoError(found.message, found.code)
+            raise VideoError(f"{printable(found.video)}: {found.message}", found.code)
         return found
 
     def encode_all(self, requests: Iterable[ClipRequest]) -> Iterator[Encodings | Failure]:

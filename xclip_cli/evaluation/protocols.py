@@ -36,25 +36,26 @@ class Protocol:
         model = header.model if header else None
         short = next((name for name in self.published if model and full_name(name) == full_name(model)), None)
         figure = None if short is None else self.published[short]
-        said = (
-            f"Published for {short}: {figure}" if short else f"There is no published figure for {model or 'this model'}"
-        )
         wanted = {"views": self.views, "preprocess": self.preprocess}
         labels = f"{self.labels} without those of {self.beyond}" if self.beyond else self.labels
         how = f"{self.views} views, --preprocess {self.preprocess}, labels {labels}, {self.splits}"
-        notes = [self.note] if self.note else []
-        notes += [
+        differing = [
             f"these records were made with {name} {getattr(header, name)}"
             for name, value in wanted.items()
             if header and getattr(header, name) != value
         ]
+        notes = [*([self.note] if self.note else []), *differing]
+        said = f"Published for {short}: {figure} ({'; '.join([how, *notes])})"
+        if short is None:
+            missing = f"no published figure for {model or 'this model'}"
+            said = "; ".join([f"Nothing to compare with: the protocol {self.name} has {missing}", *differing])
         return {
             "name": self.name,
             "published": figure,
             **wanted,
             "labels": labels,
             "splits": self.splits,
-            "said": f"{said} ({'; '.join([how, *notes])})",
+            "said": said,
         }
 
 

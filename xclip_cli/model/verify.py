@@ -59,7 +59,7 @@ def _check_files(checkpoint: Checkpoint) -> Iterator[Check]:
     files = open_checkpoint(checkpoint).files()
     hashed = [path for path in files if path.resolve().parent.name == "blobs"]
     if checkpoint.revision is None or not hashed:
-        yield Check("files", True, f"{len(files)} local files: there is no hub to compare them with")
+        yield Check("files", True, f"{len(files)} local files (not from the hub)")
         return
     listed, source = _hashes_at_the_hub(checkpoint)
     for path in hashed:

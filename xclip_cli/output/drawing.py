@@ -55,15 +55,16 @@ class Drawing:
         return visible or [int(peaks.argmax())]
 
     def _axis(self, columns: int) -> str:
-        """Times under the cells, as many as there is room for."""
+        """The start, the quarters and the end, each under its cell, as many as there is room for."""
         first, last = self.timeline.edges[0], self.timeline.edges[-1]
         line = [" "] * columns
         free = 0
-        for tick in range(0, columns, max(columns // 4, 1)):
-            text = self._clock(first + (last - first) * tick / columns)
-            if tick >= free and tick + len(text) <= columns:
-                line[tick : tick + len(text)] = text
-                free = tick + len(text) + 1
+        for part in range(5):
+            text = self._clock(first + (last - first) * part / 4)
+            place = columns * part // 4 if part < 4 else columns - len(text)
+            if free <= place <= columns - len(text):
+                line[place : place + len(text)] = text
+                free = place + len(text) + 1
         return "".join(line)
 
     def _clock(self, seconds: float) -> str:

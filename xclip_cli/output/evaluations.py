@@ -75,7 +75,7 @@ def _accuracies(values: Mapping[str, Any]) -> Table:
         table.add_column(f"of the {values['videos'] - values['failed']:,} classified")
     if splits := values.get("splits"):
         table.add_column(f"mean ± sd of {', '.join(map(printable, splits))}")
-    for key, name in ACCURACIES.items():
+    for key, name in accuracies_of(values).items():
         share = values[key]
         row = [name, UNAVAILABLE, ""] if share is None else [name, *_percent(share)]
         if values["failed"]:
@@ -85,6 +85,11 @@ def _accuracies(values: Mapping[str, Any]) -> Table:
             row.append("" if spread is None else f"{spread['mean'] * 100:.1f} ± {spread['sd'] * 100:.1f}")
         table.add_row(*row)
     return table
+
+
+def accuracies_of(values: Mapping[str, Any]) -> dict[str, str]:
+    """The names of the accuracies that say something: of up to five labels all are among the first five."""
+    return {key: name for key, name in ACCURACIES.items() if key != "top5" or values["labels"] > 5}
 
 
 def _percent(share: Mapping[str, Any]) -> tuple[str, str]:
@@ -126,14 +131,23 @@ def _calibration(fitted: Mapping[str, Any]) -> list[str]:
             f"calibration error {error['before']:.3f} → {error['after']:.3f}"
         )
     if "precision" in fitted:
-        shares = ", ".join(f"{name} {' ('.join(_percent(fitted[name]))})" for name in ("precision", "recall"))
-        lines.append(f"{fitted['min_logits']} labels have a minimum logit: {shares} %")
+        if fitted["min_logits"]:
+            verb = "has" if fitted["min_logits"] == 1 else "have"
+            held_out = ", ".join(_held_out(name, fitted[name]) for name in ("precision", "recall"))
+            lines.append(f"{counted(fitted['min_logits'], 'label')} {verb} a minimum logit: {held_out}")
+        else:
+            lines.append("no label got a minimum logit:")
         lines += [
             f"none for {printable(label)}: {why}" for label, why in list(fitted["without"].items())[:CLASSES_SHOWN]
         ]
         if (more := len(fitted["without"]) - CLASSES_SHOWN) > 0:
             lines.append(f"and none for {more} others")
     return lines
+
+
+def _held_out(name: str, share: Mapping[str, Any]) -> str:
+    value, interval = _percent(share)
+    return f"{name} {value}% ({interval})" if interval else f"{name} {value}"
 
 
 def _classes(classes: list[dict[str, Any]], blocks: bool) -> Group:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..evaluation.metrics import Reliability
-from ..evaluation.outcomes import Evaluation
+from ..evaluation.outcomes import TOP, Evaluation
 from ..output.images import png
 from ..results.records import RunHeader
 from ..text import counted
@@ -72,7 +72,8 @@ def class_order(found: Evaluation) -> list[int]:
 
 
 def _heading(header: RunHeader, values: Mapping[str, Any], title: str, remarks: Sequence[str]) -> str:
-    tiles = "".join(_tile(name, values[key]) for key, name in ACCURACIES.items())
+    shown = (key for key in ACCURACIES if key != "top5" or values["labels"] > TOP)  # of fewer labels, all are in it
+    tiles = "".join(_tile(ACCURACIES[key], values[key]) for key in shown)
     losses = {"log loss": values["log_loss"], "calibration error": values["calibration_error"]}
     if "f1" in values:
         losses = {"mean average precision": values["mean_average_precision"], "F1": values["f1"]["micro"]}

@@ -24,22 +24,23 @@ HEAT_COLUMNS = 240
 HEAT_COLOUR = (20, 148, 132)  # read on light and on dark ground
 
 
-def card(entry: Entry, thumbnails: Thumbnails, unfolded: bool) -> str:
-    """A video, folded to a line or not."""
+def card(entry: Entry, thumbnails: Thumbnails, unfolded: bool, labels: int | None = None) -> str:
+    """A video, folded to a line or not. ``labels``: how many the run had, if that is known."""
     best = entry.best
     label, score = (text(best.label), f"{best.score:.3f}") if best else ("no label", "")
     attributes = f' data-score="{best.score if best else -1:.6f}" data-seconds="{entry.seconds or 0:.3f}"'
     pictures = thumbnails.pictures.get(entry.video, {})
+    body = _body(entry, pictures, labels)
     return f"""<details class="card"{attributes}{" open" if unfolded else ""}><summary>
 {_frames(entry, pictures)}{path(entry.video, thumbnails.links)}
 <span class="best">{label}</span><span class="score">{score}</span>
-{_missing(thumbnails.missing.get(entry.video))}</summary><div class="body">{_body(entry, pictures)}</div></details>
+{_missing(thumbnails.missing.get(entry.video))}</summary><div class="body">{body}</div></details>
 """
 
 
-def _body(entry: Entry, pictures: Mapping[float, bytes]) -> str:
+def _body(entry: Entry, pictures: Mapping[float, bytes], labels: int | None) -> str:
     has_timeline = entry.num_windows is not None or bool(entry.windows)
-    parts = [_heat_map(entry, pictures), _segment_list(entry)] if has_timeline else []
+    parts = [_heat_map(entry, pictures, labels), _segment_list(entry)] if has_timeline else []
     parts += [_ranks(entry.prediction.predictions)] if entry.prediction else []
     parts += [_moment_list(entry.moments)] if entry.moments else []
     warnings = "".join(f"<li>{text(warning)}</li>" for warning in entry.warnings)
@@ -100,7 +101,7 @@ def _facts(entry: Entry) -> str:
     return " · ".join(map(text, facts))
 
 
-def _heat_map(entry: Entry, pictures: Mapping[float, bytes]) -> str:
+def _heat_map(entry: Entry, pictures: Mapping[float, bytes], labels: int | None) -> str:
     """A row per label, shaded by score over time, with the frames under their times."""
     timeline = entry.timeline
     if timeline is None or not timeline.labels:
@@ -117,7 +118,8 @@ def _heat_map(entry: Entry, pictures: Mapping[float, bytes]) -> str:
     times = sorted(time for time in pictures if first <= time <= last)
     style = "strip twelve" if len(times) == 12 else "strip"
     strip = "".join(f'<img src="{data_url("jpeg", pictures[time])}" alt="frame at {clock(time, 1)}">' for time in times)
-    others = more(entry.labels[LABELS_SHOWN:], "label", " with lower scores")
+    # of some labels the records say nothing: they were never among the --top-k
+    others = more(range(LABELS_SHOWN, max(labels or 0, len(entry.labels))), "label", " with lower scores")
     return f"""<div class="heat">{rows}<span class="axis">{"".join(f"<span>{tick}</span>" for tick in ticks)}</span>
 <div class="{style}">{strip}</div></div>{others}"""
 

@@ -52,7 +52,7 @@ def render(results: Results, thumbnails: Thumbnails, title: str) -> str:
     budget = Budget(PAGE_BYTES)
     failed = _failures(failures, not entries, thumbnails.links, budget)  # made first: there must be room for them
     sections = {
-        "videos": _cards(entries, thumbnails, budget),
+        "videos": _cards(results, entries, thumbnails, budget),
         "overview": _overview(entries, thumbnails.links),
         "failures": failed,
     }
@@ -236,11 +236,12 @@ def _slowest(entries: Sequence[Entry], links: Mapping[str, str]) -> str:
 <thead><tr><th></th><th class="n">decoding</th><th class="n">model</th></tr></thead>{rows}</table></div>"""
 
 
-def _cards(entries: Sequence[Entry], thumbnails: Thumbnails, budget: Budget) -> str:
+def _cards(results: Results, entries: Sequence[Entry], thumbnails: Thumbnails, budget: Budget) -> str:
     if not entries:
         return ""
     unfolded = len(entries) <= OPEN_CARDS
-    cards = "".join(budget.fitting(card(entry, thumbnails, unfolded) for entry in entries))
+    labels = results.header.labels if results.header else None
+    cards = "".join(budget.fitting(card(entry, thumbnails, unfolded, labels) for entry in entries))
     return f'<section id="videos"><h2>Videos</h2>{TOOLS}<div class="cards">{cards}</div></section>\n'
 
 

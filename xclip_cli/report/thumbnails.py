@@ -93,7 +93,9 @@ def caption(requests: Sequence[PictureRequest], videos: int, limit: int, share: 
     """Which pictures are on a page, for its reader."""
     if not limit:
         return Thumbnails().caption
-    every = all(each.times is None or len(each.chosen) == len(each.times) for each in requests)
+    if not requests:
+        return "No thumbnails: no video of these results is at hand."
+    every = all(each.times is not None and len(each.chosen) == len(each.times) for each in requests)
     which = "all" if every else f"{share:,}"
     whose = "each video" if len(requests) == videos else f"each of the first {len(requests):,} of {videos:,} videos"
     limits = "" if every else f", evenly spaced: this page shows at most {limit:,}"

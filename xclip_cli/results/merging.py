@@ -140,6 +140,9 @@ class Merge:
         if self._header is None:
             self._header = path, header
         first, expected = self._header
+        if (expected.window is None) != (header.window is None):
+            whole, windows = (first, path) if expected.window is None else (path, first)
+            raise ResultsError(f"{whole} is of whole videos and {windows} of windows: merge results of one kind")
         if shown := differences(expected.to_json(), header.to_json(), "{} is {} and {}"):
             raise ResultsError(f"{first} and {path} were made with different settings: {shown}")
         if header != expected:  # of several runs, which have no date or command in common

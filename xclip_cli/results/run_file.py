@@ -218,11 +218,15 @@ def differences(one: dict[str, Any], other: dict[str, Any], said: str) -> str:
     two values."""
     # None: a field that the version that wrote the file did not know
     differing = [key for key in {**one, **other} if key not in NOT_SETTINGS and one.get(key) != other.get(key)]
-    return listed(
-        differing,
-        SETTINGS_SHOWN,
-        lambda key: said.format(one_line(key, 40), _shown(one.get(key)), _shown(other.get(key))),
-    )
+    if "labels" in differing:  # which says it in a way that people can read
+        differing = [key for key in differing if key != "labels_sha256"]
+
+    def show(key: str) -> str:
+        if key == "labels_sha256":
+            return "the labels or their texts differ"
+        return said.format(one_line(key, 40), _shown(one.get(key)), _shown(other.get(key)))
+
+    return listed(differing, SETTINGS_SHOWN, show)
 
 
 def _shown(value: Any) -> str:

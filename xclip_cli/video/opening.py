@@ -125,7 +125,7 @@ def _unreadable(descriptor: int, error: Exception) -> VideoError:
         )
         return VideoError(message, "unsupported")
     reason = getattr(error, "strerror", None) or str(error)
-    return VideoError(f"not a readable video: {reason}", "unsupported")
+    return VideoError(f"not a video, or a damaged one: {reason}", "unsupported")
 
 
 def _of_appended(container: InputContainer, descriptor: int) -> str | None:
@@ -170,7 +170,7 @@ def _choose_stream(container: InputContainer, limits: Limits, number: int | None
     if not streams:
         covers = list(container.streams.video)
         kinds = sorted({s.type for s in container.streams if s not in covers})
-        found = "only " + ", ".join(kinds) if kinds else "no streams"
+        found = "only " + ", ".join(kinds).replace("subtitle", "subtitles") if kinds else "no streams"
         cover = " and a cover picture" if covers else ""
         raise VideoError(f"no video stream: the file contains {found}{cover}", "no_video")
     if number is not None and number >= len(streams):

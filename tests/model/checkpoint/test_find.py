@@ -393,7 +393,7 @@ def test_public_names_are_no_folders(copy: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(copy.parent)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     shutil.copytree(copy, name)
-    with pytest.raises(ModelError, match="is not complete in the cache|there is no model 'auto'"):
+    with pytest.raises(ModelError, match="is not downloaded, or only partly|there is no model 'auto'"):
         find_checkpoint(name)
     with pytest.raises(ModelError):
         find_folder(name)
@@ -692,7 +692,7 @@ def test_the_cache_needs_no_hub(hub: Hub, downloaded: Any) -> None:
     assert len(hub.asked) == before
     missing = look_up([*NAMES, ("owner/missing", None)], cache, hub.address, offline=True)
     assert missing[:-1] == expected
-    assert missing[-1].startswith("ModelError: owner/missing is not complete in the cache (")
+    assert missing[-1].startswith("ModelError: owner/missing is not downloaded, or only partly (")
     assert (
         "switch them on and run `xclip models pull owner/missing`, set HF_ENDPOINT to a mirror, or use" in missing[-1]
     )
@@ -756,5 +756,5 @@ def test_the_cache_is_read_through_the_librarys_own_settings(
         "height": 32,
         "width": 32,
     }
-    with pytest.raises(ModelError, match="owner/model is not complete in the cache"):
+    with pytest.raises(ModelError, match="owner/model is not downloaded, or only partly"):
         find_checkpoint("owner/model", revision="v2")

@@ -33,7 +33,7 @@ _HASH = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")  # git's of a commit or small
 _FILE_NAME = re.compile(r"[\w-]{1,128}", re.ASCII)
 _PASSWORD = re.compile(r"(?<=//)[^/@\s]*@")  # and user, of an address
 
-ANOTHER_WAY = "set HF_ENDPOINT to a mirror, or use a folder that `xclip models pull` downloaded on another machine"
+ANOTHER_WAY = "set HF_ENDPOINT to a mirror, or copy the folder from another machine and pass it as --model DIR"
 
 
 @dataclass(frozen=True)
@@ -222,8 +222,8 @@ def _require_hub(repo: str, access: HubAccess = USUAL_ACCESS) -> None:
     if constants.HF_HUB_OFFLINE or access.local_files_only:
         switch = "local_files_only" if access.local_files_only else "--offline or HF_HUB_OFFLINE"
         raise ModelError(
-            f"{repo} is not complete in the cache ({access.cache_dir or constants.HF_HUB_CACHE}), and downloads are "
-            f"switched off ({switch}): switch them on and run `xclip models pull {repo}`, {ANOTHER_WAY}"
+            f"{repo} is not downloaded, or only partly ({access.cache_dir or constants.HF_HUB_CACHE}), and downloads "
+            f"are disabled ({switch}): enable them and run `xclip models pull {repo}`, {ANOTHER_WAY}"
         )
 
 
@@ -236,7 +236,7 @@ def tokenizer_folder(repo: str, revision: str | None) -> Path:
     if isinstance(cached, str) and not _mark(repo, Path(cached).parent.name).exists():
         return Path(cached).parent
     if constants.HF_HUB_OFFLINE:
-        raise ModelError(f"it is not in the cache ({constants.HF_HUB_CACHE}), and downloads are switched off")
+        raise ModelError(f"it is not in the cache ({constants.HF_HUB_CACHE}), and downloads are disabled")
     with translated_errors(repo, revision):
         info = repository(repo, revision)
         names = {file.rfilename for file in info.siblings or []}

@@ -56,7 +56,7 @@ def nearest(name: str) -> str:
     """A hint at the public checkpoints whose names are nearest, or nothing."""
     known = [*public_checkpoints(), *(public.short_name for public in public_checkpoints().values())]
     near = [] if name in known else difflib.get_close_matches(name, known, 3)
-    return f"did you mean {' or '.join(near)}? " if near else ""
+    return f"did you mean {', '.join([*near[:-2], ' or '.join(near[-2:])])}? " if near else ""
 
 
 def full_name(name: str) -> str:
