@@ -348,11 +348,11 @@ def _find(source: str, kind: str, what: str) -> Path:
         raise LabelsError(f"cannot read {source}: {reason}") from error
     near = difflib.get_close_matches(source, [*neighbours(path), *files], 1)
     no_template = ", and it has no {} for the label" if kind == "templates" else ""
-    hint = f": did you mean {one_line(near[0])}?" if near else ""
-    if kind == "labels" and not (near or path.suffix or os.sep in source):
-        hint = f": for one label pass --label {shlex.quote(printable(source))}"
+    hint = f"did you mean {one_line(near[0])}? " if near else ""
+    if kind == "labels" and not path.suffix and os.sep not in source:
+        hint += f"for one label pass --label {shlex.quote(printable(source))}; "
     raise LabelsError(
-        f"there is no {what} or built-in set {quoted(source)}{no_template}{hint} (`xclip labels list` shows the sets)"
+        f"there is no {what} or built-in set {quoted(source)}{no_template}: {hint}`xclip labels list` shows the sets"
     )
 
 
