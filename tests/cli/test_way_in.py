@@ -123,6 +123,10 @@ def test_what_is_there_is_a_file(xclip: Run, folder: Path) -> None:
         ("a.txt, b.txt", "there is no label file or built-in set 'a.txt, b.txt'"),
         (
             "kinetics-40",
+            "'kinetics-40': did you mean kinetics-400? for one label pass --label kinetics-40; "
+            "`xclip labels list` shows the sets",
+        ),
+            "kinetics-40",
             "'kinetics-40': did you mean kinetics-400? for one label pass --label kinetics-40; `xclip labels list` shows the sets",
         ),
         (
