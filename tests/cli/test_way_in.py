@@ -126,9 +126,6 @@ def test_what_is_there_is_a_file(xclip: Run, folder: Path) -> None:
             "'kinetics-40': did you mean kinetics-400? for one label pass --label kinetics-40; "
             "`xclip labels list` shows the sets",
         ),
-            "kinetics-40",
-            "'kinetics-40': did you mean kinetics-400? for one label pass --label kinetics-40; `xclip labels list` shows the sets",
-        ),
         (
             "camera,picture-state",
             "'camera' and 'picture-state' are label sets or files, not labels: pass --labels once",
