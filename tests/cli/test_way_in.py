@@ -115,9 +115,9 @@ def test_what_is_there_is_a_file(xclip: Run, folder: Path) -> None:
     [
         (
             "cat",
-            "there is no label file or built-in set 'cat': for one label pass --label cat (`xclip labels list` shows",
+            "there is no label file or built-in set 'cat': for one label pass --label cat; `xclip labels list` shows",
         ),
-        ("label.txt", "there is no label file or built-in set 'label.txt': did you mean labels.txt? (`xclip"),
+        ("label.txt", "there is no label file or built-in set 'label.txt': did you mean labels.txt? `xclip"),
         ("my label.txt", "there is no label file or built-in set 'my label.txt': did you mean my labels.txt?"),
         ("sets/lables.csv", "did you mean sets/labels.csv?"),
         ("a.txt, b.txt", "there is no label file or built-in set 'a.txt, b.txt'"),
