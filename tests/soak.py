@@ -31,6 +31,7 @@ from xclip_cli.labels import load_labels
 from xclip_cli.results.index import Index
 from xclip_cli.results.index_writer import check_index
 from xclip_cli.results.lines import LINES_NAME, is_index
+from xclip_cli.results.run_file import differences
 
 MAX_GROWTH = 1.15  # of memory, from the second third of a run to the last
 MAX_FILES = 50  # open in the parent
@@ -236,7 +237,7 @@ def classifying(folder: Path, count: int, kills: int, seed: int) -> dict[str, An
         return {**found, "broken": broken}
     found["kills"] = killed_run(folder, pieces, whole.stat().st_size, kills, random.Random(seed))
     (header, *ours), (expected, *theirs) = records(pieces), records(whole)
-    if header != expected or len(ours) != len(theirs) or len(theirs) != count:
+    if differences(header, expected, "{}: {}, {}") or len(ours) != len(theirs) or len(theirs) != count:
         broken.append(f"{len(ours)} records in pieces, {len(theirs)} in one, of {count}")
     for a, b in zip(ours, theirs, strict=False):
         try:

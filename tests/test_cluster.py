@@ -223,7 +223,7 @@ class Unfit(Echo):
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        (Stillborn, "5 actors died before they were ready; the last:  "),
+        (Stillborn, "5 actors died before they were ready; the last: "),
         (Unfit, r"the machine \S+: the model m is not here"),
     ],
 )
