@@ -250,7 +250,7 @@ def test_labels_check_tells_signs_of_more_than_labels(xclip: Run, tmp_path: Path
     path = tmp_path / "labels.txt"
     path.write_text("1. a cat\n2. a dog\n")
     done = xclip("labels", "check", path)
-    assert (done.returncode, done.stdout) == (0, "2 labels, 2 texts: 1 warnings\n")
+    assert (done.returncode, done.stdout) == (0, "2 labels, 2 texts: 1 warning\n")
     assert done.stderr.startswith("warning: 2 labels are numbered, such as '2. a dog'")
 
 

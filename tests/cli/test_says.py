@@ -52,16 +52,19 @@ def test_failures_are_said_once(xclip: Run, checkpoint: Path, folder: Path) -> N
     command = ["classify", "broken.mp4", "0.mp4", *LABELS, "--model", checkpoint]
     summary, failure = xclip(*command).stderr.splitlines()
     assert summary.startswith("1 of 2 videos classified, 1 failed in ")
-    assert failure.startswith("  failed: broken.mp4: not a readable video")
+    assert failure.startswith("  failed: broken.mp4: not a video, or a damaged one")
     model, failure, summary = xclip(*command, "-v").stderr.splitlines()
-    assert (model.startswith("model "), failure.startswith("failed: broken.mp4: not a readable video")) == (True, True)
+    assert (model.startswith("model "), failure.startswith("failed: broken.mp4: not a video, or a damaged one")) == (
+        True,
+        True,
+    )
     assert summary.startswith("1 of 2 videos classified, 1 failed in ")
     (failure,) = xclip("classify", "broken.mp4", *LABELS, "--model", checkpoint).stderr.splitlines()
-    assert failure.startswith("failed: broken.mp4: not a readable video")
+    assert failure.startswith("failed: broken.mp4: not a video, or a damaged one")
     program = Path(sys.executable).with_name("xclip")
     known = ["classify", folder / "broken.mp4", folder / "0.mp4", *LABELS, "--model", checkpoint]
     _, text, errors = on_terminal([program, *known], {"COLUMNS": "200"})
-    assert (text.count("failed: not a readable video"), "failed: " in errors) == (1, False)
+    assert (text.count("failed: not a video, or a damaged one"), "failed: " in errors) == (1, False)
 
 
 def test_quiet_keeps_the_number_of_failures(xclip: Run, checkpoint: Path, folder: Path) -> None:

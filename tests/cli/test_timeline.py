@@ -163,7 +163,7 @@ def test_failures_are_records(xclip: Run, common: list[str], long: Path, tmp_pat
     assert (done.returncode, done.stderr) == (1, "failed: missing.mp4: no such file\n")
     done = xclip("timeline", broken, *common, "-o", "a.srt")
     assert done.returncode == 1
-    assert f"error: no segments for {broken}: not a readable video" in done.stderr
+    assert f"error: no segments for {broken}: not a video, or a damaged one" in done.stderr
     assert list((tmp_path / "cwd").iterdir()) == []
 
 

@@ -178,7 +178,7 @@ def test_a_missing_input_is_told_of_before_the_model_is_asked_for(xclip: Run, fo
         assert done.returncode == 4
         first, last = done.stderr.splitlines()
         assert first == "failed: nope.mp4: no such file"
-        assert last.startswith("error: no/such is not complete in the cache")
+        assert last.startswith("error: no/such is not downloaded, or only partly")
     done = xclip("search", "--like", "nope.mp4", "a video.mp4", *UNAVAILABLE)
     assert (done.returncode, "--like nope.mp4: no such file" in said(done)) == (2, True)
     done = xclip("models", "verify", "no/such", "--dtype", "bfloat16", "nope.mp4")
@@ -329,7 +329,7 @@ def test_the_path_of_a_model_that_is_not_there(xclip: Run) -> None:
     assert (done.returncode, done.stdout) == (4, "")
     assert (
         done.stderr
-        == "error: base-patch32 is not complete in the cache: `xclip models pull base-patch32` downloads it\n"
+        == "error: base-patch32 is not downloaded, or only partly: `xclip models pull base-patch32` downloads it\n"
     )
 
 

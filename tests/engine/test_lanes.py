@@ -321,7 +321,7 @@ def test_what_is_no_device(name: str, message: str) -> None:
 
 def test_all_devices_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(XClipError, match="there is no CUDA device: PyTorch sees none; use cpu"):
+    with pytest.raises(XClipError, match="no CUDA device found: use --device cpu"):
         choose_devices("all")
 
 

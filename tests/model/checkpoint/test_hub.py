@@ -243,7 +243,7 @@ def test_no_network_is_said(xclip: Run, tmp_path: Path) -> None:
     }
     done = xclip("models", "pull", REPO, env=env)
     assert done.returncode == 4
-    assert "check the network and try again, set HF_ENDPOINT to a mirror, or use a folder" in done.stderr
+    assert "check the network and try again, set HF_ENDPOINT to a mirror, or copy the folder" in done.stderr
 
 
 def test_a_full_disk_is_said(online: Program, hub: Hub, tmp_path: Path) -> None:
