@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -233,15 +233,19 @@ SaveClips = Annotated[
         help="Also save each segment or moment as a file, from the keyframe before it, without re-encoding.",
     ),
 ]
-Templates = Annotated[
-    list[str] | None,
-    typer.Option(
+
+
+def sentences(word: str) -> Any:
+    """The option that puts each ``word`` into sentences."""
+    return typer.Option(
         metavar="TEXT|FILE|NAME",
         autocompletion=offer_templates,
-        help="A sentence with {} for the label, or a file or built-in set of sentences; several are averaged. "
-        "Default: the bare label.",
-    ),
-]
+        help=f"A sentence with {{}} for the {word}, or a file or built-in set of sentences; several are averaged. "
+        f"Default: the bare {word}.",
+    )
+
+
+Templates = Annotated[list[str] | None, sentences("label")]
 Tokenizer = Annotated[
     str | None,
     typer.Option(

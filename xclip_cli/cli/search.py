@@ -21,7 +21,7 @@ from .clips import Clips, check_clips
 from .cluster import ClusterFlags
 from .flags import DecodeFlags, InputFlags, ModelFlags, RunFlags
 from .indexed import as_decoded, as_learned, as_made, check_indexes, stretch
-from .options import Force, Root, SaveClips, either, form_of, offer_templates, seconds, usage_errors
+from .options import Force, Root, SaveClips, either, form_of, seconds, sentences, usage_errors
 from .tally import Tally
 
 if TYPE_CHECKING:
@@ -75,15 +75,7 @@ class QueryFlags:
         str | None,
         typer.Option(metavar="CLIP", help="Search for what looks like this video, not for a text; ranks by cosine."),
     ] = None
-    template: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TEXT|FILE|NAME",
-            autocompletion=offer_templates,
-            help="A sentence with {} for the text, or a file or built-in set of sentences; several are averaged. "
-            "Default: the bare text.",
-        ),
-    ] = None
+    template: Annotated[list[str] | None, sentences("text")] = None
     head: Annotated[
         Path | None,
         typer.Option(

@@ -400,12 +400,13 @@ class Encoder:
         return self._model_on(self.device)
 
     def _model_on(self, device: torch.device) -> XCLIPModel:
-        from ..model.int8 import quantise
         from ..model.modeling import is_text_parameter
 
         if device not in self._models:
             model = self._loaded(device, lambda name: not is_text_parameter(name))
             if self._dtype_name == INT8:
+                from ..model.int8 import quantise
+
                 quantise(model.vision_model)
             self._models[device] = model
             self._lanes.measure(device, self.config.video_bytes(self.dtype.itemsize))
