@@ -27,6 +27,7 @@ T = TypeVar("T")
 LANES_A_GPU = 2
 MOST_LANES = 16  # of a CPU
 SHARE_OF_MEMORY = 0.8  # of what is free on a GPU
+KEPT_BYTES = (1 << 25) - (1 << 13)  # of a CPU's memory, at most: glibc's own limit, with room for its notes
 GRAPHS = 8  # that a lane keeps, a shape each
 
 _log = logging.getLogger(__name__)
@@ -121,6 +122,10 @@ class Lane:
     def enter(self, threads: int) -> None:
         """Have the current thread work in this lane, on a CPU with so many ``threads``."""
         torch.set_num_threads(1 if self.on_gpu else threads)
+        if not self.on_gpu:
+            # glibc keeps what is freed for later, up to the size of the largest block that it ever gave back to the
+            # system: what comes from there anew is cleared first, page by page, which takes up to 8 % of a run.
+            torch.empty(KEPT_BYTES, dtype=torch.uint8)
         if self._stream is not None:
             torch.cuda.set_device(self.device)
             self._stream.wait_stream(torch.cuda.default_stream(self.device))  # the weights came on that

@@ -8,20 +8,21 @@ is float32: that costs nothing here, as inputs are quantised from float32, and m
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .modeling import Attention, TransformerStack, VisionTransformer, attend
+from .modeling import Activation, Attention, TransformerStack, VisionTransformer, attend
 from .outputs import BaseModelOutput
 
-LARGEST = 127  # of a weight
+LARGEST = 127  # of what may be below zero
 ZERO = 128  # lies between a signed byte and an unsigned one
-SIGNED, UNSIGNED = 126.5, 254.0  # an input's largest number, in steps: scales are rounded, no byte may overflow
 INTEGERS = 1.5 * 2.0**23  # a small number added to this in float32 is rounded, and stands in the lowest bits
-QUANTISED_AT_ONCE = 1 << 19  # numbers
+ROWS = 256  # at once, of what need not all be there at a time: larger tensors are no faster
 TINY = torch.finfo(torch.float32).tiny
 NATIVE = ("avx512_vnni", "avx_vnni", "amx_int8")  # a processor has one of these, or it emulates
 LOWEST = {"quick_gelu": -0.1637, "gelu": -0.17, "relu": 0.0}  # that an activation gives: more of the range is left
@@ -37,20 +38,23 @@ def computes_int8() -> bool:
 
 
 class Int8Linear(nn.Module):
-    """A linear layer for inference, [..., in] → [..., out] in ``dtype``; it has the weights of several, one after the
+    """A linear layer for inference, [..., in] → [..., out] in float32; it has the weights of several, one after the
     other. ``lowest``: no input is below it, where that is known."""
 
-    def __init__(self, linears: Sequence[nn.Linear], dtype: torch.dtype, lowest: float | None = None) -> None:
+    def __init__(self, linears: Sequence[nn.Linear], lowest: float | None = None) -> None:
         super().__init__()
         bias = torch.cat([linear.bias.detach().float() for linear in linears])
-        parts = [_rounded(linear.weight.detach()) for linear in linears]
-        self.weight, self.scales = (torch.cat(part) for part in zip(*parts, strict=True))  # [out, in], [out]
+        self.weight = torch.empty(len(bias), linears[0].in_features, dtype=torch.int8)
+        self.scales = torch.empty(len(bias))
         self.zeros = torch.zeros(len(bias), dtype=torch.int64)
-        self.dtype, self.lowest, self.packed = dtype, lowest, False
+        self.lowest, self.packed = lowest, False
+        places = [linear.out_features for linear in linears]
+        for linear, *part in zip(linears, self.weight.split(places), self.scales.split(places), strict=True):
+            _round(linear.weight.detach(), *part)
         if lowest is not None:  # x - lowest is what is quantised: what that adds to each output is taken away again
             self.sums = self.weight.sum(dim=1, dtype=torch.int32)
             bias += lowest * self.sums * self.scales
-        self.bias = bias.to(dtype)
+        self.bias = bias
 
     def pack(self, rows: int) -> None:
         """Lay the weight out as the product wants it, of so many ``rows`` mostly: takes about as long as a clip does,
@@ -59,36 +63,28 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] → [..., out]."""
-        given = x.flatten(0, -2)
-        levels = torch.empty(given.shape, dtype=torch.int8)
-        scales = torch.empty(len(given), 1, dtype=self.dtype)
-        # In parts: larger ones leave the caches, and the system takes their memory back and clears it each time.
-        rows = max(1, QUANTISED_AT_ONCE // given.shape[1])
-        for first in range(0, len(given), rows):
-            part = slice(first, first + rows)
-            self._quantise(given[part].to(torch.float32, copy=True), levels[part], scales[part])
+        levels, scales = self._quantised(x.flatten(0, -2).float())
         product = self._packed_product(levels) if self.packed else self._product(levels)
-        # In place: to a large tensor of its own the system would give memory that it clears first.
         return torch.addcmul(self.bias, product, scales, out=product).view(*x.shape[:-1], -1)
 
-    def _quantise(self, x: Tensor, levels: Tensor, scales: Tensor) -> None:
-        """Inputs [M, in] in float32, which are overwritten → bytes [M, in], and the scale of each row [M, 1] in the
-        output's dtype."""
-        if self.lowest is not None:
-            x.sub_(self.lowest)
-        largest, span = (_largest(x), SIGNED) if self.lowest is None else (x.amax(dim=1, keepdim=True), UNSIGNED)
-        # Rounded first to what outputs are multiplied with: a scale that is exact there adds no error.
-        scales.copy_(largest.clamp_min_(TINY).div_(span))
-        signed, signed_inputs = not self.packed, self.lowest is None
-        x.mul_(1 / scales.float()).add_(INTEGERS + ZERO * (signed_inputs - signed))
-        levels.copy_(x.view(torch.int32))
+    def _quantised(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs [M, in] as bytes, and the scale of each row [M, 1]."""
+        if self.lowest is None:
+            scales = _largest(x).clamp_min_(TINY).div_(LARGEST)
+            x, zero = x * scales.reciprocal(), ZERO
+        else:
+            x, zero = x - self.lowest, 0
+            scales = x.amax(dim=1, keepdim=True).clamp_min_(TINY).div_(LARGEST + ZERO)
+            x.mul_(scales.reciprocal())
+        x.add_(INTEGERS + zero - (0 if self.packed else ZERO))
+        return x.view(torch.int32).to(torch.int8), scales
 
     def _product(self, levels: Tensor) -> Tensor:
         """Bytes [M, in], signed → [M, out]."""
         product = torch._int_mm(levels, self.weight.t())
         if self.lowest is not None:
             product += ZERO * self.sums
-        return (product * self.scales).to(self.dtype)
+        return product.float().mul_(self.scales)
 
     def _packed_product(self, levels: Tensor) -> Tensor:
         """The same of unsigned bytes: oneDNN has fast products of these only."""
@@ -97,16 +93,19 @@ class Int8Linear(nn.Module):
             levels.view(torch.uint8),
             *(1.0, zero),
             *(self.weight, self.scales, self.zeros),
-            *(None, 1.0, 0, self.dtype, "none", [], ""),
+            *(None, 1.0, 0, torch.float32, "none", [], ""),
         )
         return product
 
 
-def _rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """A weight as int8, with a scale a row."""
-    wide = weight.to(torch.float32, copy=True)
-    scales = _largest(wide).clamp_min_(TINY).div_(LARGEST)
-    return wide.div_(scales).round_().to(torch.int8), scales.flatten()
+def _round(weight: Tensor, rounded: Tensor, scales: Tensor) -> None:
+    """A weight as int8, with a scale a row. In parts: among tensors that stay, large ones that come and go would leave
+    as much free memory as all of them need."""
+    for part, levels, scale in zip(*(tensor.split(ROWS) for tensor in (weight, rounded, scales)), strict=True):
+        wide = part.to(torch.float32, copy=True)
+        largest = _largest(wide).clamp_min_(TINY).div_(LARGEST)
+        levels.copy_(wide.div_(largest).round_())
+        scale.copy_(largest.flatten())
 
 
 def _largest(x: Tensor) -> Tensor:
@@ -117,34 +116,51 @@ def _largest(x: Tensor) -> Tensor:
 class WideLinear(nn.Module):
     """A linear layer that is left as it is, between tensors in float32."""
 
-    def __init__(self, linear: nn.Linear, dtype: torch.dtype) -> None:
+    def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        self.linear = linear
-        self._computed_in, self._dtype = linear.weight.dtype, dtype
+        self.linear, self._dtype = linear, linear.weight.dtype
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] → [..., out]."""
-        out: Tensor = self.linear(x.to(self._computed_in))
-        return out.to(self._dtype)
+        out: Tensor = self.linear(x.to(self._dtype))
+        return out.float()
 
 
 class Int8Attention(nn.Module):
     """Self-attention whose input is quantised once for queries, keys and values."""
 
-    def __init__(self, attention: Attention, out_proj: nn.Module) -> None:
+    def __init__(self, attention: Attention) -> None:
         super().__init__()
         self.heads = attention.heads
-        parts = (attention.q_proj, attention.k_proj, attention.v_proj)
-        self.projections = Int8Linear(parts, attention.v_proj.weight.dtype)
-        self.out_proj = out_proj
+        self.projections = Int8Linear([attention.q_proj, attention.k_proj, attention.v_proj])
+        self.out_proj = _linear(attention.out_proj, attention.v_proj)
 
     def forward(
         self, x: Tensor, mask: Tensor | None = None, causal: bool = False, weights: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """As ``Attention``, in float32 → float32."""
+        """As ``Attention``, in float32."""
         q, k, v = self.projections(x).chunk(3, dim=-1)
         out, attention = attend(q, k, v, self.heads, 0.0, mask, causal, weights)
         return self.out_proj(out), attention
+
+
+class InParts(nn.Module):
+    """What computes tokens each by itself, of some at a time: [..., D] → [..., D]."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the module."""
+        tokens = x.flatten(0, -2)
+        parts = tokens.chunk(math.ceil(len(tokens) / ROWS))
+        return torch.cat([self.module(part) for part in parts]).view(x.shape)
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """CLIP's approximation of GELU, in place of what it is given: x * sigmoid(1.702 * x) in fewer passes."""
+    return F.silu(x.mul_(1.702), inplace=True).mul_(1 / 1.702)
 
 
 class WideStack(nn.Module):
@@ -174,16 +190,15 @@ def quantise(vision: VisionTransformer) -> None:
     encoder: Any = vision  # of typed modules, some of which are replaced by others
     stack = encoder.encoder
     for layer in stack.layers:
-        attention, mlp, dtype = layer.self_attn, layer.mlp, layer.mlp.fc1.weight.dtype
-        _widen(layer.message_attn)
-        layer.message_fc = WideLinear(layer.message_fc, torch.float32)
-        if has_outlier(layer.layer_norm1):
-            _widen(attention)
-        else:
-            out_proj = _linear(attention.out_proj, attention.v_proj, torch.float32)
-            layer.self_attn = Int8Attention(attention, out_proj)
-        mlp.fc2 = _linear(mlp.fc2, mlp.fc1, torch.float32, LOWEST.get(mlp.activation.kind))
-        mlp.fc1 = _linear(mlp.fc1, layer.layer_norm2, dtype)
+        layer.message_fc = WideLinear(layer.message_fc)
+        layer.message_attn = _attention(layer.message_attn, layer.message_ln)
+        layer.self_attn = _attention(layer.self_attn, layer.layer_norm1)
+        mlp = layer.mlp
+        mlp.fc2 = _linear(mlp.fc2, mlp.fc1, LOWEST.get(mlp.activation.kind))
+        mlp.fc1 = _linear(mlp.fc1, layer.layer_norm2)
+        if mlp.activation.kind == "quick_gelu":
+            mlp.activation = Activation(quick_gelu)
+        layer.mlp = InParts(mlp)
         for norm in (layer.layer_norm1, layer.layer_norm2, layer.message_ln):
             norm.float()
     encoder.encoder = WideStack(stack)
@@ -196,16 +211,15 @@ def has_outlier(source: nn.LayerNorm | nn.Linear) -> bool:
     return bool(squares.max() > OUTLIER**2 * squares.median())
 
 
-def _linear(
-    linear: nn.Linear, source: nn.LayerNorm | nn.Linear, dtype: torch.dtype, lowest: float | None = None
-) -> nn.Module:
+def _linear(linear: nn.Linear, source: nn.LayerNorm | nn.Linear, lowest: float | None = None) -> nn.Module:
     """In integers, unless the input, which is ``source``'s, has outliers."""
-    return WideLinear(linear, dtype) if has_outlier(source) else Int8Linear([linear], dtype, lowest)
+    return WideLinear(linear) if has_outlier(source) else Int8Linear([linear], lowest)
 
 
-def _widen(attention: Any) -> None:
-    """Leave all layers of an attention as they are."""
-    for part in ("q_proj", "k_proj", "v_proj"):
-        linear = getattr(attention, part)
-        setattr(attention, part, WideLinear(linear, linear.weight.dtype))
-    attention.out_proj = WideLinear(attention.out_proj, torch.float32)
+def _attention(attention: Any, source: nn.LayerNorm) -> nn.Module:
+    """In integers, or all its layers as they are."""
+    if not has_outlier(source):
+        return Int8Attention(attention)
+    for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
+        setattr(attention, part, WideLinear(getattr(attention, part)))
+    return attention  # type: ignore[no-any-return]
