@@ -23,6 +23,7 @@ LARGEST = 127  # of what may be below zero
 ZERO = 128  # lies between a signed byte and an unsigned one
 INTEGERS = 1.5 * 2.0**23  # a small number added to this in float32 is rounded, and stands in the lowest bits
 ROWS = 256  # at once, of what need not all be there at a time: larger tensors are no faster
+WEIGHT_ROWS = 64  # at once: among tensors that stay, large ones that come and go leave holes as large as all of them
 TINY = torch.finfo(torch.float32).tiny
 NATIVE = ("avx512_vnni", "avx_vnni", "amx_int8")  # a processor has one of these, or it emulates
 LOWEST = {"quick_gelu": -0.1637, "gelu": -0.17, "relu": 0.0}  # that an activation gives: more of the range is left
@@ -45,14 +46,14 @@ class Int8Linear(nn.Module):
         super().__init__()
         bias = torch.cat([linear.bias.detach().float() for linear in linears])
         self.weight = torch.empty(len(bias), linears[0].in_features, dtype=torch.int8)
-        self.scales = torch.empty(len(bias))
+        self.scales, self.sums = torch.empty(len(bias)), torch.empty(len(bias), dtype=torch.int32)  # of each row
         self.zeros = torch.zeros(len(bias), dtype=torch.int64)
         self.lowest, self.packed = lowest, False
-        places = [linear.out_features for linear in linears]
-        for linear, *part in zip(linears, self.weight.split(places), self.scales.split(places), strict=True):
-            _round(linear.weight.detach(), *part)
+        parts = [part for linear in linears for part in linear.weight.detach().split(WEIGHT_ROWS)]
+        sizes = [len(part) for part in parts]
+        for part, *place in zip(parts, *(x.split(sizes) for x in (self.weight, self.scales, self.sums)), strict=True):
+            _round(part, *place)
         if lowest is not None:  # x - lowest is what is quantised: what that adds to each output is taken away again
-            self.sums = self.weight.sum(dim=1, dtype=torch.int32)
             bias += lowest * self.sums * self.scales
         self.bias = bias
 
@@ -98,14 +99,13 @@ class Int8Linear(nn.Module):
         return product
 
 
-def _round(weight: Tensor, rounded: Tensor, scales: Tensor) -> None:
-    """A weight as int8, with a scale a row. In parts: among tensors that stay, large ones that come and go would leave
-    as much free memory as all of them need."""
-    for part, levels, scale in zip(*(tensor.split(ROWS) for tensor in (weight, rounded, scales)), strict=True):
-        wide = part.to(torch.float32, copy=True)
-        largest = _largest(wide).clamp_min_(TINY).div_(LARGEST)
-        levels.copy_(wide.div_(largest).round_())
-        scale.copy_(largest.flatten())
+def _round(weight: Tensor, rounded: Tensor, scales: Tensor, sums: Tensor) -> None:
+    """A part of a weight as int8, the scale of each row, and the sum of its integers."""
+    wide = weight.to(torch.float32, copy=True)
+    largest = _largest(wide).clamp_min_(TINY).div_(LARGEST)
+    rounded.copy_(wide.div_(largest).round_())
+    scales.copy_(largest.flatten())
+    sums.copy_(wide.sum(dim=1))
 
 
 def _largest(x: Tensor) -> Tensor:
@@ -207,7 +207,8 @@ def quantise(vision: VisionTransformer) -> None:
 def has_outlier(source: nn.LayerNorm | nn.Linear) -> bool:
     """Whether a few channels of what a layer gives are far larger than the others, by its weights."""
     weight, bias = source.weight.detach(), source.bias.detach()
-    squares = weight.view(len(bias), -1).norm(dim=1, dtype=torch.float32).square_() + bias.float().square()
+    parts = weight.view(len(bias), -1).split(WEIGHT_ROWS)
+    squares = torch.cat([part.float().square().sum(dim=1) for part in parts]) + bias.float().square()
     return bool(squares.max() > OUTLIER**2 * squares.median())
 
 
