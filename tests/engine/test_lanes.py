@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import platform
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -70,6 +73,32 @@ def test_so_many_graphs_and_no_more() -> None:
             given = torch.randn(count, 5)
             assert graphs(given)[0].equal(given**2)
     assert graphs.recordings == GRAPHS
+
+
+FAULTS = """
+import resource, threading, torch
+from xclip_cli.engine.lanes import Lane
+
+def work():
+    Lane(torch.device("cpu"), None).enter(1)
+    for turn in range(10):
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+        tensors = [torch.ones(1 << 23, dtype=torch.uint8) for _ in range(3)]
+        while tensors:
+            tensors.pop()
+    print(resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before)
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others keep what is freed in their own ways")
+def test_a_lane_on_a_cpu_has_its_memory_cleared_once() -> None:
+    """Three tensors of 2048 pages, freed and made again. A process of its own: no other test has freed memory there."""
+    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 100
 
 
 class Streams:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -11,13 +12,14 @@ import reference
 import torch
 from clips import write_clip
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 from xclip_cli import Classifier, Index, XClipError
 from xclip_cli.embedding import Embedding, index_settings
 from xclip_cli.engine.devices import check_precision, choose_dtype
 from xclip_cli.engine.encoder import Encoder
 from xclip_cli.model import XCLIPModel
-from xclip_cli.model.int8 import LOWEST, Int8Linear, computes_int8, has_outlier, quantise
+from xclip_cli.model.int8 import LOWEST, ROWS, InParts, Int8Linear, computes_int8, has_outlier, quantise
 from xclip_cli.model.packing import pack_linears
 from xclip_cli.search import search
 
@@ -93,6 +95,25 @@ def test_outliers_show_in_the_weights_that_give_them() -> None:
     layer.bias[3] = 40.0
     assert has_outlier(norm)
     assert has_outlier(layer)
+
+
+def largest_made(run: Callable[[], object]) -> int:
+    """The bytes of the largest tensor that is made meanwhile."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as made:
+        run()
+    return max(event.self_cpu_memory_usage for event in made.events())
+
+
+@native
+def test_no_tensor_is_larger_than_it_need_be() -> None:
+    """Of a weight, which would leave a hole in memory, and between the two halves of an MLP."""
+    layer = linear(3072, 1024).bfloat16()
+    assert largest_made(lambda: Int8Linear([layer])) == 3072 * 1024
+    assert largest_made(lambda: has_outlier(layer)) < 3072 * 1024
+    mlp = InParts(nn.Sequential(Int8Linear([layer]), Int8Linear([linear(1024, 3072)])))
+    tokens = torch.randn(2, 2 * ROWS, 1024)
+    assert largest_made(lambda: mlp(tokens)) == tokens.nbytes
+    assert torch.equal(mlp(tokens)[1], mlp.module(tokens[1]))
 
 
 @native

@@ -23,7 +23,7 @@ LARGEST = 127  # of what may be below zero
 ZERO = 128  # lies between a signed byte and an unsigned one
 INTEGERS = 1.5 * 2.0**23  # a small number added to this in float32 is rounded, and stands in the lowest bits
 ROWS = 256  # at once, of what need not all be there at a time: larger tensors are no faster
-WEIGHT_ROWS = 64  # at once: among tensors that stay, large ones that come and go leave holes as large as all of them
+WEIGHTS_AT_ONCE = 1 << 18  # among tensors that stay, large ones that come and go leave holes as large as all of them
 TINY = torch.finfo(torch.float32).tiny
 NATIVE = ("avx512_vnni", "avx_vnni", "amx_int8")  # a processor has one of these, or it emulates
 LOWEST = {"quick_gelu": -0.1637, "gelu": -0.17, "relu": 0.0}  # that an activation gives: more of the range is left
@@ -49,9 +49,10 @@ class Int8Linear(nn.Module):
         self.scales, self.sums = torch.empty(len(bias)), torch.empty(len(bias), dtype=torch.int32)  # of each row
         self.zeros = torch.zeros(len(bias), dtype=torch.int64)
         self.lowest, self.packed = lowest, False
-        parts = [part for linear in linears for part in linear.weight.detach().split(WEIGHT_ROWS)]
+        parts = [part for linear in linears for part in _parts(linear.weight.detach())]
         sizes = [len(part) for part in parts]
-        for part, *place in zip(parts, *(x.split(sizes) for x in (self.weight, self.scales, self.sums)), strict=True):
+        places = (torch.split(made, sizes) for made in (self.weight, self.scales, self.sums))
+        for part, *place in zip(parts, *places, strict=True):
             _round(part, *place)
         if lowest is not None:  # x - lowest is what is quantised: what that adds to each output is taken away again
             bias += lowest * self.sums * self.scales
@@ -101,11 +102,17 @@ class Int8Linear(nn.Module):
 
 def _round(weight: Tensor, rounded: Tensor, scales: Tensor, sums: Tensor) -> None:
     """A part of a weight as int8, the scale of each row, and the sum of its integers."""
-    wide = weight.to(torch.float32, copy=True)
-    largest = _largest(wide).clamp_min_(TINY).div_(LARGEST)
-    rounded.copy_(wide.div_(largest).round_())
-    scales.copy_(largest.flatten())
-    sums.copy_(wide.sum(dim=1))
+    wide = weight.float()
+    scale = _largest(wide).clamp_min_(TINY).div_(LARGEST)
+    whole = (wide * scale.reciprocal()).round_()
+    rounded.copy_(whole)
+    scales.copy_(scale.flatten())
+    sums.copy_(whole.sum(dim=1))
+
+
+def _parts(weight: Tensor) -> tuple[Tensor, ...]:
+    """Some of its rows at a time."""
+    return torch.split(weight, max(1, WEIGHTS_AT_ONCE // weight.shape[1]))
 
 
 def _largest(x: Tensor) -> Tensor:
@@ -188,27 +195,35 @@ def quantise(vision: VisionTransformer) -> None:
     share of its largest number, and all others would lose most of their digits.
     """
     encoder: Any = vision  # of typed modules, some of which are replaced by others
-    stack = encoder.encoder
-    for layer in stack.layers:
-        layer.message_fc = WideLinear(layer.message_fc)
-        layer.message_attn = _attention(layer.message_attn, layer.message_ln)
-        layer.self_attn = _attention(layer.self_attn, layer.layer_norm1)
-        mlp = layer.mlp
-        mlp.fc2 = _linear(mlp.fc2, mlp.fc1, LOWEST.get(mlp.activation.kind))
-        mlp.fc1 = _linear(mlp.fc1, layer.layer_norm2)
-        if mlp.activation.kind == "quick_gelu":
-            mlp.activation = Activation(quick_gelu)
-        layer.mlp = InParts(mlp)
-        for norm in (layer.layer_norm1, layer.layer_norm2, layer.message_ln):
-            norm.float()
-    encoder.encoder = WideStack(stack)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the steps are small: a team of threads would wait for each other for longer
+    try:
+        for layer in encoder.encoder.layers:
+            _quantise(layer)
+    finally:
+        torch.set_num_threads(threads)
+    encoder.encoder = WideStack(encoder.encoder)
+
+
+def _quantise(layer: Any) -> None:
+    layer.message_fc = WideLinear(layer.message_fc)
+    layer.message_attn = _attention(layer.message_attn, layer.message_ln)
+    layer.self_attn = _attention(layer.self_attn, layer.layer_norm1)
+    mlp = layer.mlp
+    mlp.fc2 = _linear(mlp.fc2, mlp.fc1, LOWEST.get(mlp.activation.kind))
+    mlp.fc1 = _linear(mlp.fc1, layer.layer_norm2)
+    if mlp.activation.kind == "quick_gelu":
+        mlp.activation = Activation(quick_gelu)
+    layer.mlp = InParts(mlp)
+    for norm in (layer.layer_norm1, layer.layer_norm2, layer.message_ln):
+        norm.float()
 
 
 def has_outlier(source: nn.LayerNorm | nn.Linear) -> bool:
     """Whether a few channels of what a layer gives are far larger than the others, by its weights."""
     weight, bias = source.weight.detach(), source.bias.detach()
-    parts = weight.view(len(bias), -1).split(WEIGHT_ROWS)
-    squares = torch.cat([part.float().square().sum(dim=1) for part in parts]) + bias.float().square()
+    of_rows = [part.float().square().sum(dim=1) for part in _parts(weight.view(len(bias), -1))]
+    squares = torch.cat(of_rows) + bias.float().square()
     return bool(squares.max() > OUTLIER**2 * squares.median())
 
 
