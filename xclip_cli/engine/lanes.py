@@ -124,7 +124,7 @@ class Lane:
         torch.set_num_threads(1 if self.on_gpu else threads)
         if not self.on_gpu:
             # glibc keeps what is freed for later, up to the size of the largest block that it ever gave back to the
-            # system: what comes from there anew is cleared first, page by page, which takes up to 8 % of a run.
+            # system: what comes from there anew is cleared first, page by page.
             torch.empty(KEPT_BYTES, dtype=torch.uint8)
         if self._stream is not None:
             torch.cuda.set_device(self.device)

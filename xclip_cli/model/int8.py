@@ -1,8 +1,8 @@
 """Linear layers in 8-bit integers, for a CPU that multiplies those natively: half of bfloat16's time.
 
 A weight has a scale a row (an output channel), an input one a token, found as it comes. Products are oneDNN's, through
-the operations that torch uses for quantised models. What lies between them is as always, but that the residual stream
-is float32: that costs nothing here, as inputs are quantised from float32, and makes up for part of the error.
+the operations that torch uses for quantised models. What lies between them is as always, but in float32: that costs
+less than to convert to bfloat16 and back, as inputs are quantised from float32, and makes up for part of the error.
 """
 
 from __future__ import annotations
