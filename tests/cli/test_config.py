@@ -138,7 +138,7 @@ def test_files_that_are_none(tmp_path: Path, xclip: Run) -> None:
     ):
         done = xclip("labels", "list", "--config", tmp_path / name)
         assert (done.returncode, done.stdout) == (2, "")
-        assert message in " ".join(done.stderr.replace("│", "").split())
+        assert message in done.stderr
     assert xclip("labels", "list", "--config", os.devnull).returncode == 0
 
 
@@ -349,7 +349,7 @@ def test_bad_values_are_told_as_on_the_command_line(xclip: Run, tmp_path: Path) 
     path = written(tmp_path, "[timeline]\nwindow = '\\u001b]0;PWNED'\n")
     done = xclip("timeline", "a.mp4", "--label", "x", "--config", path)
     assert done.returncode == 2
-    said = " ".join(done.stderr.replace("│", " ").split())
+    said = done.stderr
     assert "--window" in said
     assert "is not a time" in said
     assert "xclip config show" in said

@@ -24,7 +24,7 @@ INLINE = "using 2 labels given inline: 'a cat', 'a dog'"
 
 def said(done: subprocess.CompletedProcess[str]) -> str:
     assert "Traceback" not in done.stderr
-    return " ".join(done.stderr.replace("│", " ").split())
+    return done.stderr
 
 
 @pytest.fixture
@@ -70,9 +70,9 @@ def test_a_video_without_a_command_is_told_what_to_type(xclip: Run, folder: Path
 def test_a_mistyped_command_is_no_video(xclip: Run, folder: Path) -> None:
     done = xclip("clasify", "a video.mp4", *LABELS)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "No such command 'clasify'. Did you mean 'classify'?" in said(done)
-    assert "No such command 'x'" in said(xclip("x"))
-    assert "No such option: -q" in said(xclip("-q", "classify", "a video.mp4"))
+    assert "no such command 'clasify': did you mean 'classify'?" in said(done)
+    assert "no such command 'x': see `xclip --help`" in said(xclip("x"))
+    assert "no such option: -q: see `xclip --help`" in said(xclip("-q", "classify", "a video.mp4"))
 
 
 @pytest.mark.parametrize("flag", ["--labels", "-l"])

@@ -342,7 +342,7 @@ def test_an_output_that_is_a_link_to_an_input_is_refused(xclip: Run, clip: Path,
     for name in ("out.csv", "out.jsonl"):
         done = xclip("classify", clip, *LABELS, "-o", name, "--force")
         assert done.returncode == 2
-        assert "is one of the inputs" in " ".join(done.stderr.replace("│", " ").split())
+        assert "is one of the inputs" in done.stderr
     assert clip.read_bytes() == before
 
 
