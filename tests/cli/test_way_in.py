@@ -169,6 +169,31 @@ def test_missing_inputs_need_no_model(xclip: Run, folder: Path, arguments: list[
         assert json.loads(done.stdout) == expected.to_json()
 
 
+@pytest.mark.parametrize(
+    ("given", "near"),
+    [
+        ("a vidoe.mp4", "a video.mp4"),
+        ("./a video.mp", "a video.mp4"),
+        ("clps", "clips"),
+        ("clips/b.mp4", "clips/bb.mp4"),
+    ],
+)
+def test_a_mistyped_input_is_told_the_nearest(xclip: Run, folder: Path, given: str, near: str) -> None:
+    (folder / "clips").mkdir()
+    (folder / "clips" / "bb.mp4").touch()
+    for command in (["classify", given, *LABELS], ["embed", given, "-o", "i"], ["search", "a cat", given]):
+        done = xclip(*command, *UNAVAILABLE)
+        assert done.stderr.splitlines()[0] == f"there is no {given}: did you mean {near}?"
+        assert "no such file" in done.stderr
+    assert "did you mean" not in xclip("classify", "other/nope.mp4", *LABELS, *UNAVAILABLE).stderr
+
+
+def test_words_in_the_wrong_places(xclip: Run, folder: Path) -> None:
+    done = xclip("search", "a video.mp4", "a cat")
+    assert (done.returncode, done.stderr) == (2, "error: the text comes first: xclip search 'a cat' 'a video.mp4'\n")
+    assert said(xclip("evaluate", "gone")).startswith("error: there is no gone: pass --truth FILE with")
+
+
 def test_a_missing_input_is_told_of_before_the_model_is_asked_for(xclip: Run, folder: Path) -> None:
     for arguments in (["classify", *LABELS, "-o", "a.jsonl"], ["embed", "-o", "out.index"], ["search", "a cat"]):
         command, *rest = arguments

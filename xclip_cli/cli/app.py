@@ -122,12 +122,13 @@ GROUPS = {
         {"list": "list_labels", "show": "show_labels", "check": "check_labels"},
     ),
     "models": (
-        "List, describe, download, check and convert models.",
+        "List, describe, download, remove, check and convert models.",
         {
             "list": "list_models",
             "info": "show_model",
             "pull": "pull_model",
             "path": "show_path",
+            "remove": "remove_model",
             "verify": "verify_model",
             "convert": "convert_model",
         },

@@ -41,7 +41,7 @@ def _plain(error: Any) -> str:
     said = error.message
     for pattern, words in PLAIN:
         said = re.sub(pattern, words, said)
-    refused = getattr(error.__cause__, "errors", list)()
+    refused: list[Any] = getattr(error.__cause__, "errors", list)()
     return f"{quoted(refused[0]['input'])} {said}" if said.startswith("must be ") and refused else said
 
 

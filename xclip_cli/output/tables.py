@@ -134,10 +134,10 @@ def print_precisions(compared: dict[str, Any]) -> None:
 
 
 def format_fields(values: dict[str, Any], indent: str = "") -> str:
-    """Nested values, a line each."""
+    """Nested values, a line each, with their names as words."""
     lines = []
     for name, value in values.items():
-        key = printable(str(name))
+        key = printable(str(name)).replace("_", " ")
         if isinstance(value, dict):
             lines += [f"{indent}{key}:", format_fields(value, indent + "  ")]
         elif isinstance(value, list):
