@@ -46,6 +46,8 @@ def test_all_is_well(xclip: Run) -> None:
     assert shown.returncode == 0
     assert "ok    classifies it on cpu: color bars" in shown.stdout
     assert f"torch: {version('torch')}" in shown.stdout
+    assert "\n  label sets: " in shown.stdout
+    assert not re.search("^ *[a-z]+_[a-z_]+: ", shown.stdout, re.MULTILINE)
 
 
 def test_nothing_secret_is_told(xclip: Run, tmp_path: Path) -> None:

@@ -105,7 +105,8 @@ def print_models(rows: list[dict[str, Any]]) -> None:
     console.print(table)
     console.print(
         "\ntop-1: as published, on the dataset in the name, or Kinetics-400; zero-shot: on\n"
-        "HMDB-51, UCF-101, Kinetics-600, all unseen. More: `xclip models info NAME`"
+        "HMDB-51, UCF-101, Kinetics-600, all unseen. GMAC: billion multiplications per\n"
+        "clip. More: `xclip models info NAME`"
     )
 
 
