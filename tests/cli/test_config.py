@@ -181,6 +181,7 @@ def test_show_says_where_each_value_came_from(tmp_path: Path) -> None:
     assert every["top-k"] == {"value": 5, "source": "default"}
     text = CliRunner().invoke(app, ["config", "show", "--config", str(path)], env={"XCLIP_MODEL": None}).output
     assert f"window: 4  ({path} [timeline])" in text
+    assert "recursive: false  (default)" in CliRunner().invoke(app, ["config", "show", "classify"]).output
     assert "did you mean" not in CliRunner().invoke(app, ["config", "show", "foo"]).output
     done = CliRunner().invoke(app, ["config", "show", "timline"])
     assert (done.exit_code, "did you mean 'timeline'?" in " ".join(done.output.split())) == (2, True)
