@@ -41,9 +41,13 @@ def test_the_version(xclip: Run, words: list[str]) -> None:
     assert xclip(*words).stdout == f"xclip {xclip_cli.__version__}\n"
 
 
-@pytest.mark.parametrize("words", [[], ["classify"], ["models", "pull"]])
+@pytest.mark.parametrize("words", [[], ["classify"], ["models"], ["models", "pull"]])
 def test_help_as_a_word(xclip: Run, words: list[str]) -> None:
-    assert xclip("help", *words).stdout == xclip(*words, "--help").stdout != ""
+    help_ = xclip("help", *words)
+    assert (help_.stdout, help_.returncode) == (xclip(*words, "--help").stdout, 0)
+    assert help_.stdout.splitlines()[-1].startswith(" Documentation: ")
+    if words in ([], ["models"]):
+        assert (xclip(*words).stdout, xclip(*words).returncode) == (help_.stdout, 2)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def _told_errors() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in Python's buffer would fail again at exit
         raise typer.Exit(128 + signal.SIGPIPE) from None
     except Exception as error:
-        if hasattr(error, "format_message") and type(error).__name__ != "NoArgsIsHelpError":  # which typer's help is
+        if hasattr(error, "format_message"):
             show_usage_error(error)
         raise
 

@@ -22,6 +22,9 @@ PLAIN = (  # what typer, click and pydantic say, in the words of our own errors
 def show_usage_error(error: Any) -> None:
     """Tell a usage error, of which typer's versions have click's or their own, and end the program. Raises
     typer.Exit."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # all but the last line has been printed
+        typer.echo(error.message)
+        raise typer.Exit(error.exit_code) from error
     error.message, context = _plain(error), getattr(error, "ctx", None)
     said = error.format_message().rstrip(".").replace(". Did you mean", ": did you mean")
     if getattr(error, "possibilities", None) and "did you mean" not in said:
