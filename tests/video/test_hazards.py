@@ -378,6 +378,20 @@ def test_an_mp4_without_its_description(tmp_path: Path) -> None:
     assert caught.value.code == "unsupported"
 
 
+def test_a_segment_of_a_stream_needs_its_header(tmp_path: Path) -> None:
+    flags = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+    path = write_clip(tmp_path / "whole.mp4", 40, options={"g": "10"}, container_options=flags)
+    data = path.read_bytes()
+    first = data.index(b"moof") - 4
+    segment = data[first : data.index(b"moof", first + 8) - 4]
+    path.write_bytes(segment)
+    with pytest.raises(VideoError, match=r"a segment of a stream .* without its header \(moov\): join them") as caught:
+        read_frames(path)
+    assert caught.value.code == "unsupported"
+    path.write_bytes(data[:first] + segment)
+    assert [number_of(picture) for picture in read_frames(path, 2)[0]] == [2, 7]
+
+
 def test_a_rate_that_swings_is_sampled_by_time(tmp_path: Path) -> None:
     """Five seconds at 1 frame a second, one at 60, five at 1: every second gets its frame."""
     pts = [*range(0, 5000, 1000), *(5000 + i * 1000 // 60 for i in range(60)), *range(6000, 11000, 1000)]
