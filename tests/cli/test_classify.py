@@ -338,8 +338,8 @@ def test_label_sets(xclip: Run, tmp_path: Path) -> None:
     done = xclip("labels", "show", "picture-stat")
     assert done.returncode == 2
     assert done.stderr == (
-        "error: there is no built-in set 'picture-stat': did you mean picture-state? (`xclip labels list` shows the "
-        "sets)\n"
+        "error: there is no built-in set 'picture-stat': did you mean picture-state? `xclip labels list` shows the "
+        "sets\n"
     )
     (tmp_path / "notes.mp4").touch()
     assert xclip("demo", tmp_path / "notes.mp4").stderr == f"error: {tmp_path / 'notes.mp4'} is a file: give a folder\n"
