@@ -197,6 +197,9 @@ def test_words_in_the_wrong_places(xclip: Run, folder: Path) -> None:
     assert (done.returncode, done.stderr) == (2, "error: the text comes first: xclip search 'a cat' 'a video.mp4'\n")
     unknown = "error: there is no built-in set 'x': `xclip labels list` shows the sets\n"
     assert said(xclip("labels", "show", "x")) == unknown
+    (folder / "Other.csv").touch()
+    done = xclip("classify", "a video.mp4", *LABELS, "-o", "Other.csv")
+    assert said(done) == "error: Other.csv exists: pass --force to replace it, or give another file\n"
     assert said(xclip("evaluate", "gone")).startswith("error: there is no gone: pass --truth FILE with")
 
 

@@ -29,13 +29,14 @@ def show_usage_error(error: Any) -> None:
     said = error.format_message().rstrip(".").replace(". Did you mean", ": did you mean")
     if getattr(error, "possibilities", None) and "did you mean" not in said:
         said = f"{error.message}: did you mean {error.possibilities[0]}?"
+    said = said[:1].lower() + said[1:]
     if _is_from_file(error):
         said += " (it comes from a file: see `xclip config show`)"
-    elif said.startswith("Invalid value: ") or "'--config'" in said:  # our own, which say what to do
+    elif said.startswith("invalid value: ") or "'--config'" in said:  # our own, which say what to do
         said = error.message
     elif context is not None:
         said += f"{'' if said.endswith('?') else ':'} see `{context.command_path} --help`"
-    typer.echo(f"error: {printable(said[:1].lower() + said[1:], LONGEST)}", err=True)
+    typer.echo(f"error: {printable(said, LONGEST)}", err=True)
     raise typer.Exit(error.exit_code) from error
 
 
