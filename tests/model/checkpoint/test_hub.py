@@ -331,7 +331,7 @@ def test_removing_a_model_frees_its_space(online: Program, hub: Hub, tmp_path: P
     folder = Path(online("models", "pull", REPO).stdout.strip())
     hub.repositories["owner/other"] = hub.repositories[REPO]
     other = Path(online("models", "pull", "owner/other").stdout.strip())
-    megabytes = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    kilobytes = sum(path.stat().st_size for path in folder.iterdir()) / 1e3
     wrong = online("models", "remove", f"{REPO}@nonsense")
     assert (wrong.returncode, f"{REPO}@nonsense is not in the cache" in wrong.stderr) == (4, True)
     for yours in ("bundled", str(folder)):
@@ -339,7 +339,7 @@ def test_removing_a_model_frees_its_space(online: Program, hub: Hub, tmp_path: P
         assert refused.returncode == 4
         assert refused.stderr.startswith(f"error: {yours} was not downloaded from the hub")
     done = online("models", "remove", "base-patch32")
-    assert (done.returncode, done.stdout) == (0, f"removed {REPO}: {megabytes:.1f} MB freed\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, f"removed {REPO}: {kilobytes:.1f} kB freed\n"), done.stderr
     assert (folder.parent.parent.exists(), other.exists()) == (False, True)
     assert online("models", "path", REPO).returncode == 4
 
