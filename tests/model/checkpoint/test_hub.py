@@ -340,7 +340,7 @@ def test_removing_a_model_frees_its_space(online: Program, hub: Hub, tmp_path: P
         assert refused.stderr.startswith(f"error: {yours} was not downloaded from the hub")
     done = online("models", "remove", "base-patch32")
     assert (done.returncode, done.stdout) == (0, f"removed {REPO}: {kilobytes:.1f} kB freed\n"), done.stderr
-    assert (folder.parent.parent.exists(), other.exists()) == (False, True)
+    assert (folder.parent.parent.exists(), other.exists()) == (False, True)  # though the commit is the same
     assert online("models", "path", REPO).returncode == 4
 
 

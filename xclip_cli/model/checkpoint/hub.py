@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,8 +99,10 @@ def remove(repo: str, revision: str | None) -> int:
     commits: list[str] = []
     with suppress(CacheNotFound):
         cache = huggingface_hub.scan_cache_dir()
-        held = (found.revisions for found in cache.repos if (found.repo_type, found.repo_id) == ("model", repo))
-        commits = [one.commit_hash for one in chain(*held) if revision in (None, one.commit_hash, *one.refs)]
+        found = frozenset(one for one in cache.repos if (one.repo_type, one.repo_id) == ("model", repo))
+        cache = replace(cache, repos=found)  # a copy of a repository may have the same commits
+        held = chain(*(one.revisions for one in found))
+        commits = [one.commit_hash for one in held if revision in (None, one.commit_hash, *one.refs)]
     if not commits:
         which = repo if revision is None else f"{repo}@{revision}"
         raise ModelError(f"{which} is not in the cache ({constants.HF_HUB_CACHE}): `xclip models list` shows what is")
