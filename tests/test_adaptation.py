@@ -247,10 +247,10 @@ def test_the_commands(xclip: Run, clips: Path, index: Index, tmp_path: Path) -> 
     assert "accuracy on held-out examples: 100.0%, without the head 0.0%: +100.0 points" in done.stdout
     assert "16 examples for 4 of 4 labels" in done.stderr
     again = xclip("adapt", clips, *model, "-o", head)
-    assert "No such option: --multi-label" in xclip("adapt", clips, *model, "-o", head, "--multi-label").stderr
-    assert "exists: pass --force" in " ".join(again.stderr.replace("│", " ").split())
+    assert "no such option: --multi-label" in xclip("adapt", clips, *model, "-o", head, "--multi-label").stderr
+    assert "exists: pass --force" in again.stderr
     wrong = xclip("adapt", clips, *model, "-o", clips / "labels.csv", "--force")
-    assert "labels.csv: a head must be a .safetensors file" in " ".join(wrong.stderr.replace("│", " ").split())
+    assert "labels.csv: a head must be a .safetensors file" in wrong.stderr
     video = next(iter(index)).video
     record = json.loads(xclip("classify", video, "--head", head, "--dtype", "float32").stdout)
     assert record["predictions"][0]["label"] == Path(video).parent.name.replace("_", " ")
@@ -272,7 +272,7 @@ def test_a_head_with_settings_that_do_not_exist(xclip: Run, name: str, value: st
     head = Head(settings(labels), labels, np.zeros((4, 8), np.float32))
     done = xclip("classify", "v.mp4", "--head", spoiled(head, tmp_path / "h.safetensors", **{name: value}))
     assert done.returncode == 2
-    assert f"'{value}' is no" in " ".join(done.stderr.replace("│", " ").split())
+    assert f"'{value}' is no" in done.stderr
 
 
 def test_a_head_that_is_no_better_is_not_written(xclip: Run, clips: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_all_is_well(xclip: Run) -> None:
     report = json.loads(done.stdout)
     assert report["healthy"] is True
     assert report["xclip"] == xclip_cli.__version__
-    for name in ("av", "torch", "numpy", "tokenizers", "safetensors", "huggingface_hub"):
+    for name in ("av", "torch", "numpy", "tokenizers", "safetensors", "huggingface-hub"):
         assert report["packages"][name] == version(name)
     assert report["ffmpeg"]["version"] == av.ffmpeg_version_info
     assert report["ffmpeg"]["libraries"].keys() == av.library_versions.keys()
@@ -46,6 +46,8 @@ def test_all_is_well(xclip: Run) -> None:
     assert shown.returncode == 0
     assert "ok    classifies it on cpu: color bars" in shown.stdout
     assert f"torch: {version('torch')}" in shown.stdout
+    assert "\n  label sets: " in shown.stdout
+    assert not re.search("^ *[a-z]+_[a-z_]+: ", shown.stdout, re.MULTILINE)
 
 
 def test_nothing_secret_is_told(xclip: Run, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from .model.verify import Check
 from .text import one_line
 from .video.pool import confinement
 
-PACKAGES = ("av", "torch", "numpy", "tokenizers", "safetensors", "huggingface_hub", "rich", "typer")
+PACKAGES = ("av", "torch", "numpy", "tokenizers", "safetensors", "huggingface-hub", "rich", "typer")
 CLIP_LABEL = "color bars"
 CLIP_LABELS = "picture-state"  # the shipped set that it is told from
 PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{}\n#EXT-X-ENDLIST\n"

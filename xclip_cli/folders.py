@@ -1,10 +1,13 @@
-"""The user's folders, as the system names them."""
+"""The user's folders, as the system names them, and what is beside a file that is not there."""
 
 from __future__ import annotations
 
 import os
 import sys
+from itertools import islice
 from pathlib import Path
+
+MOST_NEIGHBOURS = 10_000  # files of a folder that are compared with a name that is not among them
 
 
 def cache_folder() -> Path | None:
@@ -33,3 +36,13 @@ def _folder(variable: str, usual: str, on_macos: str) -> Path | None:
         except RuntimeError:  # not even an entry of the user in the system's list
             return None
     return folder / "xclip" if folder.is_absolute() else None
+
+
+def neighbours(path: Path, suffixes: tuple[str, ...] = ("",)) -> list[str]:
+    """What ends in one of the suffixes in the folder of a file that is not there, as the file was spelled."""
+    try:
+        with os.scandir(path.parent) as found:
+            names = [entry.name for entry in islice(found, MOST_NEIGHBOURS)]
+    except (OSError, ValueError):
+        return []
+    return [str(path.with_name(name)) for name in names if name.lower().endswith(suffixes)]

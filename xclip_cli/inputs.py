@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import islice
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from .errors import ResultsError, VideoError
+from .folders import neighbours
 from .results.index import Index, StoredVideo
 from .results.lines import is_index
 from .results.records import Failure, Record
@@ -35,6 +37,7 @@ VIDEO_SUFFIXES = (
 )
 
 MAX_LIST = 1 << 28  # bytes of a list of paths
+MOST_SUGGESTED = 5  # missing paths that the nearest name is looked for
 
 _SHARD = re.compile(r"(\d{1,9})/(\d{1,9})", re.ASCII)
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
@@ -116,6 +119,9 @@ class Inputs:
         notices = [f"given more than once, processed once: {path}" for path in self.repeated]
         if self.ignored:
             notices.append(f"ignored {counted(self.ignored, 'file')} without a video suffix")
+        for path in self.missing[:MOST_SUGGESTED]:
+            if near := get_close_matches(str(Path(path)), neighbours(Path(path)), 1):
+                notices.append(f"there is no {path}: did you mean {near[0]}?")
         return notices
 
 

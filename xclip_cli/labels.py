@@ -22,11 +22,11 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from .errors import LabelsError
+from .folders import neighbours
 from .text import counted, listed, one_line, other_encoding, printable, quoted
 
 _log = logging.getLogger(__name__)
@@ -48,7 +48,6 @@ LEAST_TEMPERATURE = 1e-6  # logits over less are no numbers any more
 MAX_CHARACTERS = 1 << 26  # of all texts together
 
 LABEL_FILES = (".txt", ".csv", ".json")  # suffixes
-MOST_NEIGHBOURS = 10_000  # files of a folder that are compared with a name that is not among them
 
 # Suffixes of files that hold something else than labels: read line by line, their syntax would be part of each label.
 OTHER_FILES = frozenset(
@@ -346,7 +345,7 @@ def _find(source: str, kind: str, what: str) -> Path:
     except (OSError, RuntimeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise LabelsError(f"cannot read {source}: {reason}") from error
-    near = difflib.get_close_matches(source, [*neighbours(path), *files], 1)
+    near = difflib.get_close_matches(source, [*neighbours(path, LABEL_FILES), *files], 1)
     no_template = ", and it has no {} for the label" if kind == "templates" else ""
     hint = f"did you mean {one_line(near[0])}? " if near else ""
     if kind == "labels" and not path.suffix and os.sep not in source:
@@ -354,16 +353,6 @@ def _find(source: str, kind: str, what: str) -> Path:
     raise LabelsError(
         f"there is no {what} or built-in set {quoted(source)}{no_template}: {hint}`xclip labels list` shows the sets"
     )
-
-
-def neighbours(path: Path) -> list[str]:
-    """The files of labels, or templates, in the folder of one that is not there, as it was spelled."""
-    try:
-        with os.scandir(path.parent) as found:
-            names = [entry.name for entry in islice(found, MOST_NEIGHBOURS)]
-    except (OSError, ValueError):
-        return []
-    return [str(path.with_name(name)) for name in names if name.lower().endswith(LABEL_FILES)]
 
 
 def read_text(path: Path) -> str:

@@ -137,17 +137,18 @@ def test_windows(xclip: Run, checkpoint: Path, clip: Path) -> None:
         (["a.mp4", "--label", "x", "--model", "./nowhere"], 4, "there is no model './nowhere'"),
         (["a.mp4", "--label", "x", "--model", "no/such"], 4, "no/such is not downloaded, or only partly"),
         (["a.mp4", "--label", "x", "--from-file", "no"], 2, "cannot read the list of videos no"),
-        (["a.mp4", "--label", "x", "--nonsense"], 2, "--nonsense"),
-        (["a.mp4", "--label", "x", "--workers", "0"], 2, "'--workers': must be 1 or more"),
-        (["a.mp4", "--label", "x", "--workers", "many"], 2, "'--workers': must be a whole number"),
+        (["a.mp4", "--label", "x", "--nonsense"], 2, "no such option: --nonsense: see `xclip classify --help`"),
+        (["a.mp4", "--labls", "x"], 2, "no such option: --labls: did you mean --labels? see `xclip classify --help`"),
+        (["a.mp4", "--label", "x", "--workers", "0"], 2, "'--workers': '0' must be 1 or more"),
+        (["a.mp4", "--label", "x", "--workers", "many"], 2, "'--workers': 'many' must be a whole number"),
         (
             ["a.mp4", "--label", "x", "--batch-size", "0"],
             2,
-            "'--batch-size': must be 1 or more",
+            "'--batch-size': '0' must be 1 or more",
         ),
-        (["a.mp4", "--label", "x", "--threads", "0"], 2, "'--threads': must be 1 or more"),
-        (["a.mp4", "--label", "x", "--timeout", "0"], 2, "'--timeout': must be 0.1 or more"),
-        (["a.mp4", "--label", "x", "--timeout", "nan"], 2, "'--timeout': must be 0.1 or more"),
+        (["a.mp4", "--label", "x", "--threads", "0"], 2, "'--threads': '0' must be 1 or more"),
+        (["a.mp4", "--label", "x", "--timeout", "0"], 2, "'--timeout': '0' must be 0.1 or more"),
+        (["a.mp4", "--label", "x", "--timeout", "nan"], 2, "'--timeout': 'nan' must be 0.1 or more"),
         (["a.mp4", "--label", "x", "--views", "3"], 2, "'3' is not a number of views: give CLIPSxCROPS"),
         (["a.mp4", "--label", "x", "--views", "4x2"], 2, "'4x2' is not a number of views"),
         (["a.mp4", "--label", "x", "--views", "0x1"], 2, "'0x1' is not a number of views"),
@@ -169,8 +170,9 @@ def test_errors_are_one_clear_message(
     done = xclip("classify", *arguments)
     assert done.returncode == code
     assert done.stdout == ""
-    assert message in " ".join(done.stderr.replace("│", " ").split())
-    assert "Traceback" not in done.stderr
+    *_, line = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
 
 
 STEERING = "\x1b[2J\x9b\x07"
@@ -336,8 +338,8 @@ def test_label_sets(xclip: Run, tmp_path: Path) -> None:
     done = xclip("labels", "show", "picture-stat")
     assert done.returncode == 2
     assert done.stderr == (
-        "error: there is no built-in set 'picture-stat': did you mean picture-state? (`xclip labels list` shows the "
-        "sets)\n"
+        "error: there is no built-in set 'picture-stat': did you mean picture-state? `xclip labels list` shows the "
+        "sets\n"
     )
     (tmp_path / "notes.mp4").touch()
     assert xclip("demo", tmp_path / "notes.mp4").stderr == f"error: {tmp_path / 'notes.mp4'} is a file: give a folder\n"
@@ -431,7 +433,7 @@ def test_a_report_of_a_run(xclip: Run, checkpoint: Path, clip: Path, tmp_path: P
         (["bad.jsonl", "-o", "a.html"], 1, "error: bad.jsonl, line 1: not JSON"),
         (["good.jsonl", "-o", "no/a.html"], 2, "the output folder no does not exist: create it"),
         (["good.jsonl", "-o", "good.jsonl", "--force"], 2, "is one of the inputs"),
-        (["good.jsonl"], 2, "Missing option '--output'"),
+        (["good.jsonl"], 2, "missing option '--output'"),
         (["good.jsonl", "-o", "a.html", "--root", "no"], 2, "does not exist"),
     ],
 )
@@ -443,7 +445,7 @@ def test_errors_of_reports(xclip: Run, tmp_path: Path, arguments: list[str], cod
     (folder / "good.jsonl").write_text(json.dumps(failed) + "\n")
     done = xclip("report", *arguments)
     assert done.returncode == code
-    assert message in " ".join(done.stderr.replace("│", " ").split())
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -480,4 +482,4 @@ def test_answers_that_are_none(xclip: Run, checkpoint: Path, clip: Path, tmp_pat
     assert "no label passed its threshold" in xclip(*common, "--threshold", "1", "--format", "table").stdout
     done = xclip(*common, "--none-of-these", "--multi-label")
     assert done.returncode == 2
-    assert "--none-of-these cannot be combined with --multi-label" in " ".join(done.stderr.replace("│", " ").split())
+    assert "--none-of-these cannot be combined with --multi-label" in done.stderr

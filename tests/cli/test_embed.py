@@ -149,7 +149,7 @@ def whole(checkpoint: Path, videos: Path, tmp_path_factory: pytest.TempPathFacto
 def test_what_an_index_cannot_answer_is_refused(xclip: Run, whole: Path, arguments: list[str], message: str) -> None:
     done = xclip(arguments[0], whole, *LABELS, *arguments[1:])
     assert done.returncode in (1, 2)
-    assert message in " ".join(done.stderr.replace("│", " ").split())
+    assert message in done.stderr
 
 
 def test_the_library_reads_it(whole: Path, checkpoint: Path, videos: Path) -> None:

@@ -99,7 +99,7 @@ def test_a_run_goes_on_and_writes_what_is_missing(xclip: Run, common: list[str],
     whole = {name: (out / name).read_bytes() for name in files(out)}
     done = xclip(*command)
     assert done.returncode == 2
-    assert "pass --force to replace it, --resume to continue it" in " ".join(done.stderr.replace("│", "").split())
+    assert "pass --force to replace it, --resume to continue it" in done.stderr
     (out / "a.mov.json").unlink()
     shutil.rmtree(out / "below")
     written = (out / "a.mp4.json").stat().st_mtime_ns
@@ -125,7 +125,7 @@ def test_files_of_others_are_not_replaced(xclip: Run, common: list[str], tree: P
     command = ["classify", "clips/a.mp4", "clips/a.mov", *common, "--output-dir", "clips"]
     done = xclip(*command)
     assert done.returncode == 2
-    assert "clips/a.mp4.json exists: pass --force to replace it" in " ".join(done.stderr.replace("│", "").split())
+    assert "clips/a.mp4.json exists: pass --force to replace it" in done.stderr
     assert (tree / "a.mp4.json").read_text() == "mine"
     assert not (tree / "results.jsonl").exists()
     assert "clips/a.mp4.json exists: move it away" in " ".join(
@@ -136,7 +136,7 @@ def test_files_of_others_are_not_replaced(xclip: Run, common: list[str], tree: P
     assert (tree / "notes.json").read_text() == "mine"
     shutil.copy(tree / "a.mov", tree / "a.mov.csv")  # a video that has the name of another's file
     done = xclip("classify", "clips/a.mov", "clips/a.mov.csv", *common, "--output-dir", "clips", "-f", "csv", "--force")
-    assert "clips/a.mov.csv is one of the inputs" in " ".join(done.stderr.replace("│", "").split())
+    assert "clips/a.mov.csv is one of the inputs" in done.stderr
 
 
 def test_what_the_run_reads_is_not_replaced(xclip: Run, common: list[str], tree: Path, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_what_the_run_reads_is_not_replaced(xclip: Run, common: list[str], tree:
     ):
         for force in ([], ["--force"]):
             done = xclip("classify", *arguments, *model, *force)
-            said = " ".join(done.stderr.replace("│", "").split())
+            said = done.stderr
             assert (done.returncode, "is one of the inputs: give another folder with --output-dir" in said) == (2, True)
     assert {path: path.read_text() for path in tree.rglob("*.csv")} == before
     (tree / "below" / "a.mp4.json").mkdir()
@@ -245,7 +245,7 @@ def test_no_file_is_written_through_a_link(xclip: Run, common: list[str], tree: 
 def test_wrong_usage(xclip: Run, arguments: list[str], message: str) -> None:
     done = xclip("timeline", "a.mp4", "--label", "x", "--output-dir", "out", *arguments)
     assert done.returncode == 2
-    assert message in " ".join(done.stderr.replace("│", "").split())
+    assert message in done.stderr
 
 
 def test_shards_agree_on_names(xclip: Run, common: list[str], tree: Path) -> None:

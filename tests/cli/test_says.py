@@ -48,6 +48,18 @@ def test_auto_says_once_which_model_it_chose(xclip: Run, folder: Path) -> None:
     assert errors.count("model") == 2  # of the one notice: model bundled … --model
 
 
+@pytest.mark.parametrize("command", ["classify", "timeline"])
+def test_a_warning_about_all_videos_is_said_once(checkpoint: Path, folder: Path, command: str) -> None:
+    program = Path(sys.executable).with_name("xclip")
+    words = [program, command, folder / "0.mp4", folder / "1.mp4", "--label", "a cat", "--model", checkpoint]
+    said, environment = re.compile("only one label: its score is 1"), {"COLUMNS": "200", "HF_HUB_OFFLINE": "1"}
+    status, shown, _ = on_terminal(words, environment, errors_too=True)
+    assert (status, len(said.findall(shown))) == (0, 1)
+    for more, errors_too in (["-q"], True), ([], False):  # where the terminal is not told of it, its table tells
+        _, shown, _ = on_terminal([*words, *more], environment, errors_too)
+        assert len(said.findall(shown)) == 2
+
+
 def test_failures_are_said_once(xclip: Run, checkpoint: Path, folder: Path) -> None:
     command = ["classify", "broken.mp4", "0.mp4", *LABELS, "--model", checkpoint]
     summary, failure = xclip(*command).stderr.splitlines()

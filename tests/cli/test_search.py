@@ -140,8 +140,7 @@ def test_one_of_several_indexes_has_what_is_wanted(xclip: Run, index: Path, vide
     done = xclip("search", "color bars", index, other, "--only", "film*", env={"XCLIP_MODEL": "base-patch32"})
     assert {json.loads(line)["video"] for line in done.stdout.splitlines()} == {str(film)}
     done = xclip("search", "color bars", index, other, "--only", "x*")
-    said = "".join(done.stderr.replace("│", " ").split())
-    assert f"novideooftheindexes{index}and{other}matches'x*'" in said
+    assert f"no video of the indexes {index} and {other} matches 'x*'" in done.stderr
 
 
 def test_the_first_failure_ends_it_if_asked_for(xclip: Run, videos: Path, index: Path) -> None:
@@ -187,9 +186,9 @@ def test_like_and_clips_of_what_is_found(xclip: Run, index: Path, videos: Path, 
 def test_wrong_usage(xclip: Run, arguments: list[str], message: str) -> None:
     done = xclip("search", *arguments)
     assert done.returncode == 2
-    assert message in " ".join(done.stderr.replace("│", " ").split())
+    assert message in done.stderr
 
 
 def test_windows_of_an_index(xclip: Run, index: Path) -> None:
     done = xclip("search", "color bars", index, "--window", "3")
-    assert "the index has windows of 1 s every 0.5 s" in " ".join(done.stderr.replace("│", " ").split())
+    assert "the index has windows of 1 s every 0.5 s" in done.stderr

@@ -24,7 +24,7 @@ INLINE = "using 2 labels given inline: 'a cat', 'a dog'"
 
 def said(done: subprocess.CompletedProcess[str]) -> str:
     assert "Traceback" not in done.stderr
-    return " ".join(done.stderr.replace("│", " ").split())
+    return done.stderr
 
 
 @pytest.fixture
@@ -41,9 +41,13 @@ def test_the_version(xclip: Run, words: list[str]) -> None:
     assert xclip(*words).stdout == f"xclip {xclip_cli.__version__}\n"
 
 
-@pytest.mark.parametrize("words", [[], ["classify"], ["models", "pull"]])
+@pytest.mark.parametrize("words", [[], ["classify"], ["models"], ["models", "pull"]])
 def test_help_as_a_word(xclip: Run, words: list[str]) -> None:
-    assert xclip("help", *words).stdout == xclip(*words, "--help").stdout != ""
+    help_ = xclip("help", *words)
+    assert (help_.stdout, help_.returncode) == (xclip(*words, "--help").stdout, 0)
+    assert help_.stdout.splitlines()[-1].startswith(" Documentation: ")
+    if words in ([], ["models"]):
+        assert (xclip(*words).stdout, xclip(*words).returncode) == (help_.stdout, 2)
 
 
 @pytest.mark.parametrize(
@@ -70,9 +74,9 @@ def test_a_video_without_a_command_is_told_what_to_type(xclip: Run, folder: Path
 def test_a_mistyped_command_is_no_video(xclip: Run, folder: Path) -> None:
     done = xclip("clasify", "a video.mp4", *LABELS)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "No such command 'clasify'. Did you mean 'classify'?" in said(done)
-    assert "No such command 'x'" in said(xclip("x"))
-    assert "No such option: -q" in said(xclip("-q", "classify", "a video.mp4"))
+    assert "no such command 'clasify': did you mean 'classify'?" in said(done)
+    assert "no such command 'x': see `xclip --help`" in said(xclip("x"))
+    assert "no such option: -q: see `xclip --help`" in said(xclip("-q", "classify", "a video.mp4"))
 
 
 @pytest.mark.parametrize("flag", ["--labels", "-l"])
@@ -167,6 +171,36 @@ def test_missing_inputs_need_no_model(xclip: Run, folder: Path, arguments: list[
     if "-o" not in arguments and "classify" in arguments and "--output-dir" not in arguments:
         (expected,) = Classifier("bundled", labels=["a cat", "a dog"]).classify_all(["nope.mp4"])
         assert json.loads(done.stdout) == expected.to_json()
+
+
+@pytest.mark.parametrize(
+    ("given", "near"),
+    [
+        ("a vidoe.mp4", "a video.mp4"),
+        ("./a video.mp", "a video.mp4"),
+        ("clps", "clips"),
+        ("clips/b.mp4", "clips/bb.mp4"),
+    ],
+)
+def test_a_mistyped_input_is_told_the_nearest(xclip: Run, folder: Path, given: str, near: str) -> None:
+    (folder / "clips").mkdir()
+    (folder / "clips" / "bb.mp4").touch()
+    for command in (["classify", given, *LABELS], ["embed", given, "-o", "i"], ["search", "a cat", given]):
+        done = xclip(*command, *UNAVAILABLE)
+        assert done.stderr.splitlines()[0] == f"there is no {given}: did you mean {near}?"
+        assert "no such file" in done.stderr
+    assert "did you mean" not in xclip("classify", "other/nope.mp4", *LABELS, *UNAVAILABLE).stderr
+
+
+def test_words_in_the_wrong_places(xclip: Run, folder: Path) -> None:
+    done = xclip("search", "a video.mp4", "a cat")
+    assert (done.returncode, done.stderr) == (2, "error: the text comes first: xclip search 'a cat' 'a video.mp4'\n")
+    unknown = "error: there is no built-in set 'x': `xclip labels list` shows the sets\n"
+    assert said(xclip("labels", "show", "x")) == unknown
+    (folder / "Other.csv").touch()
+    done = xclip("classify", "a video.mp4", *LABELS, "-o", "Other.csv")
+    assert said(done) == "error: Other.csv exists: pass --force to replace it, or give another file\n"
+    assert said(xclip("evaluate", "gone")).startswith("error: there is no gone: pass --truth FILE with")
 
 
 def test_a_missing_input_is_told_of_before_the_model_is_asked_for(xclip: Run, folder: Path) -> None:

@@ -26,17 +26,18 @@ from .exits import FAILURE, NO_MODEL, USAGE
 from .help import Group, help_of
 from .interrupt import end, on_interrupt
 from .takes_flags import takes_flags
+from .usage import LONGEST, show_usage_error
 
 
 class _Program(Group):
-    """Escapes what usage errors say: they may quote the name of a file, which may steer a terminal."""
+    """Tells usage errors as all other errors are told."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings | {"commands": _Commands()})
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         """Read the program's own flags."""
-        with _escaped_errors():
+        with _told_errors():
             return super().make_context(*args, **kwargs)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -51,13 +52,13 @@ class _Program(Group):
         elif command := _meant(args, [flag for param in self.get_params(ctx) for flag in param.opts]):
             from ..text import printable
 
-            typer.echo(f"error: {printable(command, LONGEST_MESSAGE)}", err=True)
+            typer.echo(f"error: {printable(command, LONGEST)}", err=True)
             raise typer.Exit(USAGE)
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
-        with _escaped_errors(), on_interrupt(end):
+        with _told_errors(), on_interrupt(end):
             return super().invoke(ctx)
 
 
@@ -87,9 +88,8 @@ def _is_video(word: str) -> bool:
 
 
 @contextmanager
-def _escaped_errors() -> Iterator[None]:
-    """Usage errors of any kind, which typer's versions have from click or as their own, are all told by this; who stops
-    reading our output is told nothing."""
+def _told_errors() -> Iterator[None]:
+    """Usage errors are told in a line; who stops reading our output is told nothing."""
     try:
         yield
     except BrokenPipeError:
@@ -97,38 +97,10 @@ def _escaped_errors() -> Iterator[None]:
         raise typer.Exit(128 + signal.SIGPIPE) from None
     except Exception as error:
         if hasattr(error, "format_message"):
-            from ..text import printable
-
-            if _is_from_file(error):
-                error.message = f"{getattr(error, 'message', '')} (it comes from a file: see `xclip config show`)"  # type: ignore[attr-defined]
-            for name in ("message", "param_hint", "ui_filename"):
-                if isinstance(said := getattr(error, name, None), str):
-                    setattr(error, name, printable(_plain(said), LONGEST_MESSAGE))
+            show_usage_error(error)
         raise
 
 
-def _plain(said: str) -> str:
-    """What pydantic says of a value, in plain words."""
-    for pattern, words in PLAIN:
-        said = re.sub(pattern, words, said)
-    return said
-
-
-def _is_from_file(error: Any) -> bool:
-    """Whether a usage error is about a value of xclip.toml."""
-    context, flag = getattr(error, "ctx", None), getattr(error, "param", None)
-    source = context.get_parameter_source(flag.name) if context is not None and flag is not None else None
-    return source is not None and source.name == "DEFAULT_MAP"
-
-
-PLAIN = (
-    ("^Value error, ", ""),
-    (r"^Input should be greater than or equal to (\S+)", r"must be \1 or more"),
-    (r"^Input should be less than or equal to (\S+)", r"must be \1 or less"),
-    ("^Input should be a valid integer.*", "must be a whole number"),
-    ("^Input should be a valid number.*", "must be a number"),
-)
-LONGEST_MESSAGE = 1000  # characters of a usage error, which may quote anything
 NO_ROOM = re.compile("failed to map|cannot allocate memory", re.IGNORECASE)  # said of a library that is too large
 TERMINAL_SIZES = ("COLUMNS", "LINES", "TERMINAL_WIDTH")
 # How often OpenMP's threads look for work before they sleep. By default (300,000 times) they keep the cores from others
@@ -150,12 +122,13 @@ GROUPS = {
         {"list": "list_labels", "show": "show_labels", "check": "check_labels"},
     ),
     "models": (
-        "List, describe, download, check and convert models.",
+        "List, describe, download, remove, check and convert models.",
         {
             "list": "list_models",
             "info": "show_model",
             "pull": "pull_model",
             "path": "show_path",
+            "remove": "remove_model",
             "verify": "verify_model",
             "convert": "convert_model",
         },

@@ -279,7 +279,7 @@ def show_config(
 
 def _said(value: Any, source: str) -> str:
     shown = "none" if value is None else ", ".join(value) if isinstance(value, list) else str(value)
-    return f"{shown}  ({source})"
+    return f"{shown.lower() if isinstance(value, bool) else shown}  ({source})"  # as a file spells it
 
 
 def _effective(command: Any, words: Words, read: Config | None, ctx: Any, every: bool) -> dict[str, Any]:

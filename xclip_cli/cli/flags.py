@@ -437,7 +437,9 @@ class SayFlags:
     verbose: Annotated[
         bool,
         typer.Option(
-            "--verbose", "-v", help="Verbose: also print the model, device and precision, and failures at once."
+            "--verbose",
+            "-v",
+            help="Verbose: also print the model, device and precision, failures at once, and in a log the progress.",
         ),
     ] = False
 

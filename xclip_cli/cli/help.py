@@ -53,8 +53,8 @@ class Command(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Its help, with a link to the documentation."""
-        self.epilog = documentation_of(ctx.command_path)
         super().format_help(ctx, formatter)
+        formatter.write(f" {documentation_of(ctx.command_path)}")  # typer prints it last; all else, rich has printed
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Its flags and arguments, and ``--help``."""
@@ -66,8 +66,8 @@ class Group(TyperGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Its help, with a link to the documentation."""
-        self.epilog = documentation_of(ctx.command_path)
         super().format_help(ctx, formatter)
+        formatter.write(f" {documentation_of(ctx.command_path)}")  # typer prints it last; all else, rich has printed
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Its own flags, and ``--help``."""

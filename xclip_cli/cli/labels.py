@@ -51,7 +51,7 @@ def show_labels(
     if name not in (sets := {**shipped("labels"), **shipped("templates")}) and not Path(name).exists():
         near = difflib.get_close_matches(name, sets, 1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise LabelsError(f"there is no built-in set {quoted(name)}: {hint}(`xclip labels list` shows the sets)")
+        raise LabelsError(f"there is no built-in set {quoted(name)}: {hint}`xclip labels list` shows the sets")
     texts = read_templates(name) if name in shipped("templates") else [label for label, _ in read_labels(name)]
     typer.echo("\n".join(map(printable, texts)))
 

@@ -100,6 +100,25 @@ def pull_model(name: ModelName) -> None:
     typer.echo(find_checkpoint(name, bar=Notes().bar()).folder)
 
 
+def remove_model(name: ModelName) -> None:
+    """Delete a downloaded model from the Hugging Face cache, and print how much space that frees.
+
+    Only what was downloaded from the hub is deleted, never a folder of yours. Of name@revision, one revision is.
+
+    Examples:
+      xclip models remove base-patch32
+    """
+    from ..errors import ModelError
+    from ..model.checkpoint import hub
+    from ..model.checkpoint.find import find_local, hub_name
+    from ..text import sized
+
+    if find_local(name) is not None:
+        raise ModelError(f"{name} was not downloaded from the hub: only models in the Hugging Face cache are removed")
+    repo, revision = hub_name(name)
+    typer.echo(f"removed {repo}: {sized(hub.remove(repo, revision))} freed")
+
+
 def show_path(name: ModelName) -> None:
     """Print a model's folder; exit 4 if it is not cached. Never uses the network.
 

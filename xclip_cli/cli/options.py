@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..engine.devices import AUTO, DEVICES
+from ..folders import neighbours
 from ..text import parse_time, quoted
 from ..video.sampling import Views
 from .help import RUN
@@ -121,9 +122,10 @@ def offer_templates(incomplete: str) -> list[str]:
 
 
 def _offered(incomplete: str, kind: str) -> list[str]:
-    from ..labels import neighbours, shipped
+    from ..labels import LABEL_FILES, shipped
 
-    return [name for name in (*shipped(kind), *neighbours(Path(incomplete + "_"))) if name.startswith(incomplete)]
+    files = neighbours(Path(incomplete + "_"), LABEL_FILES)
+    return [name for name in (*shipped(kind), *files) if name.startswith(incomplete)]
 
 
 def offer_models(incomplete: str) -> list[str]:

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
 
 import typer
 
@@ -111,8 +111,7 @@ def run(
             there = partial(_task_there, task_of, name, model, made_with)
             maker = cluster.join(there, todo.paths, notes.say, stack) or task
             records = _records(maker, task, todo, counts)
-            for warning in task.classifier.warnings:
-                notes.say(f"warning: {warning}")
+            records = _warned(records, task.classifier.warnings, form == "table", output, notes)
             records = _watched(counts.counted(records, notes.say), len(todo.items), unit, form, output, notes)
             if running.verbose:
                 notes.say(maker.description())
@@ -158,6 +157,25 @@ def _told(records: Iterator[R], each: Callable[[Record, Notes], None], notes: No
     for record in records:
         each(record, notes)
         yield record
+
+
+def _warned(
+    records: Iterator[R], warnings: Sequence[str], table: bool, output: OutputFlags, notes: Notes
+) -> Iterator[R]:
+    """The records. What warnings say of all of them is said now, and not again in a ``table`` on the same terminal."""
+    from ..output.files import is_terminal
+
+    for warning in warnings:
+        notes.say(f"warning: {warning}")
+    told = table and is_terminal(output.results_file) and notes.on_terminal and not notes.quiet
+    return _without(records, warnings) if told else records
+
+
+def _without(records: Iterator[R], warnings: Sequence[str]) -> Iterator[R]:
+    """The records that complete a video without these warnings."""
+    for record in records:
+        rest = tuple(warning for warning in record.warnings if warning not in warnings)
+        yield replace(cast(Any, record), warnings=rest) if record.completes else record
 
 
 def _refuse(known: Sequence[Failure], counts: Tally, output: OutputFlags, form: Format, notes: Notes) -> NoReturn:

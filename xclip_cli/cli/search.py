@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -115,7 +116,9 @@ class QueryFlags:
 
     def split(self, inputs: InputFlags) -> tuple[Labels, InputFlags]:
         """The texts, and the inputs without the first of them. Raises typer.BadParameter, LabelsError."""
+        from ..inputs import is_missing
         from ..labels import Labels, read_templates
+        from ..video.sampling import STDIN
 
         given = list(inputs.videos or ())
         if self.like is not None:
@@ -124,6 +127,8 @@ class QueryFlags:
             return Labels.of(["a video"]).with_background(), inputs
         if len(given) < (1 if inputs.from_file else 2):
             raise typer.BadParameter('pass a text and where to search: xclip search "a dog jumps" INPUT')
+        if len(given) == 2 and given[1] not in STDIN and is_missing(given[1]) and not is_missing(given[0]):
+            raise typer.BadParameter(f"the text comes first: {shlex.join(['xclip', 'search', *reversed(given)])}")
         templates = [text for source in self.template or () for text in read_templates(source)]
         texts = dict.fromkeys([given[0], *(self.text or ())])
         labels = Labels.of(texts, templates) if templates else Labels.of(texts)

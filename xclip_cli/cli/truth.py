@@ -112,13 +112,15 @@ class TruthFlags:
         where none are given; what was found is said. Raises LabelsError."""
         from ..evaluation import read_truth
         from ..evaluation.truth import spoken
+        from ..inputs import is_missing
 
         source: Path | None = self.source
         if source is None:
             folders = [Path(given) for given in known.videos if Path(given).is_dir()]
             if len(folders) != 1 or len(known.videos) != 1 or (folders[0] / "index.json").is_file():
+                absent = next((f"there is no {given}: " for given in known.videos if is_missing(given)), "")
                 raise typer.BadParameter(
-                    "pass --truth FILE with the right labels, or one folder with a sub-folder per class"
+                    f"{absent}pass --truth FILE with the right labels, or one folder with a sub-folder per class"
                 )
             source = folders[0]
         own = bool(labels.sources or labels.label or labels.head)

@@ -35,7 +35,7 @@ def _parts(values: Mapping[str, Any], blocks: bool) -> list[RenderableType]:
     parts += [Text(f"{name} is unavailable: {why}", style="yellow") for name, why in values["unavailable"].items()]
     parts += [Text("\n" + "\n ".join(lines)) for lines in remarks(values)]
     if values["classes"]:
-        parts += [Text("\nWorst classes", style="bold"), _classes(values["classes"], blocks)]
+        parts += [Text("\nClasses, the worst first", style="bold"), _classes(values["classes"], blocks)]
     if values["confusions"]:
         parts += [Text("\nMost frequent mistakes", style="bold"), _confusions(values["confusions"])]
     return parts
@@ -67,7 +67,7 @@ def _counts(values: Mapping[str, Any]) -> str:
 
 
 def _accuracies(values: Mapping[str, Any]) -> Table:
-    table = Table(box=None, padding=(0, 1), show_header=bool(values["failed"] or values.get("splits")))
+    table = Table(box=None, padding=(0, 1))
     table.add_column("")
     table.add_column("%", justify="right")
     table.add_column("95% interval")

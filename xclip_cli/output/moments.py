@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
@@ -21,6 +21,7 @@ from .files import Format
 from .tables import bar, format_heading, has_blocks
 
 BAR_WIDTH = 12
+RANKED = "ranked by logit; scores compare the text with neutral texts in each moment"
 CSV_FIELDS = ("query", "rank", "video", "start_seconds", "end_seconds", "score", "logit", "error")
 
 
@@ -30,11 +31,11 @@ def write_table(records: Iterable[Record], out: TextIO, header: RunHeader | None
     for number, (query, moments) in enumerate(groupby(_moments(records), lambda moment: moment.query)):
         if number:
             console.print()
-        console.print(format_heading(query), format_moments(moments, blocks), sep="\n")
+        console.print(format_heading(query), *format_moments([*moments], blocks), sep="\n")
 
 
-def format_moments(moments: Iterable[Moment], blocks: bool = True) -> Table:
-    """The moments of a query for people."""
+def format_moments(moments: Sequence[Moment], blocks: bool = True) -> list[RenderableType]:
+    """The moments of a query for people, and why the scores do not fall, where they do not."""
     table = Table(box=None, padding=(0, 1), show_header=False)
     for style, right in (("dim", True), ("green", False), ("", True), ("", True)):
         table.add_column(style=style, justify="right" if right else "left", no_wrap=True)
@@ -45,7 +46,8 @@ def format_moments(moments: Iterable[Moment], blocks: bool = True) -> Table:
         when = f"{clock(moment.start_seconds, 1)}–{clock(moment.end_seconds, 1)}"  # noqa: RUF001 - a range
         when = when if blocks else when.replace("–", "-")  # noqa: RUF001
         table.add_row(str(moment.rank), bar(share, BAR_WIDTH, blocks), f"{moment.score:.3f}", when, name)
-    return table
+    scores = [moment.score for moment in moments]
+    return [table] if scores == sorted(scores, reverse=True) else [table, Text(RANKED, style="dim")]
 
 
 def write_csv(records: Iterable[Record], out: TextIO, header: RunHeader | None) -> None:

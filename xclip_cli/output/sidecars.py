@@ -39,7 +39,7 @@ class _UnfinishedError(Exception):
 def places(videos: Sequence[str], folders: Iterable[str], suffix: str) -> list[str]:
     """Of each video, the path of its file below the folder. ``folders``: those that were given, in which some of the
     videos were found. No two videos have one path, also where a file system takes A for a."""
-    below = _mirrored(videos, sorted({str(Path(folder)) for folder in folders}, key=len))
+    below = _mirrored(videos, sorted({str(Path(folder)) for folder in folders}, key=_depth))
     named = [_safe(path, suffix) for path in below]
     counts, taken = Counter(_as_one(path) for path, _ in named), set[str]()
     found = []
@@ -60,6 +60,10 @@ def _mirrored(videos: Sequence[str], trees: Sequence[str]) -> list[str]:
     others = {video: os.path.abspath(video) for video, path in zip(videos, below, strict=True) if not path}  # noqa: PTH100
     holder = os.path.commonpath([os.path.dirname(path) for path in others.values()]) if others else ""  # noqa: PTH120
     return [path or os.path.relpath(others[video], holder) for video, path in zip(videos, below, strict=True)]
+
+
+def _depth(folder: str) -> int:
+    return len(Path(folder).parts)  # of "." none: it holds any other of one letter
 
 
 def _below(video: str, tree: str) -> str | None:

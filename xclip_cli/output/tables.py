@@ -105,7 +105,8 @@ def print_models(rows: list[dict[str, Any]]) -> None:
     console.print(table)
     console.print(
         "\ntop-1: as published, on the dataset in the name, or Kinetics-400; zero-shot: on\n"
-        "HMDB-51, UCF-101, Kinetics-600, all unseen. More: `xclip models info NAME`"
+        "HMDB-51, UCF-101, Kinetics-600, all unseen. GMAC: billion multiplications per\n"
+        "clip. More: `xclip models info NAME`"
     )
 
 
@@ -134,10 +135,10 @@ def print_precisions(compared: dict[str, Any]) -> None:
 
 
 def format_fields(values: dict[str, Any], indent: str = "") -> str:
-    """Nested values, a line each."""
+    """Nested values, a line each, with their names as words."""
     lines = []
     for name, value in values.items():
-        key = printable(str(name))
+        key = printable(str(name)).replace("_", " ")
         if isinstance(value, dict):
             lines += [f"{indent}{key}:", format_fields(value, indent + "  ")]
         elif isinstance(value, list):

@@ -118,6 +118,13 @@ def _is_encrypted(container: InputContainer, descriptor: int) -> bool:
 
 def _unreadable(descriptor: int, error: Exception) -> VideoError:
     """What is to be said of a file that FFmpeg does not open."""
+    kinds = {box.kind for box in top_boxes(descriptor)}
+    if b"moof" in kinds and b"moov" not in kinds:
+        message = (
+            "a segment of a stream (DASH, HLS) without its header (moov): join them, as in `cat init.mp4 segment.mp4 > "
+            "whole.mp4`"
+        )
+        return VideoError(message, "unsupported")
     if is_unfinished(descriptor):
         message = (
             "an MP4 without its index (moov), which is written last: the file is incomplete, or still being written; "

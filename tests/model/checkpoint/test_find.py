@@ -693,7 +693,7 @@ def test_the_cache_needs_no_hub(hub: Hub, downloaded: Any) -> None:
     missing = look_up([*NAMES, ("owner/missing", None)], cache, hub.address, offline=True)
     assert missing[:-1] == expected
     assert missing[-1].startswith("ModelError: owner/missing is not downloaded, or only partly (")
-    assert "enable them and run `xclip models pull owner/missing`, set HF_ENDPOINT to a mirror, or copy" in missing[-1]
+    assert "run `xclip models pull owner/missing` with them enabled, or give the path of a copy" in missing[-1]
     assert "bundled" not in missing[-1]
     assert len(hub.asked) == before
 
@@ -712,7 +712,7 @@ def test_what_the_cache_lacks_is_fetched(hub: Hub, downloaded: Any, tmp_path: Pa
 def test_a_hub_that_cannot_be_reached(tmp_path: Path) -> None:
     (message,) = look_up([("owner/good", None)], tmp_path, "http://127.0.0.1:9")
     assert message.startswith("ModelError: cannot download owner/good from the hub (")
-    assert "check the network and try again, set HF_ENDPOINT to a mirror, or copy the folder" in message
+    assert "check the network and try again, set HF_ENDPOINT to a mirror, or give the path of a copy" in message
     assert "bundled" not in message
 
 

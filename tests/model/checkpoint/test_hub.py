@@ -94,10 +94,12 @@ def test_a_cached_model_opens_no_socket(
 
 
 def test_what_is_not_cached_is_said_offline(online: Program, hub: Hub) -> None:
-    for arguments in (["models", "path", REPO], ["models", "verify", REPO, "--offline"]):
-        done = online(*arguments)
+    for command, *flag in (["path"], ["verify", "--offline"], ["info", "--offline"]):
+        done = online("models", command, REPO, *flag)
         assert done.returncode == 4
-        assert "is not downloaded, or only partly" in done.stderr
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"error: {REPO} is not downloaded, or only partly")
+        assert f"`xclip models pull {REPO}`" in line
     assert not hub.asked
 
 
@@ -243,7 +245,7 @@ def test_no_network_is_said(xclip: Run, tmp_path: Path) -> None:
     }
     done = xclip("models", "pull", REPO, env=env)
     assert done.returncode == 4
-    assert "check the network and try again, set HF_ENDPOINT to a mirror, or copy the folder" in done.stderr
+    assert "check the network and try again, set HF_ENDPOINT to a mirror, or give the path of a copy" in done.stderr
 
 
 def test_a_full_disk_is_said(online: Program, hub: Hub, tmp_path: Path) -> None:
@@ -320,6 +322,26 @@ def test_the_list_says_what_is_cached(online: Program) -> None:
     rows = {row["name"]: row for row in json.loads(online("models", "list", "--json").stdout)}
     assert rows[REPO]["cached"]
     assert "base-patch16-zero-shot" in online("models", "list").stdout
+
+
+def test_removing_a_model_frees_its_space(online: Program, hub: Hub, tmp_path: Path) -> None:
+    absent = online("models", "remove", "base-patch32")
+    assert absent.returncode == 4
+    assert absent.stderr.startswith(f"error: {REPO} is not in the cache (")
+    folder = Path(online("models", "pull", REPO).stdout.strip())
+    hub.repositories["owner/other"] = hub.repositories[REPO]
+    other = Path(online("models", "pull", "owner/other").stdout.strip())
+    kilobytes = sum(path.stat().st_size for path in folder.iterdir()) / 1e3
+    wrong = online("models", "remove", f"{REPO}@nonsense")
+    assert (wrong.returncode, f"{REPO}@nonsense is not in the cache" in wrong.stderr) == (4, True)
+    for yours in ("bundled", str(folder)):
+        refused = online("models", "remove", yours)
+        assert refused.returncode == 4
+        assert refused.stderr.startswith(f"error: {yours} was not downloaded from the hub")
+    done = online("models", "remove", "base-patch32")
+    assert (done.returncode, done.stdout) == (0, f"removed {REPO}: {kilobytes:.1f} kB freed\n"), done.stderr
+    assert (folder.parent.parent.exists(), other.exists()) == (False, True)  # though the commit is the same
+    assert online("models", "path", REPO).returncode == 4
 
 
 def test_auto_is_explained(online: Program, hub: Hub, clip: Path) -> None:

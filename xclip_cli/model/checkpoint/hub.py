@@ -12,8 +12,9 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,8 @@ _HASH = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")  # git's of a commit or small
 _FILE_NAME = re.compile(r"[\w-]{1,128}", re.ASCII)
 _PASSWORD = re.compile(r"(?<=//)[^/@\s]*@")  # and user, of an address
 
-ANOTHER_WAY = "set HF_ENDPOINT to a mirror, or copy the folder from another machine and pass it as --model DIR"
+A_COPY = "give the path of a copy from another machine"
+ANOTHER_WAY = f"set HF_ENDPOINT to a mirror, or {A_COPY}"
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,27 @@ def download(repo: str, revision: str | None, bar: type | None = None, access: H
     with translated_errors(repo, revision):
         info = repository(repo, revision, access)
         return _fetched(repo, revision, info, needed_files(info, repo), bar, access)
+
+
+def remove(repo: str, revision: str | None) -> int:
+    """Delete a repository, or one revision of it, from the cache → the bytes that this frees. Raises ModelError."""
+    import huggingface_hub
+    from huggingface_hub import constants
+    from huggingface_hub.errors import CacheNotFound
+
+    commits: list[str] = []
+    with suppress(CacheNotFound):
+        cache = huggingface_hub.scan_cache_dir()
+        found = frozenset(one for one in cache.repos if (one.repo_type, one.repo_id) == ("model", repo))
+        cache = replace(cache, repos=found)  # a copy of a repository may have the same commits
+        held = chain(*(one.revisions for one in found))
+        commits = [one.commit_hash for one in held if revision in (None, one.commit_hash, *one.refs)]
+    if not commits:
+        which = repo if revision is None else f"{repo}@{revision}"
+        raise ModelError(f"{which} is not in the cache ({constants.HF_HUB_CACHE}): `xclip models list` shows what is")
+    plan = cache.delete_revisions(*commits)
+    plan.execute()
+    return plan.expected_freed_size
 
 
 def repository(repo: str, revision: str | None, access: HubAccess = USUAL_ACCESS) -> ModelInfo:
@@ -223,7 +246,7 @@ def _require_hub(repo: str, access: HubAccess = USUAL_ACCESS) -> None:
         switch = "local_files_only" if access.local_files_only else "--offline or HF_HUB_OFFLINE"
         raise ModelError(
             f"{repo} is not downloaded, or only partly ({access.cache_dir or constants.HF_HUB_CACHE}), and downloads "
-            f"are disabled ({switch}): enable them and run `xclip models pull {repo}`, {ANOTHER_WAY}"
+            f"are disabled ({switch}): run `xclip models pull {repo}` with them enabled, or {A_COPY}"
         )
 
 
