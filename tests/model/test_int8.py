@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import ctypes
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -95,6 +98,30 @@ def test_outliers_show_in_the_weights_that_give_them() -> None:
     layer.bias[3] = 40.0
     assert has_outlier(norm)
     assert has_outlier(layer)
+
+
+HOLES = """
+import os, torch
+from xclip_cli.model.config import XCLIPVisionConfig
+from xclip_cli.model.int8 import quantise
+from xclip_cli.model.modeling import VisionTransformer
+
+def held():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+vision = VisionTransformer(XCLIPVisionConfig(num_hidden_layers=1))
+kept = [torch.ones(20_000) for _ in range(4000)][::2]
+before = held()
+quantise(vision)
+print(before - held())
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="not glibc")
+def test_what_was_freed_before_goes_back_to_the_system() -> None:
+    done = subprocess.run([sys.executable, "-c", HOLES], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 100 << 20  # of 160 MB
 
 
 def largest_made(run: Callable[[], object]) -> int:

@@ -7,6 +7,7 @@ less than to convert to bfloat16 and back, as inputs are quantised from float32,
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -203,6 +204,8 @@ def quantise(vision: VisionTransformer) -> None:
     finally:
         torch.set_num_threads(threads)
     encoder.encoder = WideStack(encoder.encoder)
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc's: what was freed lies between what stays
+        trim(0)
 
 
 def _quantise(layer: Any) -> None:
