@@ -202,6 +202,69 @@ def test_camera_paths_are_what_they_are_called(seed: int) -> None:
     assert roughness("a shaky camera")[1] > 0.008
 
 
+@pytest.mark.parametrize("count", [8, 48])
+def test_a_wandering_camera_goes_far_and_never_loses_the_view_at_once(count: int) -> None:
+    farthest = []
+    for seed in range(30):
+        path = generator.wander(np.random.default_rng(seed), generator.frame_times(count))
+        places = np.stack([path.x, path.y], -1)[generator.sampled_frames(count)]
+        assert np.linalg.norm(np.diff(places, axis=0), axis=-1).max() <= 0.66  # short sides: some of it stays in view
+        assert 0.49 < path.zoom.min() <= path.zoom.max() < 2.02
+        farthest.append(np.linalg.norm(places - places[0], axis=-1).max())
+    assert max(farthest) > 1.5
+
+
+def test_only_a_normal_picture_settles_and_no_clip_that_wanders_is_called_a_move(
+    pictures: list[generator.Picture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times, moves = generator.frame_times(8), "a moving camera"
+    taken = {
+        state: [generator.unruly_path(np.random.default_rng(seed), state, moves, times) for seed in range(40)]
+        for state in ("a normal picture", "a letterboxed picture", "a cut to another scene")
+    }
+    normal, letterboxed, cut = (sum(path is not None for path in paths) for paths in taken.values())
+    assert normal > letterboxed > cut == 0
+    assert generator.unruly_path(np.random.default_rng(0), "a normal picture", "a static shot", times) is None
+
+    monkeypatch.setattr(generator, "unruly_path", lambda rng, state, move, times: generator.wander(rng, times))
+    for seed in range(6):
+        clip = generator.make_clip(np.random.default_rng(seed), "a normal picture", pictures, **SIZE)
+        assert clip.labels == ("a normal picture",)
+
+
+def test_slides_come_and_go_and_stand_still_meanwhile(pictures: list[generator.Picture]) -> None:
+    times = generator.frame_times(8)
+    shown = set()
+    for seed in range(20):
+        for thing in generator.slides(np.random.default_rng(seed), pictures, times):
+            assert np.ptp(thing.x) == np.ptp(thing.y) == np.ptp(thing.radius) == 0
+            assert np.count_nonzero(np.diff(thing.visible)) <= 2
+            shown.add((bool(thing.visible[0]), bool(thing.visible[-1])))
+    assert shown == {(False, False), (False, True), (True, False), (True, True)}
+
+
+@pytest.mark.parametrize("fade", ["a fade in from black", "a fade out to black"])
+def test_a_cut_is_not_lost_in_a_fade(fade: str, pictures: list[generator.Picture]) -> None:
+    found = 0
+    for seed in range(30):
+        clip = generator.make_clip(np.random.default_rng(seed), fade, pictures, **SIZE)
+        if "a cut to another scene" in clip.labels:
+            found += 1
+            assert changes(generator.as_seen(clip.frames)).max() > 18  # 25, before compression and grain
+    assert found
+
+
+def test_the_light_of_a_normal_picture_may_be_unsteady_but_does_not_flash(pictures: list[generator.Picture]) -> None:
+    unsteady = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        still = np.full((8, 48, 64, 3), 1, np.uint8) * rng.integers(40, 200, (1, 48, 64, 3)).astype(np.uint8)
+        steps = np.abs(np.diff(brightness(generator.film(rng, still, noise=0.0))))
+        assert steps.max() < 15
+        unsteady += steps.max() > 1
+    assert 3 <= unsteady <= 25
+
+
 @pytest.mark.parametrize("motion", generator.MOTIONS)
 @pytest.mark.parametrize("seed", range(4))
 def test_shapes_do_what_they_are_said_to_do(motion: str, seed: int) -> None:

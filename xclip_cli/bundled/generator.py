@@ -188,6 +188,25 @@ def settle(rng: Rng, path: CameraPath, times: Floats) -> CameraPath:
     return CameraPath(at(path.x) + tremble[0], at(path.y) + tremble[1], at(path.zoom), at(path.roll))
 
 
+def wander(rng: Rng, times: Floats) -> CameraPath:
+    """Goes far and in no one direction, now fast, now slow, as in long footage: from one of eight sampled frames to the
+    next the view hardly changes, or all but leaves what it showed."""
+    knots = int(rng.integers(4, NUM_FRAMES + 1))
+    direction = rng.uniform(0, 2 * math.pi) + np.cumsum(rng.normal(0, 0.8, knots))
+    lengths = rng.choice([0.0, 0.15, 0.35, 0.65], knots) * rng.uniform(0.6, 1.0, knots)
+
+    def along(steps: NDArray[np.floating]) -> Floats:
+        return np.interp(times * (knots - 1), np.arange(knots), np.cumsum(steps)).astype(np.float32)
+
+    start = rng.uniform(0, PICTURE_SPAN, 2)
+    return CameraPath(
+        along(lengths * np.cos(direction)) + np.float32(start[0]),
+        along(lengths * np.sin(direction)) + np.float32(start[1]),
+        np.exp(np.clip(along(rng.normal(0, 0.2, knots)), -0.7, 0.7)),
+        along(rng.normal(0, 0.08, knots)),
+    )
+
+
 # ---- scenes ----------------------------------------------------------------------------------------------------------
 
 
@@ -266,6 +285,10 @@ def paint_sprite(frame: Picture, sprite: Sprite, t: int, u: Floats, v: Floats) -
 
 def passers_by(rng: Rng, pictures: Sequence[Picture], times: Floats) -> list[Sprite]:
     """Things and people that move about in front of the camera on their own, come and go."""
+    if rng.random() < 0.12:
+        return slides(rng, pictures, times)
+    if rng.random() < 0.15:  # all comes to rest
+        times = np.minimum(times * np.float32(rng.uniform(1.3, 5)), np.float32(1))
     sprites = []
     for _ in range(rng.choice(4, p=(0.4, 0.3, 0.2, 0.1))):
         direction, distance = rng.uniform(0, 2 * math.pi), rng.uniform(0, 1.2)
@@ -280,13 +303,36 @@ def passers_by(rng: Rng, pictures: Sequence[Picture], times: Floats) -> list[Spr
             shape=str(rng.choice(["circle", "circle", "square", "triangle"])),
             x=(rng.uniform(-0.6, 0.6) + distance * math.cos(direction) * (along - 0.5) + sway).astype(np.float32),
             y=(rng.uniform(-0.4, 0.4) + 0.4 * distance * math.sin(direction) * (along - 0.5) + sway).astype(np.float32),
-            radius=(rng.uniform(0.06, 0.3) * np.exp(rng.uniform(-0.4, 0.4) * (along - 0.5))).astype(np.float32),
+            radius=(
+                rng.uniform(0.06, 0.3) * np.exp(rng.choice([0.4, 0.4, 1.5]) * rng.uniform(-1, 1) * (along - 0.5))
+            ).astype(np.float32),
             visible=visible,
             angle=rng.uniform(-0.5, 0.5),
             aspect=rng.uniform(0.4, 1.2),
             paint=pick(rng, pictures),
         )
         sprites += person(rng, thing, times) if rng.random() < 0.4 else [thing]
+    return sprites
+
+
+def slides(rng: Rng, pictures: Sequence[Picture], times: Floats) -> list[Sprite]:
+    """Things that stand for a while in one place, then others: titles, icons, what is put on a table."""
+    still, sprites = np.zeros_like(times), []
+    for _ in range(rng.integers(2, 6)):
+        begin, end = rng.uniform(-0.4, 0.9), rng.uniform(0.15, 1.2)
+        plain = pack(random_color(rng, 1.2).reshape(1, 1, 3))
+        sprites.append(
+            Sprite(
+                shape=str(rng.choice(SHAPES)),
+                x=still + np.float32(rng.uniform(-0.4, 0.4)),
+                y=still + np.float32(rng.uniform(-0.4, 0.4)),
+                radius=still + np.float32(rng.uniform(0.06, 0.3)),
+                visible=(times > begin) & (times < begin + end),
+                angle=0.0,
+                aspect=rng.uniform(0.5, 2.0),
+                paint=pick(rng, pictures) if rng.random() < 0.6 else plain,
+            )
+        )
     return sprites
 
 
@@ -334,8 +380,9 @@ def film(rng: Rng, frames: Frames, noise: float | None = None) -> Frames:
     levels = 255 * (np.arange(256) / 255) ** math.exp(rng.normal(0, 0.25))
     first = levels[frames[0]]
     middle, spread = first.mean(), first.std()
-    contrast = min(max(rng.uniform(0.6, 1.2), 22 / (spread + 1)), 4.0)
-    darkest, brightest = (3, 252) if np.ptp(np.percentile(first, (0.5, 99.5))) > 90 else (45, 215)
+    contrast = min(max(rng.uniform(0.6, 1.2), rng.uniform(10, 22) / (spread + 1)), 4.0)
+    lit = np.ptp(np.percentile(first, (0.5, 99.5))) > 90
+    darkest, brightest = (3, 252) if lit else (rng.uniform(15, 45), rng.uniform(215, 232))
     brightness = min(max(middle + rng.uniform(-20, 20), darkest), brightest)
     tint = 1 + rng.choice([0.03, 0.15]) * rng.standard_normal(3)  # of the light, more than of the things
     table = np.clip(((levels[:, None] - middle) * contrast + brightness) * tint, 0, 255)
@@ -343,7 +390,12 @@ def film(rng: Rng, frames: Frames, noise: float | None = None) -> Frames:
     exposed = set_colorfulness(exposed, math.exp(rng.uniform(math.log(LEAST_COLOR), math.log(160))))
     if rng.random() < 0.3:  # a lens is never perfect
         exposed = blur(exposed, min(exposed.shape[1:3]) * rng.uniform(0.005, 0.018))
-    if rng.random() < 0.15:
+    if rng.random() < 0.15:  # the light, or the camera's answer to it, is not quite steady
+        unsteady = rng.normal(1, rng.uniform(0.005, 0.025), len(exposed)) + rng.uniform(-0.1, 0.1) * frame_times(
+            len(exposed)
+        )
+        exposed = to_bytes(exposed * unsteady.astype(np.float32)[:, None, None, None])
+    if rng.random() < 0.18:
         exposed = overlay(rng, exposed)
     if noise is None:
         noise = rng.choice([0.0, 0.0, 1.5, 4.0, 8.0, 12.0]) * rng.uniform(0.5, 1.5)
@@ -362,6 +414,10 @@ def overlay(rng: Rng, frames: Frames) -> Frames:
         drawn[top : top + 8, left : left + 8] = random_color(rng, 1.5)
     if rng.random() < 0.7:
         drawn[8:50] = -1  # only near the edges
+    if rng.random() < 0.15:
+        drawn[:, : rng.integers(2, 14)] = drawn[:, -rng.integers(2, 14) :] = 0  # bars at the sides
+    if rng.random() < 0.4:  # a band above, not below
+        drawn = drawn[::-1]
     shown = drawn[np.arange(height) * 64 // height][:, np.arange(width) * 64 // width]
     return np.where(shown >= 0, shown, frames).astype(np.uint8)
 
@@ -725,15 +781,13 @@ def footage(
     width: int,
     *,
     supersample: int = 1,
-    settles: bool = False,
+    path: CameraPath | None = None,
 ) -> tuple[Frames, Floats]:
-    """A scene as filmed by one of `CAMERA`, which at times settles, and how far apart the views of its frames are (see
+    """A scene as filmed by one of `CAMERA`, or on the given path, and how far apart the views of its frames are (see
     `Clip.distances`)."""
     times = frame_times(count)
     picture = pick(rng, pictures)
-    path = camera_path(rng, move, times)
-    if settles and rng.random() < 0.2:
-        path = settle(rng, path, times)
+    path = camera_path(rng, move, times) if path is None else path
     scene = draw_scene(picture, path, passers_by(rng, pictures, times), height, width, supersample=supersample)
     return film(rng, scene), view_distances(path)
 
@@ -742,6 +796,8 @@ ALSO = {  # what a clip in a state may also be in
     "a letterboxed picture": (*(2 * ("a cut to another scene",)), "a black-and-white picture", "a fade in from black"),
     "a black-and-white picture": ("a cut to another scene", "a cut to another scene", "a fade out to black"),
     "blocky compression damage": ("a cut to another scene",),
+    "a fade out to black": ("a cut to another scene",),
+    "a fade in from black": ("a cut to another scene",),
 }
 
 
@@ -755,13 +811,12 @@ def state_clip(
         states = (state, pick(rng, ALSO[state]))
     while True:
         move = str(rng.choice(CAMERA, p=MOVES)) if state != "a frozen picture" else "a moving camera"
+        path = None
         if state in WITHOUT_FOOTAGE:
             frames, distances = np.zeros((count, height, width, 3), np.uint8), np.zeros((NUM_FRAMES,) * 2, np.float32)
         else:
-            settles = state == "a normal picture" and move == "a moving camera"
-            frames, distances = footage(
-                rng, pictures, move, count, height, width, supersample=supersample, settles=settles
-            )
+            path = unruly_path(rng, state, move, frame_times(count))
+            frames, distances = footage(rng, pictures, move, count, height, width, supersample=supersample, path=path)
         changed, doubtful = frames, False
         for applied in reversed(states):
             before, other = changed, changed
@@ -773,6 +828,8 @@ def state_clip(
                     other, _ = footage(rng, pictures, next_move, count, height, width, supersample=supersample)
             changed = apply_state(rng, applied, before, other)
             doubtful = doubtful or in_doubt(applied, before, changed)
+        if "a cut to another scene" in states:  # it must not be lost in bars or a fade
+            doubtful = doubtful or in_doubt("a cut to another scene", changed, changed)
         if not doubtful:
             break
     sampled = sampled_frames(count)
@@ -786,8 +843,23 @@ def state_clip(
         changed = to_bytes(luma(changed))[..., None].repeat(3, -1) if grey else changed
     if state != "a frozen picture":
         changed = add_noise(rng, changed, rng.choice([0.0, 0.7, 2.0]), channels=1 if grey else 3)
-    shows_camera = state in CAMERA_SHOWS_IN and len(states) == 1 and shows_move(move, frames)
+    shows_camera = state in CAMERA_SHOWS_IN and len(states) == 1 and path is None and shows_move(move, frames)
     return Clip(changed, (*states, move) if shows_camera else states, distances, NO_TRACK)
+
+
+MAY_WANDER = ("a normal picture", "a blurry picture", "a black-and-white picture", "a letterboxed picture")
+
+
+def unruly_path(rng: Rng, state: str, move: str, times: Floats) -> CameraPath | None:
+    """At times, for a moving camera: one that settles, or wanders."""
+    if move != "a moving camera" or state not in MAY_WANDER:
+        return None
+    chance = rng.random()
+    if chance < 0.3:
+        return wander(rng, times)
+    if chance < 0.45 and state == "a normal picture":
+        return settle(rng, camera_path(rng, move, times), times)
+    return None
 
 
 def cut_distances(seen: Floats, distances: Floats) -> Floats:

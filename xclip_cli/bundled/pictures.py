@@ -230,15 +230,44 @@ def draw_plain(rng: Rng, size: int) -> Floats:
     return picture
 
 
+def draw_pattern(rng: Rng, size: int) -> Floats:
+    """Checks, triangles, tiles, stripes, a mesh or curves: cloth, floors, fences, instruments, test cards."""
+    y, x = np.mgrid[:size, :size].astype(np.float32)
+    cell = size / rng.choice([3, 4, 6, 9, 14, 20])
+    row, column = (y // cell).astype(int), (x // cell).astype(int)
+    down, across = y % cell / cell, x % cell / cell
+    palette = np.stack([random_color(rng, rng.choice([0.3, 1.0])) for _ in range(6)])
+    kind = rng.integers(5)
+    if kind == 0:
+        place = (row + column) % 2
+    elif kind == 1:  # each cell in one or two colors, in no order
+        place = rng.integers(0, rng.integers(2, 7), (2, row[-1, -1] + 1, row[-1, -1] + 1))[
+            ((down < across) & (rng.random() < 0.7)).astype(int), row, column
+        ]
+    elif kind == 2:
+        place = column % rng.integers(2, 5)
+    elif kind == 3:
+        width = rng.uniform(0.05, 0.3)
+        place = ((down < width) | (across < width)).astype(int)
+    else:  # curves, at times on the lines of a screen
+        place = 2 * ((down < 0.06) | (across < 0.06)) * int(rng.integers(2))
+        for _ in range(rng.integers(1, 4)):
+            swing = noise_field(rng, size, rng.uniform(0.8, 1.6))[0] * size * rng.uniform(0.03, 0.15)
+            place[abs(y - size * rng.uniform(0.2, 0.8) - swing) < size * rng.uniform(0.01, 0.03)] = 1
+    light = rng.uniform(0, 40) * noise_field(rng, size, 1.3)[..., None] * rng.integers(2)
+    return np.asarray(palette[place] + light, np.float32)
+
+
 # kind → how often, and whether it joins at its edges by itself; the others are mirrored
 KINDS = (
-    (draw_leaves, 0.38, True),
+    (draw_leaves, 0.33, True),
     (draw_room, 0.18, False),
     (draw_screen, 0.1, False),
     (draw_cartoon, 0.08, False),
     (draw_night, 0.08, False),
     (draw_landscape, 0.1, False),
     (draw_plain, 0.08, False),
+    (draw_pattern, 0.05, False),
 )
 
 
