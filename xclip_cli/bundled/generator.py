@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .pictures import Floats, Picture, Rng, make_picture, pack, pick, random_color, write_lines
+from .pictures import Floats, Picture, Rng, make_picture, noise_field, pack, pick, random_color, write_lines
 
 if TYPE_CHECKING:
     from av import VideoStream
@@ -285,7 +285,7 @@ def paint_sprite(frame: Picture, sprite: Sprite, t: int, u: Floats, v: Floats) -
 
 def passers_by(rng: Rng, pictures: Sequence[Picture], times: Floats) -> list[Sprite]:
     """Things and people that move about in front of the camera on their own, come and go."""
-    if rng.random() < 0.12:
+    if rng.random() < 0.15:
         return slides(rng, pictures, times)
     if rng.random() < 0.15:  # all comes to rest
         times = np.minimum(times * np.float32(rng.uniform(1.3, 5)), np.float32(1))
@@ -368,7 +368,7 @@ def person(rng: Rng, body: Sprite, times: Floats) -> list[Sprite]:
     ]
 
 
-LEAST_COLOR = 6  # grey levels from a pixel's largest to its smallest channel, on average: pale, and yet not grey
+LEAST_COLOR = 4  # grey levels from a pixel's largest to its smallest channel, on average: pale, and yet not grey
 
 
 def film(rng: Rng, frames: Frames, noise: float | None = None) -> Frames:
@@ -416,6 +416,10 @@ def overlay(rng: Rng, frames: Frames) -> Frames:
         drawn[8:50] = -1  # only near the edges
     if rng.random() < 0.15:
         drawn[:, : rng.integers(2, 14)] = drawn[:, -rng.integers(2, 14) :] = 0  # bars at the sides
+    if rng.random() < 0.25:  # heads, plants, a roof before the light: dark as a letterbox's bars, but ragged
+        edge = rng.uniform(4, 16) + rng.uniform(1.5, 5) * noise_field(rng, 64, 1.2)
+        place = np.arange(64)[:, None]
+        drawn[(place > 64 - edge[0]) | ((place < edge[1]) & (rng.random() < 0.4))] = rng.uniform(0, 20)
     if rng.random() < 0.4:  # a band above, not below
         drawn = drawn[::-1]
     shown = drawn[np.arange(height) * 64 // height][:, np.arange(width) * 64 // width]
@@ -500,6 +504,13 @@ def color_bars(rng: Rng, height: int, width: int) -> Frames:
             (0.25, [side, black, black, white, white, black, black, side, side]),
         ],
     }
+    steps = [np.full(3, step, np.uint8) for step in np.linspace(0, 255, rng.integers(5, 9))]
+    below = [[black, white, black], [white, black] * 4, steps, [side], [yellow, red, yellow]]
+    heights = rng.dirichlet(np.full(4, 5.0)) * 0.5
+    standards["card"] = [
+        (0.5, seven),
+        *((share, below[row]) for share, row in zip(heights, rng.permutation(5)[:4], strict=True)),
+    ]
     standards["any order"] = [(1.0, [*rng.permutation(np.stack([*seven, black, white])[: rng.integers(6, 10)])])]
     frame = np.zeros((height, whole, 3), np.uint8)
     top = 0.0
@@ -755,7 +766,7 @@ def in_doubt(state: str, footage: Frames, changed: Frames) -> bool:
         return bool(before[:, bars].mean() < 25 or seen[:, ~bars].mean((0, 2, 3))[[0, -1]].min() < 20)
     if state == "a normal picture":  # without a color, or even
         color = np.ptp(seen, axis=-1)
-        return bool((color.mean() < 4 and np.percentile(color, 98) < 25) or seen[0].std() < 8)
+        return bool((color.mean() < 3 and np.percentile(color, 98) < 25) or seen[0].std() < 8)
     return state == "blocky compression damage" and bool(np.abs(seen - before).mean() < 12)
 
 
@@ -855,9 +866,9 @@ def unruly_path(rng: Rng, state: str, move: str, times: Floats) -> CameraPath | 
     if move != "a moving camera" or state not in MAY_WANDER:
         return None
     chance = rng.random()
-    if chance < 0.3:
+    if chance < 0.35:
         return wander(rng, times)
-    if chance < 0.45 and state == "a normal picture":
+    if chance < 0.5 and state == "a normal picture":
         return settle(rng, camera_path(rng, move, times), times)
     return None
 
