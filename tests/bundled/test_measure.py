@@ -65,6 +65,16 @@ def test_recall_precision_and_false_alarms() -> None:
     assert rows[BOXED] == ["0 of 1 (0.0 %)", "none", "0 of 4 (0.0 %) |"]
 
 
+def test_a_clip_in_two_states_may_be_called_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    family = (BOXED, CUT, NORMAL)
+    both, one = Path("both.mp4"), Path("one.mp4")
+    monkeypatch.setattr(measure, "write_clips", lambda *_: ([both, one], [(BOXED, CUT), (BOXED,)]))
+    monkeypatch.setattr(measure, "answers", lambda paths, wordings, model: [[1, 1], [0, 2], [1, 0]])
+    known, rephrased = measure.measure_family("states", family, 1, "bundled", 0)
+    assert (known.right, known.asked, dict(known.mistakes)) == (1, 2, {(BOXED, CUT): 1})
+    assert (rephrased.right, rephrased.asked, dict(rephrased.mistakes)) == (3, 4, {(BOXED, NORMAL): 1})
+
+
 def test_a_real_clip_is_asked_for_as_many_states_as_it_shows(tmp_path: Path) -> None:
     generator.write_samples(tmp_path)
     footage = [

@@ -852,8 +852,9 @@ def state_clip(
     if rng.random() < 0.35:
         changed = compressed(rng, changed)
         changed = to_bytes(luma(changed))[..., None].repeat(3, -1) if grey else changed
-    if state != "a frozen picture":
-        changed = add_noise(rng, changed, rng.choice([0.0, 0.7, 2.0]), channels=1 if grey else 3)
+    # In a file the frames of a freeze differ, too, by what its encoder leaves.
+    noise = rng.choice([0.0, 0.5, 1.0] if state == "a frozen picture" else [0.0, 0.7, 2.0])
+    changed = add_noise(rng, changed, noise, channels=1 if grey else 3)
     shows_camera = state in CAMERA_SHOWS_IN and len(states) == 1 and path is None and shows_move(move, frames)
     return Clip(changed, (*states, move) if shows_camera else states, distances, NO_TRACK)
 

@@ -79,12 +79,12 @@ def answers(paths: Sequence[Path], wordings: Sequence[Sequence[str]], model: str
 # ---- synthetic clips -------------------------------------------------------------------------------------------------
 
 
-def write_clips(folder: Path, labels: Sequence[str], seed: int) -> list[Path]:
-    """One video a label, of every size, codec and length in turn."""
+def write_clips(folder: Path, labels: Sequence[str], seed: int) -> tuple[list[Path], list[tuple[str, ...]]]:
+    """One video a label, of every size, codec and length in turn, and all that each shows."""
     rng = np.random.default_rng(seed)
     scenes = [pictures.make_picture(rng, 512) for _ in range(40)]
     suffixes = list(generator.ENCODERS)
-    paths = []
+    paths, shown = [], []
     for i, label in enumerate(labels):
         height, width = SIZES[rng.integers(len(SIZES))]
         count, rate = FRAME_COUNTS[rng.integers(len(FRAME_COUNTS))], FRAME_RATES[rng.integers(len(FRAME_RATES))]
@@ -92,21 +92,31 @@ def write_clips(folder: Path, labels: Sequence[str], seed: int) -> list[Path]:
         path = folder / f"{i:04d}{suffixes[rng.integers(len(suffixes))]}"
         generator.write_video(path, clip.frames, frames_per_second=rate if path.suffix != ".mpg" else 25)
         paths.append(path)
-    return paths
+        shown.append(clip.labels)
+    return paths, shown
 
 
 def measure_family(name: str, family: Sequence[str], clips_a_label: int, model: str, seed: int) -> Iterator[Tally]:
-    """The family's labels against each other, as they are and in two phrasings kept from training."""
-    shown = [label for label in family for _ in range(clips_a_label)]
+    """The family's labels against each other, as they are and in two phrasings kept from training. A clip in two states
+    may be called either."""
+    asked = [label for label in family for _ in range(clips_a_label)]
     unseen = [[phrasings.held_out_phrasings(label)[i] for label in family] for i in range(2)]
     with tempfile.TemporaryDirectory() as folder:
-        given = answers(write_clips(Path(folder), shown, seed), [family, *unseen], model)
-    known, *rephrased = [[family[place] for place in places] for places in given]
+        paths, shown = write_clips(Path(folder), asked, seed)
+        given = answers(paths, [family, *unseen], model)
+
+    def pairs_of(places: Sequence[int]) -> list[tuple[str, str]]:
+        """For each clip what it shows, of two states the one that was answered, and the answer."""
+        said = [family[place] for place in places]
+        return [(a if a in labels else labels[0], a) for labels, a in zip(shown, said, strict=True)]
+
+    known, *rephrased = map(pairs_of, given)
     for kind, held_out in (("", False), (", never trained on", True)):
-        pairs = [(s, a) for s, a in zip(shown, known, strict=True) if (s in generator.HELD_OUT_SHAPES) is held_out]
+        pairs = [(s, a) for s, a in known if (s in generator.HELD_OUT_SHAPES) is held_out]
         if pairs:
             yield tally(name + kind, [s for s, _ in pairs], [a for _, a in pairs])
-    yield tally(f"{name}, unseen phrasings", shown * len(unseen), [label for labels in rephrased for label in labels])
+    pairs = [pair for wording in rephrased for pair in wording]
+    yield tally(f"{name}, unseen phrasings", [s for s, _ in pairs], [a for _, a in pairs])
 
 
 # ---- real footage ----------------------------------------------------------------------------------------------------
