@@ -53,7 +53,7 @@ OFTEN = {
     "a frozen picture": 4,
     "a cut to another scene": 4,
     "a black-and-white picture": 3,
-    "blocky compression damage": 3,
+    "blocky compression damage": 4,
     "a letterboxed picture": 3,
     "a normal picture": 10,
 }
