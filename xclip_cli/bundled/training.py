@@ -8,12 +8,13 @@ weights. At the end a table of accuracies by family is printed (see `measure`).
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import json
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from . import generator, measure, phrasings, pictures
 CHECKPOINT = Path(__file__).with_name("checkpoint")
 WIDTH = 128
 TEXT_LENGTH = 24  # tokens
-IMAGE_SIZE, PATCH_SIZE = 40, 8
+IMAGE_SIZE, PATCH_SIZE = 56, 8
 TRAINED_LENGTH = 16  # tokens of the longest text in training: what comes after a text's end is never looked at
 # Shares of moving shapes and of picture states in a batch; the rest is camera moves. Shapes come first.
 SHARES, LATER_SHARES = (0.32, 0.42), (0.14, 0.5)
@@ -60,11 +61,12 @@ OFTEN = {
 STATES_DRAWN = tuple(state for state in generator.PICTURE_STATES for _ in range(OFTEN.get(state, 2)))
 TRAINED_SHAPES = [label for label in generator.MOVING_SHAPES if label not in generator.HELD_OUT_SHAPES]
 SHAPES_A_STEP = 40  # among how many of TRAINED_SHAPES a step's clips are told apart
-DRAWN_SIZES = 56, 96  # short sides of clips drawn larger, in pixels
+DRAWN_SIZES = 64, 112  # short sides of clips drawn larger, in pixels
 ASPECTS = (1, 1, 11 / 9, 4 / 3, 16 / 9)
 PICTURES = 400  # drawn once for this many steps and shared by their clips
-PHOTOGRAPHED = 0.3  # the share of them that are photographs
+PHOTOGRAPHED = 0.5  # the share of them that are photographs
 STEPS_A_SET_OF_PICTURES = 500
+PHOTOGRAPHS = Path("build/photographs")  # the wheels that have them
 STEPS_A_SAVE = 100  # after so many steps the state of the run is written down
 
 
@@ -173,10 +175,10 @@ def initialise(model: XCLIPModel, pixel_values: Tensor) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def pictures_of(seed: int, number: int) -> list[pictures.Picture]:
+def pictures_of(seed: int, number: int, folder: Path) -> list[pictures.Picture]:
     """Set `number` of the pictures that scenes are made of."""
     rng = np.random.default_rng([seed, 1, number])
-    photographs, photographed = pictures.photographs(), round(PHOTOGRAPHED * PICTURES)
+    photographs, photographed = pictures.photographs(folder), round(PHOTOGRAPHED * PICTURES)
     drawn = [pictures.make_picture(rng) for _ in range(PICTURES - photographed)]
     return drawn + [pictures.photograph_picture(rng, pictures.pick(rng, photographs)) for _ in range(photographed)]
 
@@ -194,13 +196,13 @@ class Batch:
 class Batches(Dataset[Batch]):
     """Item i is step i's batch."""
 
-    def __init__(self, seed: int, batch_size: int) -> None:
-        self.seed, self.batch_size = seed, batch_size
+    def __init__(self, seed: int, batch_size: int, photographs: Path) -> None:
+        self.seed, self.batch_size, self.photographs = seed, batch_size, photographs
 
     def __getitem__(self, step: int) -> Batch:
         rng = np.random.default_rng([self.seed, 2, step])
         to_input = make_image_processor()
-        scenes = pictures_of(self.seed, step // STEPS_A_SET_OF_PICTURES)
+        scenes = pictures_of(self.seed, step // STEPS_A_SET_OF_PICTURES, self.photographs)
         shares = SHARES if step < LATER else LATER_SHARES
         shapes, states = (round(share * self.batch_size) for share in shares)
         families: list[Sequence[str]] = [TRAINED_SHAPES] * shapes + [STATES_DRAWN] * states
@@ -347,6 +349,17 @@ def make_optimizers(model: XCLIPModel, tutor: Tutor) -> list[torch.optim.Optimiz
     ]
 
 
+@contextlib.contextmanager
+def computing(device: torch.device) -> Iterator[None]:
+    """The fastest arithmetic for a model this small: bfloat16 on a CPU, where torch's fused attention is several times
+    slower for rows this short than the plain one; on a GPU, which waits for one small kernel after another, no casts."""
+    if device.type != "cpu":
+        yield
+        return
+    with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
 def save_checkpoint(model: XCLIPModel, processor: XCLIPProcessor, folder: Path) -> None:
     """Writes the whole checkpoint beside `folder`, then puts it in its place."""
     new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
@@ -369,10 +382,10 @@ def train(arguments: argparse.Namespace) -> None:
     tokenizer = make_tokenizer(phrasings.training_texts())
     processor = XCLIPProcessor(make_image_processor(), tokenizer)
     model = XCLIPModel(make_config(len(tokenizer)))
+    drawn = Batches(arguments.seed, arguments.batch_size, arguments.photographs)
     state_path = arguments.work / "state.pt"
     if not state_path.exists():
-        first_batch = Batches(arguments.seed, arguments.batch_size)[0]
-        initialise(model, processor.image_processor.normalize(first_batch.frames))
+        initialise(model, processor.image_processor.normalize(drawn[0].frames))
     tutor = Tutor().to(device)
     model.to(device).train()
     mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.995))  # type: ignore[no-untyped-call]
@@ -386,7 +399,7 @@ def train(arguments: argparse.Namespace) -> None:
             part.load_state_dict(saved)
     arguments.work.mkdir(parents=True, exist_ok=True)
     batches = DataLoader(
-        Batches(arguments.seed, arguments.batch_size),
+        drawn,
         batch_size=None,
         sampler=range(first, arguments.steps),
         num_workers=arguments.workers,
@@ -397,8 +410,7 @@ def train(arguments: argparse.Namespace) -> None:
     for step, batch in enumerate(batches, first):
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = learning_rate(step, arguments.steps, arguments.learning_rate)
-        # For rows this short torch's fused attention is several times slower on a CPU than the plain one.
-        with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        with computing(device):
             rng = np.random.default_rng([arguments.seed, 3, step])
             loss, accuracy = step_loss(model, tutor, processor, batch, questions(rng, batch.labels), rng)
         model.zero_grad()
@@ -436,6 +448,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="processes that draw clips")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--photographs", type=Path, default=PHOTOGRAPHS, help="where the wheels are that have them")
     parser.add_argument("--work", type=Path, default=Path("build/bundled-model"), help="where a stopped run is kept")
     parser.add_argument("--output", type=Path, default=CHECKPOINT)
     parser.add_argument("--clips", type=int, default=10, help="a label, to measure the result on; 0 for no measuring")
