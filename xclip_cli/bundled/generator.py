@@ -468,8 +468,11 @@ def add_noise(rng: Rng, frames: Frames, amplitude: float, channels: int = 3) -> 
     """Gaussian noise of `amplitude` grey levels, new in every frame; with one channel it has no color."""
     if not amplitude:
         return frames
-    grain = rng.standard_normal((*frames.shape[:-1], channels), np.float32) * np.float32(amplitude)
-    return to_bytes(frames + grain)
+    size = math.prod(frames.shape[1:-1]) * channels
+    drawn = rng.standard_normal(2 * size, np.float32) * np.float32(amplitude)
+    starts = rng.integers(size, size=len(frames))  # a frame's grain is a part of it: drawing is slow
+    grain = np.stack([drawn[start : start + size] for start in starts])
+    return to_bytes(frames + grain.reshape(*frames.shape[:-1], channels))
 
 
 # ---- picture states --------------------------------------------------------------------------------------------------
@@ -735,8 +738,10 @@ def as_seen(frames: Frames) -> Floats:
     count = min(height, width) // cell
     top, left = (height - count * cell) // 2, (width - count * cell) // 2
     middle = frames[sampled_frames(len(frames)), top : top + count * cell, left : left + count * cell]
-    cells = middle.reshape(NUM_FRAMES, count, cell, count, cell, 3)
-    return np.asarray(cells.mean((2, 4), np.float32))
+    sums = np.zeros((NUM_FRAMES, count, count, 3), np.float32)
+    for i in range(cell * cell):  # several times as fast as a mean over two axes
+        sums += middle[:, i // cell :: cell, i % cell :: cell]
+    return sums / np.float32(cell**2)
 
 
 def steps_between(seen: Floats) -> Floats:
