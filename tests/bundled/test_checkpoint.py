@@ -84,9 +84,9 @@ def test_the_demo_tells_its_samples_apart(xclip: Run, tmp_path: Path) -> None:
 
 @pytest.fixture
 def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training needs no packages with photographs and little time."""
+    """Training needs no wheels with photographs and little time."""
     photograph = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
-    monkeypatch.setattr(pictures, "photographs", lambda: (photograph,))
+    monkeypatch.setattr(pictures, "photographs", lambda folder: (photograph,))
     monkeypatch.setattr(training, "PICTURES", 6)
     training.pictures_of.cache_clear()
 
@@ -94,7 +94,7 @@ def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("few_pictures")
 @pytest.mark.parametrize("step", [0, training.LATER])
 def test_a_steps_clips_depend_on_the_step_alone(step: int) -> None:
-    one, same, next_one = (training.Batches(0, 10)[i] for i in (step, step, step + 1))
+    one, same, next_one = (training.Batches(0, 10, training.PHOTOGRAPHS)[i] for i in (step, step, step + 1))
     assert one.labels == same.labels
     for name in ("frames", "distances", "tracks"):
         assert torch.equal(getattr(one, name), getattr(same, name))

