@@ -741,7 +741,7 @@ def as_seen(frames: Frames) -> Floats:
     sums = np.zeros((NUM_FRAMES, count, count, 3), np.float32)
     for i in range(cell * cell):  # several times as fast as a mean over two axes
         sums += middle[:, i // cell :: cell, i % cell :: cell]
-    return sums / np.float32(cell**2)
+    return np.asarray(sums / np.float32(cell**2), np.float32)
 
 
 def steps_between(seen: Floats) -> Floats:

