@@ -368,7 +368,7 @@ def person(rng: Rng, body: Sprite, times: Floats) -> list[Sprite]:
     ]
 
 
-LEAST_COLOR = 3  # grey levels from a pixel's largest to its smallest channel, on average: pale, and yet not grey
+LEAST_COLOR = 5  # grey levels from a pixel's largest to its smallest channel, on average: pale, and yet not grey
 
 
 def film(rng: Rng, frames: Frames, noise: float | None = None) -> Frames:
@@ -771,7 +771,7 @@ def in_doubt(state: str, footage: Frames, changed: Frames) -> bool:
         return bool(before[:, bars].mean() < 25 or seen[:, ~bars].mean((0, 2, 3))[[0, -1]].min() < 20)
     if state == "a normal picture":  # without a color, or even
         color = np.ptp(seen, axis=-1)
-        return bool((color.mean() < 2.2 and np.percentile(color, 98) < 25) or seen[0].std() < 8)
+        return bool((color.mean() < 4 and np.percentile(color, 98) < 25) or seen[0].std() < 8)
     return state == "blocky compression damage" and bool(np.abs(seen - before).mean() < 12)
 
 
