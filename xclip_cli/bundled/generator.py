@@ -318,7 +318,7 @@ def passers_by(rng: Rng, pictures: Sequence[Picture], times: Floats) -> list[Spr
 def slides(rng: Rng, pictures: Sequence[Picture], times: Floats) -> list[Sprite]:
     """Things that stand for a while in one place, then others: titles, icons, what is put on a table."""
     still, sprites = np.zeros_like(times), []
-    for _ in range(rng.integers(2, 6)):
+    for _ in range(rng.integers(1, 6)):
         begin, end = rng.uniform(-0.4, 0.9), rng.uniform(0.15, 1.2)
         plain = pack(random_color(rng, 1.2).reshape(1, 1, 3))
         sprites.append(
@@ -689,10 +689,10 @@ def apply_state(rng: Rng, state: str, frames: Frames, other: Frames) -> Frames:
     """
     count, height, width, _ = frames.shape
     times = frame_times(count)
-    if state == "a black screen":
-        return np.full_like(frames, rng.integers(0, 14))
-    if state == "a white screen":
-        return np.full_like(frames, rng.integers(238, 256))
+    if state in ("a black screen", "a white screen"):
+        level = rng.uniform(0, 14) if state == "a black screen" else rng.uniform(238, 256)
+        tint = rng.choice([0.0, 3.0]) * rng.standard_normal(3)
+        return np.full_like(frames, to_bytes(level + tint))
     if state == "color bars":
         return test_pattern(rng, count, height, width)
     if state == "television static":
