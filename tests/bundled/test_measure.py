@@ -96,9 +96,10 @@ def test_truth_without_a_folder_is_refused(capsys: pytest.CaptureFixture[str]) -
     assert "give their folder, too, with --real FOLDER" in capsys.readouterr().err
 
 
-def test_photographs_are_filmed_and_compressed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (90, 160, 3)).astype(np.uint8)
-    for name in ("large.png", "folder/more.png"):
+def test_photographs_are_filmed_compressed_and_interlaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (90, 160, 3)).astype(np.uint8)
+    for name in ("large.png", "folder/more.png", "even.png"):
+        image = noise if name != "even.png" else np.full_like(noise, 128)
         (tmp_path / name).parent.mkdir(exist_ok=True)
         with av.open(str(tmp_path / name), "w", format="image2") as container:
             stream = container.add_stream("png", rate=1)
@@ -107,10 +108,28 @@ def test_photographs_are_filmed_and_compressed(tmp_path: Path, monkeypatch: pyte
             container.mux(stream.encode())
     assert list(measure.read_stills(tmp_path)) == []  # too small for photographs
     monkeypatch.setattr(measure, "LEAST_STILL", 90)
-    assert [still.shape for still in measure.read_stills(tmp_path)] == [(1, 240, 426, 3)] * 2
-    well, strongly = measure.measure_stills(tmp_path, "bundled")
-    assert (well.name, well.asked) == ("photographs filmed", 2)
-    assert (strongly.name, strongly.asked) == ("photographs filmed, strongly compressed", 2)
+    assert [still.shape for still in measure.read_stills(tmp_path)] == [(1, 240, 426, 3)] * 3
+    measured = [(row.name, row.asked) for row in measure.measure_stills(tmp_path, "bundled")]
+    assert measured == [  # the even one is arguable
+        ("photographs filmed", 2),
+        ("photographs filmed, strongly compressed", 2),
+        ("photographs filmed, interlaced", 2),
+    ]
+
+
+def test_interlaced_frames_have_every_second_line_of_the_next() -> None:
+    frames = np.arange(4, dtype=np.uint8)[:, None, None, None].repeat(4, 1).repeat(2, 2).repeat(3, 3)
+    woven = measure.interlaced(frames)
+    assert woven[..., 0, 0].tolist() == [[0, 1, 0, 1], [2, 3, 2, 3]]
+
+
+def test_what_looks_the_same_out_of_focus_has_no_detail() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (1, 80, 80, 3), np.uint8).repeat(8, 0)
+    ramp = np.linspace(0, 255, 80)[:, None, None] * np.array((1, 0.7, 0.2))
+    assert not measure.without_detail(noise)
+    assert measure.without_detail(noise[..., :1].repeat(3, -1))  # grey
+    assert measure.without_detail(np.broadcast_to(ramp, (8, 80, 80, 3)).astype(np.uint8))
 
 
 @pytest.mark.parametrize("suffix", measure.LOSSY)
