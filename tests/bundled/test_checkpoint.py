@@ -116,7 +116,7 @@ def test_a_right_answer_is_shared_by_what_a_clip_shows() -> None:
     assert both.sum() == pytest.approx(1)
     assert not none.any()
     assert normal.argmax() == generator.PICTURE_STATES.index("a normal picture")
-    assert normal.sum() == pytest.approx(5)  # a false alarm costs more
+    assert normal.sum() == pytest.approx(10)  # a false alarm costs more
     assert [bool(row.any()) for row in camera.targets()] == [False, True, False]
 
 

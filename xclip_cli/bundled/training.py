@@ -229,7 +229,7 @@ class Batches(Dataset[Batch]):
 
 SMOOTHING = 0.02  # of a right answer that is shared out among all choices
 # A false alarm is worse than a fault overlooked: most footage is normal. So much more its clips count.
-WEIGHTS = {"a normal picture": 5.0}
+WEIGHTS = {"a normal picture": 10.0}
 
 
 @dataclass(frozen=True)
