@@ -74,7 +74,7 @@ STEPS_A_SAVE = 100  # after so many steps the state of the run is written down
 
 
 def make_config(vocabulary_size: int) -> XCLIPConfig:
-    """1.9 million parameters; all four parts of X-CLIP at a small size."""
+    """1.8 million parameters; all four parts of X-CLIP at a small size."""
     text = XCLIPTextConfig(
         vocab_size=vocabulary_size,
         hidden_size=WIDTH,
@@ -442,7 +442,7 @@ def make_image_processor() -> XCLIPImageProcessor:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line: `python -m xclip_cli.bundled.training --help`."""
     parser = argparse.ArgumentParser(description="Train the bundled model on synthetic clips.")
-    parser.add_argument("--steps", type=int, default=9000)
+    parser.add_argument("--steps", type=int, default=11000)
     parser.add_argument("--batch-size", type=int, default=48)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
