@@ -62,7 +62,7 @@ def test_the_label_sets_are_the_generators(label_set: str, family: Sequence[str]
 
 
 # seeds of clips that it is sure of; its card says how often it errs on others
-@pytest.mark.parametrize(("label_set", "seed"), [("picture-state", 10), ("camera", 8), ("moving-shapes", 9)])
+@pytest.mark.parametrize(("label_set", "seed"), [("picture-state", 14), ("camera", 8), ("moving-shapes", 9)])
 def test_what_clips_show_is_told(label_set: str, seed: int, xclip: Run, tmp_path: Path) -> None:
     shown = SHOWN[label_set]
     assert label_set != "moving-shapes" or generator.HELD_OUT_SHAPES.issuperset(NEVER_TRAINED_ON)
