@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xclip_cli.errors import VideoError
+from xclip_cli.text import printable
 from xclip_cli.video import pool, processes
 from xclip_cli.video.limits import Limits
 from xclip_cli.video.pending import Pending
@@ -220,7 +221,7 @@ def check_replies(path: Path, said: list[bytes], many: bool) -> None:
                     assert set(info.places) == set(range(len(pictures)))
                     ends += not info.following
                 except VideoError as error:
-                    assert str(error).isprintable()
+                    assert str(error) == printable(str(error))
                     ends += 1
                 for worker in decoders._workers:
                     assert all(len(p.pictures) <= request.most_pictures for p in worker.pending)
