@@ -44,7 +44,7 @@ screenshots: $(VENV)/.develops
 
 # One thread a process: drawing and training share the cores.
 bundled-model: $(VENV)/.runs
-	$(BIN)/python -m xclip_cli.bundled.pictures build/photographs
+	$(BIN)/python -m xclip_cli.bundled.pictures
 	OMP_NUM_THREADS=1 $(BIN)/python -m xclip_cli.bundled.training
 
 clean:

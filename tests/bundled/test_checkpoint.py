@@ -94,7 +94,7 @@ def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("few_pictures")
 @pytest.mark.parametrize("step", [0, training.LATER])
 def test_a_steps_clips_depend_on_the_step_alone(step: int) -> None:
-    one, same, next_one = (training.Batches(0, 10, training.PHOTOGRAPHS)[i] for i in (step, step, step + 1))
+    one, same, next_one = (training.Batches(0, 10, pictures.WHEELS)[i] for i in (step, step, step + 1))
     assert one.labels == same.labels
     for name in ("frames", "distances", "tracks"):
         assert torch.equal(getattr(one, name), getattr(same, name))

@@ -132,12 +132,17 @@ def smooth_ramp(rng: Rng, times: Floats) -> Floats:
     return times + bend * times * (1 - times)
 
 
+def through(knots: NDArray[np.floating], times: Floats) -> Floats:
+    """From one of `knots` to the next, in straight lines and equal times, over the clip, [T]."""
+    return np.asarray(np.interp(times * (len(knots) - 1), np.arange(len(knots)), knots), np.float32)
+
+
 def shake(rng: Rng, times: Floats, amplitude: float) -> Floats:
     """Irregular jitter of about `amplitude` that the sampled frames show: it differs from any smooth move, [T]."""
     sampled = sampled_frames(len(times))
     while True:
         knots = rng.standard_normal(rng.integers(20, 48)) * amplitude
-        jitter = np.interp(times * (len(knots) - 1), np.arange(len(knots)), knots).astype(np.float32)
+        jitter = through(knots, times)
         seen, when = jitter[sampled], times[sampled]
         if np.std(seen - np.polyval(np.polyfit(when, seen, 2), when)) > 0.6 * amplitude:
             return jitter
@@ -196,7 +201,7 @@ def wander(rng: Rng, times: Floats) -> CameraPath:
     lengths = rng.choice([0.0, 0.15, 0.35, 0.65], knots) * rng.uniform(0.6, 1.0, knots)
 
     def along(steps: NDArray[np.floating]) -> Floats:
-        return np.interp(times * (knots - 1), np.arange(knots), np.cumsum(steps)).astype(np.float32)
+        return through(np.cumsum(steps), times)
 
     start = rng.uniform(0, PICTURE_SPAN, 2)
     return CameraPath(
@@ -391,9 +396,8 @@ def film(rng: Rng, frames: Frames, noise: float | None = None) -> Frames:
     if rng.random() < 0.3:  # a lens is never perfect
         exposed = blur(exposed, min(exposed.shape[1:3]) * rng.uniform(0.005, 0.018))
     if rng.random() < 0.15:  # the light, or the camera's answer to it, is not quite steady
-        unsteady = rng.normal(1, rng.uniform(0.005, 0.025), len(exposed)) + rng.uniform(-0.1, 0.1) * frame_times(
-            len(exposed)
-        )
+        times = frame_times(len(exposed))
+        unsteady = rng.normal(1, rng.uniform(0.005, 0.025), len(times)) + rng.uniform(-0.1, 0.1) * times
         exposed = to_bytes(exposed * unsteady.astype(np.float32)[:, None, None, None])
     if rng.random() < 0.18:
         exposed = overlay(rng, exposed)
@@ -610,6 +614,9 @@ def fade_levels(rng: Rng, times: Floats) -> Floats:
     return np.asarray(np.clip((times - start) / (end - start), 0, 1), np.float32)[:, None, None, None]
 
 
+LEAST_BLUR = 0.045  # of the short side: Gaussian blur from which on a picture is out of focus
+
+
 def blur(frames: Frames, sigma: float) -> Frames:
     """Gaussian blur of `sigma` pixels, edges repeated."""
 
@@ -713,7 +720,7 @@ def apply_state(rng: Rng, state: str, frames: Frames, other: Frames) -> Frames:
         cuts = np.sort(rng.choice(np.arange(1, NUM_FRAMES), rng.integers(2, 6), replace=False))
         return np.concatenate(scenes_between(rng, frames, other, [int(sampled_frames(count)[cut]) for cut in cuts]))
     if state == "a blurry picture":
-        return blur(frames, min(height, width) * rng.uniform(0.045, 0.09))
+        return blur(frames, min(height, width) * rng.uniform(LEAST_BLUR, 0.09))
     if state == "a black-and-white picture":
         return to_bytes(luma(frames))[..., None].repeat(3, -1)
     if state == "blocky compression damage":

@@ -114,9 +114,9 @@ def measure_family(name: str, family: Sequence[str], clips_a_label: int, model: 
     for kind, held_out in (("", False), (", never trained on", True)):
         pairs = [(s, a) for s, a in known if (s in generator.HELD_OUT_SHAPES) is held_out]
         if pairs:
-            yield tally(name + kind, [s for s, _ in pairs], [a for _, a in pairs])
+            yield tally(name + kind, *zip(*pairs, strict=True))
     pairs = [pair for wording in rephrased for pair in wording]
-    yield tally(f"{name}, unseen phrasings", [s for s, _ in pairs], [a for _, a in pairs])
+    yield tally(f"{name}, unseen phrasings", *zip(*pairs, strict=True))
 
 
 # ---- real footage ----------------------------------------------------------------------------------------------------
@@ -367,7 +367,8 @@ def read_stills(folder: Path, short_side: int = 240) -> Iterator[generator.Frame
 
 def without_detail(frames: generator.Frames) -> bool:
     """Whether a clip of a photograph is all but grey or even, or looks the same out of focus: its state is arguable."""
-    soft = generator.blur(frames, 0.045 * min(frames.shape[1:3]))
+    frames = frames[generator.sampled_frames(len(frames))]
+    soft = generator.blur(frames, generator.LEAST_BLUR * min(frames.shape[1:3]))
     return generator.in_doubt("a normal picture", frames, frames) or generator.in_doubt(
         "a blurry picture", frames, soft
     )

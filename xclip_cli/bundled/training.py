@@ -66,7 +66,6 @@ ASPECTS = (1, 1, 11 / 9, 4 / 3, 16 / 9)
 PICTURES = 400  # drawn once for this many steps and shared by their clips
 PHOTOGRAPHED = 0.5  # the share of them that are photographs
 STEPS_A_SET_OF_PICTURES = 500
-PHOTOGRAPHS = Path("build/photographs")  # the wheels that have them
 STEPS_A_SAVE = 100  # after so many steps the state of the run is written down
 
 
@@ -448,7 +447,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="processes that draw clips")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--photographs", type=Path, default=PHOTOGRAPHS, help="where the wheels are that have them")
+    parser.add_argument("--photographs", type=Path, default=pictures.WHEELS, help="where the wheels are that have them")
     parser.add_argument("--work", type=Path, default=Path("build/bundled-model"), help="where a stopped run is kept")
     parser.add_argument("--output", type=Path, default=CHECKPOINT)
     parser.add_argument("--clips", type=int, default=10, help="a label, to measure the result on; 0 for no measuring")
