@@ -121,8 +121,9 @@ def test_chunks_of_a_cluster_make_the_index_of_one_machine(tmp_path: Path) -> No
                 continue
             assert a.failure == b.failure
             assert a.windows == b.windows
-            assert np.array_equal(a.features, b.features)
-            assert np.array_equal(a.tokens, b.tokens)
+            # equal but for rounding: on some CPUs a row of a product depends on how many rows its batch has
+            assert np.allclose(a.features, b.features, atol=1e-5)
+            assert np.allclose(a.tokens, b.tokens, atol=1e-4)
             assert replace(ours.entries[a.video].line, rows=()) == replace(theirs.entries[a.video].line, rows=())
 
 
