@@ -13,8 +13,10 @@ from xclip_cli.results.records import NOT_SETTINGS, Record
 
 def assert_same(ours: Record | dict[str, Any], theirs: Record | dict[str, Any]) -> None:
     a, b = (record if isinstance(record, dict) else record.to_json() for record in (ours, theirs))
-    others = dict.fromkeys(("predictions", "seconds", *NOT_SETTINGS))
+    others = dict.fromkeys(("predictions", "segments", "seconds", *NOT_SETTINGS))
     assert {**a, **others} == {**b, **others}
+    for one, other in zip(a.get("segments", []), b.get("segments", []), strict=True):
+        assert one == {**other, "score": pytest.approx(other["score"], abs=1e-5)}
     first, second = (record.get("predictions", []) for record in (a, b))
     logits, scores = ({p["label"]: p[key] for p in second} for key in ("logit", "score"))
     assert {p["label"] for p in first} == logits.keys()

@@ -112,7 +112,7 @@ def changed(changes: list[tuple[tuple[Any, ...], Any]]) -> list[Any]:
             if value is KeyError:
                 del inner[last]
             else:
-                inner[last] = value
+                inner[last] = copy.deepcopy(value)  # no change to it may reach the next example
         except (TypeError, KeyError, IndexError):
             continue
     return list(lines)
